@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR MIT */
+/*
+ * What the kernel driver and the runtime's sim: backend decide alike: validation of ioctl arguments,
+ * and their translation into commands of the chip.
+ *
+ * Plain C without kernel headers beyond types, no lock, no sleep, no allocation, no floating point, no
+ * MMIO. The caller has copied everything out of user memory before and looks up handles and streams
+ * through struct kvsink_logic_env. Functions return 0 or -errno (numbers of <linux/errno.h>) and leave
+ * the refused field's byte offset in the argument's struct in env->field.
+ */
+#ifndef KVSINK_LOGIC_H
+#define KVSINK_LOGIC_H
+
+#ifdef __KERNEL__
+#include <linux/errno.h>
+#include <linux/types.h>
+#else
+#include <errno.h>
+#include <stdbool.h>
+#include <stdint.h>
+#endif
+
+#include "kvsink_drm.h"
+#include "kvsink_hw.h"
+
+/* A buffer, as the chip reaches it. */
+struct kvsink_logic_buffer {
+	uint64_t gart_offset; /* bytes */
+	uint64_t bytes;
+};
+
+/* A stream, as far as arguments are checked against it. */
+struct kvsink_logic_stream {
+	uint64_t id;
+	uint32_t layers, q_heads, kv_heads, d_k, d_v, format;
+	uint32_t page_tokens, max_tokens, score_groups;
+};
+
+struct kvsink_logic_env {
+	void *ctx;
+	/* 0 or -ENOENT */
+	int (*buffer)(void *ctx, uint32_t handle, struct kvsink_logic_buffer *out);
+	/* 0, -ENOENT (unknown, or another tenant's), -EACCES (`own` set and it is another file's) */
+	int (*stream)(void *ctx, uint64_t id, bool own, struct kvsink_logic_stream *out);
+	uint32_t field; /* out: offset of the refused field */
+};
+
+/* What STREAM_CREATE needs of HBM. */
+struct kvsink_logic_layout {
+	uint64_t page_bytes; /* of one page */
+	uint64_t table_bytes; /* page table, KVSINK_HBM_ALIGN aligned */
+	uint64_t score_bytes; /* scores, KVSINK_HBM_ALIGN aligned */
+	uint32_t reserve_pages, max_pages;
+};
+
+int kvsink_logic_stream_create(struct kvsink_logic_env *env, const struct drm_kvsink_stream_create *args,
+			       const struct drm_kvsink_layer *layers, struct kvsink_logic_stream *stream,
+			       struct kvsink_logic_layout *layout);
+/* The command and its items (args->layers.count of them); page table and scores lie where the caller says. */
+void kvsink_logic_build_create(const struct drm_kvsink_stream_create *args, const struct drm_kvsink_layer *layers,
+			       uint64_t id, uint32_t tenant, uint64_t page_table, uint64_t scores,
+			       struct kvsink_cmd *cmd, union kvsink_item *items);
+
+/*
+ * One operation of a SUBMIT. `items` are the attend items of this operation, copied in; `first_item` is
+ * where they will lie in the job's item array, `out_items` is that place.
+ */
+int kvsink_logic_build_op(struct kvsink_logic_env *env, const struct drm_kvsink_op *op,
+			  const struct drm_kvsink_attend_item *items, uint32_t first_item, struct kvsink_cmd *cmd,
+			  union kvsink_item *out_items);
+
+int kvsink_logic_build_promote(struct kvsink_logic_env *env, const struct drm_kvsink_promote *args,
+			       struct kvsink_cmd *cmd);
+int kvsink_logic_build_evict(struct kvsink_logic_env *env, const struct drm_kvsink_evict *args,
+			     struct kvsink_cmd *cmd);
+int kvsink_logic_build_config(struct kvsink_logic_env *env, const struct drm_kvsink_config *args,
+			      struct kvsink_cmd *cmd);
+/* dst: where the chip may write dst_bytes; sets how many records fit. */
+int kvsink_logic_build_query(struct kvsink_logic_env *env, const struct drm_kvsink_query *args, uint64_t dst_gart,
+			     uint32_t dst_bytes, struct kvsink_cmd *cmd);
+int kvsink_logic_entry_read(struct kvsink_logic_env *env, const struct drm_kvsink_entry_read *args,
+			    struct kvsink_logic_stream *stream);
+
+/* Size of one record of a QUERY type, 0 for an unknown type. */
+uint32_t kvsink_logic_record_bytes(uint32_t query_type);
+
+/* 0 = PUBLIC, 1 = ADMIN, -ENOENT = not readable or no register; *wide is set for 64-bit counters. */
+int kvsink_logic_reg_access(uint32_t offset, uint32_t rings, bool *wide);
+
+/* Array header: count within [min, max], stride at least `element`; -EINVAL or -E2BIG. */
+int kvsink_logic_array(const struct drm_kvsink_array *array, uint32_t element, uint32_t min, uint32_t max);
+
+/* -errno for a result code of the chip. */
+int kvsink_logic_errno(uint32_t code);
+
+#endif

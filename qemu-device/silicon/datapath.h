@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The datapath: QK^T, softmax and V over rows in two tiers, LSE merge, score accumulation.
+ *
+ * Pure arithmetic on memory that the control side resolved, bounds-checked and locked before: no chip,
+ * no allocation, no I/O. Deterministic: 16 virtual lanes, no fused multiply-add, one reduction tree,
+ * our own exp, integer accumulation of scores and mass: every SIMD level and every split into parts
+ * gives the same bits.
+ */
+#ifndef KVSINK_DATAPATH_H
+#define KVSINK_DATAPATH_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "kvsink_hw.h"
+
+/* A resident token, for one layer: its rows lie in SRAM by rank of the KV head in `head_mask`. */
+struct kvsink_resident {
+	uint64_t head_mask; /* KV heads of the entry */
+	const uint8_t *rows; /* of the first head in the mask: K row, then V row; next head follows */
+	uint32_t token;
+	uint32_t reserved;
+};
+
+/* One layer of one stream, as the tag array and the page table see it now. */
+struct kvsink_rows {
+	uint32_t format; /* enum kvsink_format */
+	uint32_t kv_heads, d_k, d_v;
+	uint32_t page_shift; /* log2 of tokens a page */
+	uint64_t k_offset, v_offset; /* of this layer's planes inside a page: [token in page][kv head][element] */
+	const uint8_t *const *pages; /* address of each page in HBM */
+	const struct kvsink_resident *resident; /* valid entries that cover this layer; token ascending; several
+						 * entries of one token have disjoint masks */
+	uint32_t residents;
+};
+
+/* Queries of one (stream, layer): query i stands at token first + i. */
+struct kvsink_attend_task {
+	struct kvsink_rows rows;
+	uint32_t q_heads;
+	uint32_t first, count;
+	float scale, softcap;
+	uint32_t window; /* 0 = none */
+	const float *q; /* [count][q_heads][d_k] */
+	float *out; /* [count][q_heads][d_v] */
+	struct kvsink_attend_stat *stats; /* [count][q_heads] or NULL */
+	/* SCORE: attention of query i on token t <= first + i - local_window is added (2^-32 units); else NULL */
+	uint64_t *score; /* [first + count]; added atomically */
+	uint32_t local_window; /* at least 1 in RAW mode */
+	/* results, added atomically (2^-32 units and row bytes) */
+	uint64_t *mass_sram; /* may be NULL */
+};
+
+/*
+ * The part-th of `parts` shares of the work: units are (query, KV head), handed out round robin.
+ * `scratch` holds KVSINK_SCRATCH_FLOATS(longest context, widest group) floats and belongs to this part.
+ */
+void kvsink_attend_part(const struct kvsink_attend_task *tasks, unsigned count, unsigned part, unsigned parts,
+			float *scratch);
+
+/* Logits of a group of query heads, and one row in binary32. */
+#define KVSINK_SCRATCH_FLOATS(tokens, group) ((size_t)(tokens) * (group) + 2 * KVSINK_MAX_HEAD_DIM)
+
+/* Rows that one query at `token` reads of one KV head, by tier: for the ledger and the modelled clock. */
+struct kvsink_row_count {
+	uint64_t sram, hbm;
+};
+struct kvsink_row_count kvsink_count_rows(const struct kvsink_rows *rows, uint32_t window, uint32_t token,
+					  uint32_t head);
+
+/* ---- merge: partial states (O, lse), kv-math section 2 ---- */
+
+/* o[n], lse become the merge of (o, lse) and (o2, lse2). Both empty: lse = -inf, o = 0. */
+void kvsink_merge(float *o, float *lse, const float *o2, float lse2, unsigned n);
+
+/* ---- formats ---- */
+
+void kvsink_format_store(uint32_t format, void *row, const float *src, unsigned n); /* round to nearest even */
+void kvsink_format_load(uint32_t format, float *dst, const void *row, unsigned n); /* exact */
+
+/* ---- scores and classification (kv-math section 1) ---- */
+
+struct kvsink_score_view {
+	const uint64_t *sum; /* [tokens], units of 2^-32 */
+	uint32_t tokens; /* tokens that have a score: [0, tokens) */
+	uint32_t scored; /* queries scored in each layer of the group */
+	uint32_t layers; /* layers of the group */
+	uint32_t q_heads;
+	uint32_t local_window;
+	uint32_t mode; /* enum kvsink_score_mode */
+	const uint32_t *windows; /* sliding window of each layer of the group, 0 = none */
+};
+
+/* Queries of one layer (without a sliding window) that could see token t outside its local window. */
+uint32_t kvsink_observers(const struct kvsink_score_view *view, uint32_t token);
+/* The score in the view's mode; `max` is the greatest sum of the view (REL), from kvsink_score_max(). */
+float kvsink_score_value(const struct kvsink_score_view *view, uint32_t token, uint64_t max);
+uint64_t kvsink_score_max(const struct kvsink_score_view *view);
+/* Threshold comparator: eligible and score >= t_sink (binary32 pattern, compared as an integer). */
+int kvsink_is_sink(const struct kvsink_score_view *view, uint32_t token, uint64_t max, uint32_t t_sink);
+
+/* SIMD levels, for tests: name of level i or NULL; force one (0 = ok, -1 = the CPU lacks it); -1 = best. */
+const char *kvsink_simd_name(int level);
+int kvsink_simd_force(int level);
+
+#endif

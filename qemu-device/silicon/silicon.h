@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The kvsink chip, golden model: the interface between the chip and whatever hosts it.
+ *
+ * Three hosts exist: the QEMU device (shell/), the runtime's in-process sim: backend and the tests and
+ * fuzzers. The chip starts no thread, allocates nothing after create and reaches outside only through
+ * struct kvsink_host_ops.
+ *
+ * Threading: all calls on one chip are made under the host's one lock, except kvsink_exec(), which may
+ * run on any threads at the same time as everything else, each part of an item once.
+ *
+ *   mmio_write(DOORBELL) latches -> host calls kvsink_run(ring) from its own context
+ *   kvsink_run(ring)     executes commands; NULL when the ring has nothing (more) to do, else one item
+ *   kvsink_exec(item, part, parts)   arithmetic, on rows that stay locked
+ *   kvsink_retire(chip, item)        writes outputs (or drops them if a reset came between); then run every
+ *                                    ring again: one may have waited for the rows
+ */
+#ifndef KVSINK_SILICON_H
+#define KVSINK_SILICON_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "kvsink_hw.h"
+
+#define KVSINK_MAX_PARTS 16 /* threads that one item can be spread over */
+
+struct kvsink_chip;
+struct kvsink_item_work; /* one staged arithmetic item; belongs to its ring */
+
+/* Where the chip reaches outside. Return 0, or non-zero when the bus refused the transfer. */
+struct kvsink_host_ops {
+	int (*dma_read)(void *opaque, uint64_t bus, void *buf, uint32_t bytes);
+	int (*dma_write)(void *opaque, uint64_t bus, const void *buf, uint32_t bytes);
+	/* the chip wrote to its own memory: [offset, offset + bytes) of KVSINK_SPACE_HBM or _SRAM */
+	void (*mark_dirty)(void *opaque, uint32_t space, uint64_t offset, uint64_t bytes);
+	/* level of IRQ line `vector` (ring number, or rings for the error line) went up: an edge to deliver */
+	void (*irq)(void *opaque, unsigned vector);
+	/* a guest did something wrong; one line without newline */
+	void (*log)(void *opaque, const char *line);
+};
+
+/* Properties. kvsink_config_default() fills in the essays' figures; create checks the ranges. */
+struct kvsink_chip_config {
+	uint32_t sram_bytes; /* multiple of KVSINK_SRAM_UNIT, 64 KiB .. 256 MiB */
+	uint64_t hbm_bytes; /* multiple of 1 MiB, 16 MiB .. 64 GiB */
+	uint32_t tags; /* 16 .. 65536 */
+	uint32_t streams; /* 1 .. 16384 */
+	uint32_t rings; /* 1 .. KVSINK_MAX_RINGS */
+	uint32_t ring_slots; /* power of two, 4 .. 4096 */
+	uint32_t gart_pages; /* 256 .. 2^22 */
+	uint32_t burst_bytes; /* power of two, 32 .. 256 */
+	uint32_t sram_latency_ns, hbm_latency_ns; /* 1 .. 100000 */
+	uint32_t sram_gbps, hbm_gbps, dma_gbps; /* 1 .. 1000000; dma_gbps < hbm_gbps */
+	uint32_t job_overhead_ns; /* of one command, 0 .. 100000 */
+	uint8_t *sram; /* memory of the two tiers, owned by the host; zeroed by kvsink_reset(COLD) */
+	uint8_t *hbm;
+};
+
+enum kvsink_reset_kind {
+	KVSINK_RESET_COLD, /* power on, FLR: nothing survives */
+	KVSINK_RESET_ENGINE, /* CONTROL.RESET: tags, SRAM, rings and open steps go; HBM, streams and parameters stay */
+};
+
+enum kvsink_inject {
+	KVSINK_INJECT_HANG, /* the next `count` jobs never end, until a reset */
+	KVSINK_INJECT_DMA_ERROR, /* the next `count` operand transfers fail */
+};
+
+void kvsink_config_default(struct kvsink_chip_config *config);
+
+/* NULL when a property is out of range or memory is short; then `error` says what, which value, what is allowed. */
+struct kvsink_chip *kvsink_create(const struct kvsink_chip_config *config, const struct kvsink_host_ops *ops,
+				  void *opaque, char *error, size_t error_size);
+void kvsink_destroy(struct kvsink_chip *chip);
+
+/* 32-bit registers; offset is a multiple of 4 below KVSINK_REGS_BYTES. Unknown ones read 0 and are logged. */
+uint32_t kvsink_mmio_read(struct kvsink_chip *chip, uint32_t offset);
+void kvsink_mmio_write(struct kvsink_chip *chip, uint32_t offset, uint32_t value);
+
+/* True when some ring may have work: the host then calls kvsink_run() for every ring. */
+bool kvsink_pending(const struct kvsink_chip *chip);
+
+struct kvsink_item_work *kvsink_run(struct kvsink_chip *chip, unsigned ring);
+void kvsink_exec(struct kvsink_item_work *item, unsigned part, unsigned parts);
+void kvsink_retire(struct kvsink_chip *chip, struct kvsink_item_work *item);
+
+/* Items in flight are dropped when they retire; the host must still retire them. */
+void kvsink_reset(struct kvsink_chip *chip, enum kvsink_reset_kind kind);
+
+void kvsink_inject(struct kvsink_chip *chip, enum kvsink_inject what, uint32_t count);
+
+const char *kvsink_code_name(uint32_t code); /* "BUDGET", or "?" */
+
+#endif

@@ -1,0 +1,718 @@
+/* SPDX-License-Identifier: GPL-2.0-only WITH Linux-syscall-note */
+/**
+ * DOC: kvsink ioctl ABI
+ *
+ * A client opens /dev/accel/accelN, creates buffers (host memory that the device can reach) and
+ * streams (the KV state of one sequence), and submits jobs: lists of typed operations on buffer
+ * handles, stream ids and offsets. No device address ever crosses this boundary.
+ *
+ * Operations of one file run in the order of its ioctls. DRM_IOCTL_KVSINK_SUBMIT returns at once and
+ * signals timeline syncobjs; STREAM_*, PROMOTE, EVICT and CONFIG_SET wait for their own job and answer
+ * from its completion record. QUERY, CONFIG_GET and ENTRY_READ see what earlier calls of the file did.
+ *
+ * Rules for every struct: reserved fields, pads and unknown flag bits must be zero (EINVAL otherwise).
+ * Arrays are struct drm_kvsink_array: elements may be longer than this header says if the tail is
+ * zero (E2BIG otherwise). Thresholds and other floats are binary32 bit patterns in __u32; those of
+ * parameters must be non-negative and finite.
+ *
+ * Errors: ENOENT unknown handle or stream; EACCES stream of another tenant, or an operation that only
+ * the owner or an administrator may do; EINVAL a field out of range; E2BIG too many or too large;
+ * ENOSPC out of HBM, SRAM, tags or streams; EILSEQ not the next token; EEXIST rows already resident;
+ * ESTALE the generation relied on is gone (used for nothing else); EOPNOTSUPP a feature that is not
+ * there; EIO the device failed; ENODEV the device is gone; ECANCELED a reset overtook the job;
+ * ENOMEM out of system memory; EFAULT a bad user pointer, or an operand outside its buffer.
+ *
+ * A stream belongs to the file that created it, and ends with it. Its tenant is the uid that opened
+ * the file. Every file of the tenant (and CAP_SYS_ADMIN) may QUERY, CONFIG, PROMOTE and EVICT it, only the
+ * owning file may submit to it, extend it or read its entries.
+ */
+#ifndef KVSINK_DRM_H
+#define KVSINK_DRM_H
+
+#include "drm.h"
+
+#if defined(__cplusplus)
+extern "C" {
+#endif
+
+#define DRM_KVSINK_MAX_JOBS 64 /* jobs of one SUBMIT */
+#define DRM_KVSINK_MAX_OPS 64 /* operations of one job */
+#define DRM_KVSINK_MAX_ITEMS 256 /* attend items of one job */
+#define DRM_KVSINK_MAX_SYNCS 64 /* sync operations of one job */
+#define DRM_KVSINK_MAX_LAYERS 128
+#define DRM_KVSINK_MAX_BO_BYTES (256ull << 20) /* of one buffer */
+#define DRM_KVSINK_MAX_QUERY_BYTES (1u << 20) /* of one QUERY answer */
+
+/**
+ * enum drm_kvsink_ioctl_id - ioctl numbers. New ones go last.
+ */
+enum drm_kvsink_ioctl_id {
+	/** @DRM_KVSINK_DEV_QUERY: properties of the device. */
+	DRM_KVSINK_DEV_QUERY = 0,
+	/** @DRM_KVSINK_BO_CREATE: make a buffer. */
+	DRM_KVSINK_BO_CREATE,
+	/** @DRM_KVSINK_BO_MMAP_OFFSET: where to mmap a buffer. */
+	DRM_KVSINK_BO_MMAP_OFFSET,
+	/** @DRM_KVSINK_STREAM_CREATE: make a stream. */
+	DRM_KVSINK_STREAM_CREATE,
+	/** @DRM_KVSINK_STREAM_RESERVE: reserve pages ahead. */
+	DRM_KVSINK_STREAM_RESERVE,
+	/** @DRM_KVSINK_STREAM_DESTROY: drop a stream. */
+	DRM_KVSINK_STREAM_DESTROY,
+	/** @DRM_KVSINK_SUBMIT: queue jobs. */
+	DRM_KVSINK_SUBMIT,
+	/** @DRM_KVSINK_PROMOTE: make a token's rows resident in SRAM. */
+	DRM_KVSINK_PROMOTE,
+	/** @DRM_KVSINK_EVICT: end residency. */
+	DRM_KVSINK_EVICT,
+	/** @DRM_KVSINK_CONFIG_GET: read a parameter. */
+	DRM_KVSINK_CONFIG_GET,
+	/** @DRM_KVSINK_CONFIG_SET: set a parameter. */
+	DRM_KVSINK_CONFIG_SET,
+	/** @DRM_KVSINK_QUERY: streams, residency, counters, scores, events. */
+	DRM_KVSINK_QUERY,
+	/** @DRM_KVSINK_REG_READ: read an allow-listed register. */
+	DRM_KVSINK_REG_READ,
+	/** @DRM_KVSINK_ENTRY_READ: copy resident rows. */
+	DRM_KVSINK_ENTRY_READ,
+};
+
+/**
+ * struct drm_kvsink_array - an array in user memory
+ */
+struct drm_kvsink_array {
+	/** @stride: bytes of one element; at least the size this header gives it. */
+	__u32 stride;
+	/** @count: elements; each user states its own maximum. */
+	__u32 count;
+	/** @array: user pointer. */
+	__u64 array;
+};
+
+/**
+ * enum drm_kvsink_dev_query_type - what DEV_QUERY answers
+ */
+enum drm_kvsink_dev_query_type {
+	/** @DRM_KVSINK_DEV_QUERY_INFO: struct drm_kvsink_dev_info. */
+	DRM_KVSINK_DEV_QUERY_INFO = 0,
+};
+
+/**
+ * struct drm_kvsink_dev_info - constants of the device, and its generation
+ */
+struct drm_kvsink_dev_info {
+	/** @hw_version: register VERSION. */
+	__u32 hw_version;
+	/** @caps: register CAPS. */
+	__u32 caps;
+	/** @sram_bytes: size of the SRAM. */
+	__u64 sram_bytes;
+	/** @hbm_bytes: size of the HBM. */
+	__u64 hbm_bytes;
+	/** @generation: contents-lost generation now. */
+	__u64 generation;
+	/** @tags: entries of the tag array. */
+	__u32 tags;
+	/** @streams: streams that can exist at once. */
+	__u32 streams;
+	/** @rings: rings. */
+	__u32 rings;
+	/** @ring_slots: jobs that one ring holds. */
+	__u32 ring_slots;
+	/** @gart_pages: 4 KiB pages that buffers of all clients may take together. */
+	__u32 gart_pages;
+	/** @burst_bytes: bytes of one memory burst (modelled). */
+	__u32 burst_bytes;
+};
+
+/**
+ * struct drm_kvsink_dev_query - argument of DEV_QUERY
+ */
+struct drm_kvsink_dev_query {
+	/** @type: enum drm_kvsink_dev_query_type. */
+	__u32 type;
+	/**
+	 * @size: in: bytes at @pointer; out: bytes that the kernel knows. The smaller of the two is copied,
+	 * the rest of the caller's bytes is zeroed.
+	 */
+	__u32 size;
+	/** @pointer: user pointer; 0 asks for @size only. */
+	__u64 pointer;
+};
+
+/**
+ * struct drm_kvsink_bo_create - argument of BO_CREATE
+ */
+struct drm_kvsink_bo_create {
+	/** @size: in: bytes, 1 to DRM_KVSINK_MAX_BO_BYTES; out: rounded up to pages. */
+	__u64 size;
+	/** @flags: 0. */
+	__u32 flags;
+	/** @handle: out: GEM handle, valid in this file. */
+	__u32 handle;
+};
+
+/**
+ * struct drm_kvsink_bo_mmap_offset - argument of BO_MMAP_OFFSET
+ */
+struct drm_kvsink_bo_mmap_offset {
+	/** @handle: GEM handle. */
+	__u32 handle;
+	/** @pad: 0. */
+	__u32 pad;
+	/** @offset: out: offset for mmap on the device file; the map must be shared. */
+	__u64 offset;
+};
+
+/**
+ * struct drm_kvsink_layer - attention parameters of one layer
+ */
+struct drm_kvsink_layer {
+	/** @scale: binary32, multiplies q.k; positive and finite. */
+	__u32 scale;
+	/** @softcap: binary32; 0 for none, else c in c * tanh(logit / c). */
+	__u32 softcap;
+	/** @window: tokens; 0 for none, else a query at i sees tokens (i - window, i]. */
+	__u32 window;
+	/** @alibi_slope: binary32; 0, others are EOPNOTSUPP. */
+	__u32 alibi_slope;
+	/** @sink_logit: binary32; 0, others are EOPNOTSUPP. */
+	__u32 sink_logit;
+	/** @flags: 0. */
+	__u32 flags;
+};
+
+/**
+ * enum drm_kvsink_format - number format of stored rows
+ */
+enum drm_kvsink_format {
+	/** @DRM_KVSINK_FORMAT_F32: binary32. */
+	DRM_KVSINK_FORMAT_F32 = 0,
+	/** @DRM_KVSINK_FORMAT_FP16: binary16. */
+	DRM_KVSINK_FORMAT_FP16 = 1,
+};
+
+/**
+ * struct drm_kvsink_stream_create - argument of STREAM_CREATE
+ *
+ * Takes HBM for the page table and the scores (8 bytes a token and score group), and for the pages of
+ * @reserve_tokens. ENOSPC leaves nothing behind.
+ */
+struct drm_kvsink_stream_create {
+	/** @layers: array of struct drm_kvsink_layer, 1 to DRM_KVSINK_MAX_LAYERS. */
+	struct drm_kvsink_array layers;
+	/** @flags: 0. */
+	__u32 flags;
+	/** @format: enum drm_kvsink_format. */
+	__u32 format;
+	/** @q_heads: query heads, a multiple of @kv_heads, at most 128. */
+	__u16 q_heads;
+	/** @kv_heads: KV heads, at most 64. */
+	__u16 kv_heads;
+	/** @d_k: elements of a key row, 1 to 512. */
+	__u16 d_k;
+	/** @d_v: elements of a value row, 1 to 512. */
+	__u16 d_v;
+	/** @page_tokens: tokens of a page: a power of two, 1 to 256. */
+	__u32 page_tokens;
+	/** @max_tokens: the stream never grows beyond this; a multiple of @page_tokens, at most 262144. */
+	__u32 max_tokens;
+	/** @reserve_tokens: tokens to reserve pages for now; at most @max_tokens. */
+	__u32 reserve_tokens;
+	/** @score_groups: 1 to 8. */
+	__u32 score_groups;
+	/**
+	 * @group_end: group g covers layers [group_end[g-1], group_end[g]), the first starts at 0; strictly
+	 * ascending, the last used one equals the number of layers, unused ones are 0.
+	 */
+	__u16 group_end[8];
+	/** @stream: out: device-wide id, never used again. */
+	__u64 stream;
+};
+
+/**
+ * struct drm_kvsink_stream_reserve - argument of STREAM_RESERVE
+ */
+struct drm_kvsink_stream_reserve {
+	/** @stream: id; this file must own it. */
+	__u64 stream;
+	/** @tokens: reserve pages until the stream can hold this many tokens in all; never shrinks. */
+	__u32 tokens;
+	/** @pad: 0. */
+	__u32 pad;
+};
+
+/**
+ * struct drm_kvsink_stream_destroy - argument of STREAM_DESTROY
+ */
+struct drm_kvsink_stream_destroy {
+	/** @stream: id; this file must own it. Jobs in flight finish first; entries and pages are scrubbed. */
+	__u64 stream;
+};
+
+/**
+ * struct drm_kvsink_ref - a place in a buffer
+ */
+struct drm_kvsink_ref {
+	/** @handle: GEM handle; 0 only where an operand is optional. */
+	__u32 handle;
+	/** @pad: 0. */
+	__u32 pad;
+	/** @offset: bytes from the start of the buffer, a multiple of 4. */
+	__u64 offset;
+};
+
+/**
+ * enum drm_kvsink_op_type - operations of a job
+ */
+enum drm_kvsink_op_type {
+	/** @DRM_KVSINK_OP_APPEND: store K and V rows, see struct drm_kvsink_op_append. */
+	DRM_KVSINK_OP_APPEND = 1,
+	/** @DRM_KVSINK_OP_COPY: buffer to buffer, see struct drm_kvsink_op_copy. */
+	DRM_KVSINK_OP_COPY,
+	/** @DRM_KVSINK_OP_SCORE: prefill attention and scores, see struct drm_kvsink_op_score. */
+	DRM_KVSINK_OP_SCORE,
+	/** @DRM_KVSINK_OP_CLASSIFY: list sinks, see struct drm_kvsink_op_classify. */
+	DRM_KVSINK_OP_CLASSIFY,
+	/** @DRM_KVSINK_OP_BARRIER: wait for promotions, see struct drm_kvsink_op_barrier. */
+	DRM_KVSINK_OP_BARRIER,
+	/** @DRM_KVSINK_OP_ATTEND: decode attention, see struct drm_kvsink_op_attend. */
+	DRM_KVSINK_OP_ATTEND,
+	/** @DRM_KVSINK_OP_STEP_END: end or abort a step, see struct drm_kvsink_op_step_end. */
+	DRM_KVSINK_OP_STEP_END,
+	/** @DRM_KVSINK_OP_ADVANCE: modelled compute time, see struct drm_kvsink_op_advance. */
+	DRM_KVSINK_OP_ADVANCE,
+};
+
+/**
+ * struct drm_kvsink_op_append - store rows of one layer behind those already there
+ */
+struct drm_kvsink_op_append {
+	/** @stream: id. */
+	__u64 stream;
+	/** @layer: layer. */
+	__u32 layer;
+	/** @first: token of the first row: length + rows appended to this layer since; else EILSEQ. */
+	__u32 first;
+	/** @count: tokens, at least 1; K and V take at most 4 MiB each. */
+	__u32 count;
+	/** @pad: 0. */
+	__u32 pad;
+	/** @k: float[count][kv_heads][d_k]. */
+	struct drm_kvsink_ref k;
+	/** @v: float[count][kv_heads][d_v]. */
+	struct drm_kvsink_ref v;
+};
+
+/**
+ * struct drm_kvsink_op_copy - copy bytes between buffers
+ */
+struct drm_kvsink_op_copy {
+	/** @src: source. */
+	struct drm_kvsink_ref src;
+	/** @dst: destination; may not overlap the source. */
+	struct drm_kvsink_ref dst;
+	/** @bytes: at least 1. */
+	__u64 bytes;
+};
+
+/**
+ * struct drm_kvsink_op_score - causal attention of a chunk of queries, scored in the same pass
+ */
+struct drm_kvsink_op_score {
+	/** @stream: id. */
+	__u64 stream;
+	/** @layer: layer. */
+	__u32 layer;
+	/** @first: token of the first query: the first unscored one of this layer; else EILSEQ. */
+	__u32 first;
+	/** @count: queries, at least 1; their K and V rows must be appended. Q and O take at most 4 MiB each. */
+	__u32 count;
+	/** @pad: 0. */
+	__u32 pad;
+	/** @q: float[count][q_heads][d_k]. */
+	struct drm_kvsink_ref q;
+	/** @out: float[count][q_heads][d_v]. */
+	struct drm_kvsink_ref out;
+};
+
+/**
+ * struct drm_kvsink_list_head - stands before the records of CLASSIFY and QUERY
+ */
+struct drm_kvsink_list_head {
+	/** @total: records that match. */
+	__u32 total;
+	/** @written: records that follow. */
+	__u32 written;
+	/** @record_bytes: size of one record. */
+	__u32 record_bytes;
+	/** @next: events: number of the next event; else 0. */
+	__u32 next;
+};
+
+/**
+ * struct drm_kvsink_sink - a token whose score reached T_SINK
+ */
+struct drm_kvsink_sink {
+	/** @group: score group. */
+	__u32 group;
+	/** @token: token. */
+	__u32 token;
+	/** @score: binary32, in the stream's SCORE_MODE. */
+	__u32 score;
+	/** @observers: queries that could see it outside the local window, per layer. */
+	__u32 observers;
+};
+
+/**
+ * struct drm_kvsink_op_classify - list the sinks of score groups by the stream's T_SINK and SCORE_MODE
+ */
+struct drm_kvsink_op_classify {
+	/** @stream: id. */
+	__u64 stream;
+	/** @group_mask: bit g: score group g; at least one. */
+	__u32 group_mask;
+	/** @max: records that fit. */
+	__u32 max;
+	/** @dst: struct drm_kvsink_list_head, then struct drm_kvsink_sink[max]; groups, then tokens ascending. */
+	struct drm_kvsink_ref dst;
+};
+
+/**
+ * struct drm_kvsink_op_barrier - wait in modelled time until the stream's copies have ended
+ */
+struct drm_kvsink_op_barrier {
+	/** @stream: id. */
+	__u64 stream;
+};
+
+/**
+ * struct drm_kvsink_attend_item - queries of one stream and layer
+ */
+struct drm_kvsink_attend_item {
+	/** @stream: id. */
+	__u64 stream;
+	/** @layer: layer. */
+	__u32 layer;
+	/** @first: token of the first query; query i sees tokens [0, first + i]. */
+	__u32 first;
+	/** @count: queries, at least 1. */
+	__u32 count;
+	/** @pad: 0. */
+	__u32 pad;
+};
+
+/**
+ * struct drm_kvsink_attend_stat - what one query head saw
+ */
+struct drm_kvsink_attend_stat {
+	/** @lse: binary32: log of the sum of exp(logit), natural. */
+	__u32 lse;
+	/** @lse_sram: binary32: of the rows read from SRAM; -inf if none. */
+	__u32 lse_sram;
+	/** @lse_hbm: binary32: of the rows read from HBM; -inf if none. */
+	__u32 lse_hbm;
+	/** @mass_sram: binary32: share of the attention on rows read from SRAM. Mass, not bytes. */
+	__u32 mass_sram;
+};
+
+/**
+ * struct drm_kvsink_op_attend - decode attention of a ragged batch
+ *
+ * The items' queries lie behind one another in @q, @out and @stats.
+ */
+struct drm_kvsink_op_attend {
+	/** @items: array of struct drm_kvsink_attend_item; at most 256 in one job. */
+	struct drm_kvsink_array items;
+	/** @mode: 0 = split: SRAM rows and HBM rows apart, then the exact merge of both. */
+	__u32 mode;
+	/** @pad: 0. */
+	__u32 pad;
+	/** @q: float[queries][q_heads][d_k]; at most 4 MiB. */
+	struct drm_kvsink_ref q;
+	/** @out: float[queries][q_heads][d_v]; at most 4 MiB. */
+	struct drm_kvsink_ref out;
+	/** @stats: struct drm_kvsink_attend_stat[queries][q_heads]; handle 0 for none. */
+	struct drm_kvsink_ref stats;
+};
+
+/**
+ * struct drm_kvsink_op_step_end - make appended tokens part of the stream
+ */
+struct drm_kvsink_op_step_end {
+	/** @stream: id. */
+	__u64 stream;
+	/** @count: tokens that every layer has appended; else EILSEQ. 0 with @abort. */
+	__u32 count;
+	/** @abort: 1: drop what was appended since the last step; 0 otherwise. */
+	__u32 abort;
+};
+
+/**
+ * struct drm_kvsink_op_advance - let modelled time pass
+ */
+struct drm_kvsink_op_advance {
+	/** @ns: at most 1000000000. */
+	__u64 ns;
+};
+
+/**
+ * struct drm_kvsink_op - one operation
+ */
+struct drm_kvsink_op {
+	/** @type: enum drm_kvsink_op_type. */
+	__u32 type;
+	/** @flags: 0. */
+	__u32 flags;
+	union {
+		/** @append: for DRM_KVSINK_OP_APPEND. */
+		struct drm_kvsink_op_append append;
+		/** @copy: for DRM_KVSINK_OP_COPY. */
+		struct drm_kvsink_op_copy copy;
+		/** @score: for DRM_KVSINK_OP_SCORE. */
+		struct drm_kvsink_op_score score;
+		/** @classify: for DRM_KVSINK_OP_CLASSIFY. */
+		struct drm_kvsink_op_classify classify;
+		/** @barrier: for DRM_KVSINK_OP_BARRIER. */
+		struct drm_kvsink_op_barrier barrier;
+		/** @attend: for DRM_KVSINK_OP_ATTEND. */
+		struct drm_kvsink_op_attend attend;
+		/** @step_end: for DRM_KVSINK_OP_STEP_END. */
+		struct drm_kvsink_op_step_end step_end;
+		/** @advance: for DRM_KVSINK_OP_ADVANCE. */
+		struct drm_kvsink_op_advance advance;
+		/** @words: the union's size; words behind the operation's own struct must be 0. */
+		__u64 words[11];
+	};
+};
+
+#define DRM_KVSINK_SYNC_SIGNAL (1u << 0) /* signal instead of wait */
+#define DRM_KVSINK_SYNC_TIMELINE (1u << 1) /* timeline syncobj; without it a binary one */
+
+/**
+ * struct drm_kvsink_sync - wait for or signal a syncobj
+ */
+struct drm_kvsink_sync {
+	/** @flags: DRM_KVSINK_SYNC_*. */
+	__u32 flags;
+	/** @handle: syncobj handle. A wait needs a fence that exists already (EINVAL otherwise). */
+	__u32 handle;
+	/** @value: timeline point; 0 for a binary syncobj. */
+	__u64 value;
+};
+
+/**
+ * struct drm_kvsink_job_status - outcome of a job, written to its status buffer before its fence signals
+ */
+struct drm_kvsink_job_status {
+	/** @code: enum kvsink_code of kvsink_hw.h; 0 = done. All ones: not finished yet. */
+	__u32 code;
+	/** @op: index of the failed operation, or the number of operations. */
+	__u32 op;
+	/** @address: what the code says, relative to the buffer where it concerns one. */
+	__u64 address;
+	/** @begin_ns: modelled time at which the job began. */
+	__u64 begin_ns;
+	/** @end_ns: modelled time at which it ended. */
+	__u64 end_ns;
+};
+
+/**
+ * struct drm_kvsink_job - operations that run in order; the first failure ends the job
+ */
+struct drm_kvsink_job {
+	/** @ops: array of struct drm_kvsink_op, 1 to DRM_KVSINK_MAX_OPS. */
+	struct drm_kvsink_array ops;
+	/** @syncs: array of struct drm_kvsink_sync, at most DRM_KVSINK_MAX_SYNCS. */
+	struct drm_kvsink_array syncs;
+	/** @status: struct drm_kvsink_job_status, written by the kernel; handle 0 for none. */
+	struct drm_kvsink_ref status;
+};
+
+/**
+ * struct drm_kvsink_submit - argument of SUBMIT
+ *
+ * Jobs of one call run in order. Either all of them are queued or none.
+ */
+struct drm_kvsink_submit {
+	/** @flags: 0. */
+	__u32 flags;
+	/** @pad: 0. */
+	__u32 pad;
+	/** @generation: generation that the jobs rely on (ESTALE otherwise); 0 for none. */
+	__u64 generation;
+	/** @jobs: array of struct drm_kvsink_job, 1 to DRM_KVSINK_MAX_JOBS. */
+	struct drm_kvsink_array jobs;
+	/**
+	 * @error_job: out: index of the job that was refused, with @error_op; meaningful only when the call
+	 * fails with an error other than EFAULT.
+	 */
+	__u32 error_job;
+	/** @error_op: out: index of the operation that was refused. */
+	__u32 error_op;
+	/** @error_field: out: byte offset of the refused field in struct drm_kvsink_op; ~0 if it is none. */
+	__u32 error_field;
+	/** @pad2: 0. */
+	__u32 pad2;
+};
+
+/**
+ * struct drm_kvsink_promote - argument of PROMOTE
+ */
+struct drm_kvsink_promote {
+	/** @stream: id. */
+	__u64 stream;
+	/** @token: token, part of the stream. */
+	__u32 token;
+	/** @layer_begin: first layer. */
+	__u16 layer_begin;
+	/** @layer_end: one past the last layer. */
+	__u16 layer_end;
+	/** @head_mask: bit h: KV head h; at least one. */
+	__u64 head_mask;
+	/** @dwell_steps: contract; 0, others are EOPNOTSUPP until contracts exist. */
+	__u32 dwell_steps;
+	/** @flags: 0. */
+	__u32 flags;
+	/** @deadline_ns: contract; 0, others are EOPNOTSUPP until contracts exist. */
+	__u64 deadline_ns;
+	/** @code: out: enum kvsink_code; names BUDGET, FRAGMENTED or TAGS behind ENOSPC. */
+	__u32 code;
+	/** @sram_bytes: out: bytes granted. */
+	__u32 sram_bytes;
+	/** @generation: out: generation of the entry, for ENTRY_READ. */
+	__u32 generation;
+	/** @pad: 0. */
+	__u32 pad;
+};
+
+/**
+ * struct drm_kvsink_evict - argument of EVICT
+ */
+struct drm_kvsink_evict {
+	/** @stream: id. */
+	__u64 stream;
+	/** @token: token, or all ones for every token. */
+	__u32 token;
+	/** @layer_begin: entries within [layer_begin, layer_end) are removed. */
+	__u16 layer_begin;
+	/** @layer_end: one past the last layer. */
+	__u16 layer_end;
+	/** @code: out: enum kvsink_code. */
+	__u32 code;
+	/** @entries: out: entries removed. ENOENT if there was none. */
+	__u32 entries;
+};
+
+/**
+ * struct drm_kvsink_config - argument of CONFIG_GET and CONFIG_SET
+ */
+struct drm_kvsink_config {
+	/** @stream: id; 0 for the device's defaults, which only CAP_SYS_ADMIN may set. */
+	__u64 stream;
+	/** @param: enum kvsink_param of kvsink_hw.h. */
+	__u32 param;
+	/** @pad: 0. */
+	__u32 pad;
+	/** @value: in or out. */
+	__u64 value;
+};
+
+/**
+ * enum drm_kvsink_query_type - what QUERY lists
+ */
+enum drm_kvsink_query_type {
+	/** @DRM_KVSINK_QUERY_STREAMS: struct kvsink_stream_rec of the tenant's streams. */
+	DRM_KVSINK_QUERY_STREAMS = 1,
+	/** @DRM_KVSINK_QUERY_TAGS: struct kvsink_tag_rec; sram_offset is 0 except for CAP_SYS_ADMIN. */
+	DRM_KVSINK_QUERY_TAGS,
+	/** @DRM_KVSINK_QUERY_COUNTERS: __u64 in the order of enum kvsink_counter; stream 0 needs CAP_SYS_ADMIN. */
+	DRM_KVSINK_QUERY_COUNTERS,
+	/** @DRM_KVSINK_QUERY_SCORES: struct kvsink_score_rec of tokens from @first, of @group. */
+	DRM_KVSINK_QUERY_SCORES,
+	/** @DRM_KVSINK_QUERY_PARAMS: __u64 in the order of enum kvsink_param. */
+	DRM_KVSINK_QUERY_PARAMS,
+	/** @DRM_KVSINK_QUERY_EVENTS: struct kvsink_event_rec from event number @first. */
+	DRM_KVSINK_QUERY_EVENTS,
+};
+
+/**
+ * struct drm_kvsink_query - argument of QUERY
+ *
+ * Record layouts are those of kvsink_hw.h; they only ever grow at their end, and
+ * drm_kvsink_list_head.record_bytes tells their size.
+ */
+struct drm_kvsink_query {
+	/** @type: enum drm_kvsink_query_type. */
+	__u32 type;
+	/** @group: score group, for SCORES; else 0. */
+	__u32 group;
+	/** @stream: id; 0 for all of the tenant (COUNTERS, PARAMS: for the device). */
+	__u64 stream;
+	/** @first: first record wanted. */
+	__u32 first;
+	/** @size: bytes at @pointer: the head and as many records as fit; at most DRM_KVSINK_MAX_QUERY_BYTES. */
+	__u32 size;
+	/** @pointer: user pointer to struct drm_kvsink_list_head and records. */
+	__u64 pointer;
+};
+
+/**
+ * struct drm_kvsink_reg_read - argument of REG_READ
+ */
+struct drm_kvsink_reg_read {
+	/** @offset: register; PUBLIC ones for all, ADMIN ones with CAP_SYS_ADMIN (EACCES otherwise). */
+	__u32 offset;
+	/** @pad: 0. */
+	__u32 pad;
+	/** @value: out: 32 bits, or 64 for a counter. */
+	__u64 value;
+};
+
+/**
+ * struct drm_kvsink_entry_read - argument of ENTRY_READ
+ *
+ * Copies K and then V of one resident (token, layer, head) in the stored format. EAGAIN if the entry
+ * kept changing, ENOENT if it is not valid (any more) in that generation.
+ */
+struct drm_kvsink_entry_read {
+	/** @stream: id; this file must own it. */
+	__u64 stream;
+	/** @token: token. */
+	__u32 token;
+	/** @layer: layer. */
+	__u32 layer;
+	/** @head: KV head. */
+	__u32 head;
+	/** @generation: of the entry, from PROMOTE or QUERY TAGS. */
+	__u32 generation;
+	/** @size: bytes at @pointer; must equal the row's size. */
+	__u32 size;
+	/** @pad: 0. */
+	__u32 pad;
+	/** @pointer: user pointer. */
+	__u64 pointer;
+};
+
+#define DRM_IOCTL_KVSINK(access, id, type) DRM_##access(DRM_COMMAND_BASE + DRM_KVSINK_##id, struct drm_kvsink_##type)
+
+#define DRM_IOCTL_KVSINK_DEV_QUERY DRM_IOCTL_KVSINK(IOWR, DEV_QUERY, dev_query)
+#define DRM_IOCTL_KVSINK_BO_CREATE DRM_IOCTL_KVSINK(IOWR, BO_CREATE, bo_create)
+#define DRM_IOCTL_KVSINK_BO_MMAP_OFFSET DRM_IOCTL_KVSINK(IOWR, BO_MMAP_OFFSET, bo_mmap_offset)
+#define DRM_IOCTL_KVSINK_STREAM_CREATE DRM_IOCTL_KVSINK(IOWR, STREAM_CREATE, stream_create)
+#define DRM_IOCTL_KVSINK_STREAM_RESERVE DRM_IOCTL_KVSINK(IOWR, STREAM_RESERVE, stream_reserve)
+#define DRM_IOCTL_KVSINK_STREAM_DESTROY DRM_IOCTL_KVSINK(IOWR, STREAM_DESTROY, stream_destroy)
+#define DRM_IOCTL_KVSINK_SUBMIT DRM_IOCTL_KVSINK(IOWR, SUBMIT, submit)
+#define DRM_IOCTL_KVSINK_PROMOTE DRM_IOCTL_KVSINK(IOWR, PROMOTE, promote)
+#define DRM_IOCTL_KVSINK_EVICT DRM_IOCTL_KVSINK(IOWR, EVICT, evict)
+#define DRM_IOCTL_KVSINK_CONFIG_GET DRM_IOCTL_KVSINK(IOWR, CONFIG_GET, config)
+#define DRM_IOCTL_KVSINK_CONFIG_SET DRM_IOCTL_KVSINK(IOWR, CONFIG_SET, config)
+#define DRM_IOCTL_KVSINK_QUERY DRM_IOCTL_KVSINK(IOWR, QUERY, query)
+#define DRM_IOCTL_KVSINK_REG_READ DRM_IOCTL_KVSINK(IOWR, REG_READ, reg_read)
+#define DRM_IOCTL_KVSINK_ENTRY_READ DRM_IOCTL_KVSINK(IOWR, ENTRY_READ, entry_read)
+
+#if defined(__cplusplus)
+}
+#endif
+
+#endif

@@ -1,0 +1,614 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR MIT */
+/*
+ * The one description of the kvsink chip as software sees it: PCI identity, registers, commands,
+ * job descriptors, completion records, result codes, counters, parameters and events.
+ *
+ * Driver, chip model, runtime and sinkctl include this file and expand its X-macro tables;
+ * docs/registers.md is printed from them. A name, an offset or a meaning exists here and nowhere else.
+ * All of it is little endian. "Bus address" means an address in the host's DMA space.
+ */
+#ifndef KVSINK_HW_H
+#define KVSINK_HW_H
+
+#ifdef __KERNEL__
+#include <linux/types.h>
+#else
+#include <stdint.h>
+#endif
+
+/* ---- PCI identity ---------------------------------------------------------------------------- */
+
+#define KVSINK_PCI_VENDOR 0x1234
+#define KVSINK_PCI_DEVICE 0x6b76 /* "kv" */
+#define KVSINK_PCI_CLASS 0x1200 /* processing accelerator */
+#define KVSINK_BAR_REGS 0 /* registers, 16 KiB */
+#define KVSINK_BAR_SRAM 2 /* the SRAM, prefetchable, 64 bit, driver only */
+#define KVSINK_BAR_MSIX 4
+#define KVSINK_REGS_BYTES 0x4000
+
+#define KVSINK_ID_MAGIC 0x6b6e7376 /* "vsnk" read as bytes */
+#define KVSINK_HW_VERSION 0x00010000 /* major << 16 | minor */
+
+/* ---- Limits that hold for every instance; the instance's own sizes are registers ---------------- */
+
+#define KVSINK_MAX_RINGS 8
+#define KVSINK_MAX_CMDS 64 /* commands of one job */
+#define KVSINK_MAX_ITEMS 256 /* items (32 bytes each) of one job */
+#define KVSINK_MAX_LAYERS 128
+#define KVSINK_MAX_Q_HEADS 128
+#define KVSINK_MAX_KV_HEADS 64
+#define KVSINK_MAX_HEAD_DIM 512
+#define KVSINK_MAX_PAGE_TOKENS 256
+#define KVSINK_MAX_TOKENS (1u << 18) /* of one stream */
+#define KVSINK_MAX_SCORE_GROUPS 8
+#define KVSINK_STAGE_BYTES (4u << 20) /* Q, O, K or V of one command at most */
+#define KVSINK_MIN_OBSERVERS 32 /* fewer queries than this: a token is not eligible yet */
+#define KVSINK_HBM_ALIGN 4096 /* of pages, page tables and score areas */
+#define KVSINK_SRAM_UNIT 256 /* granularity of the budget */
+#define KVSINK_GART_PAGE 4096
+#define KVSINK_GART_VALID 1ull /* bit 0 of a GART entry; the rest is a page-aligned bus address */
+#define KVSINK_TOKEN_ALL 0xffffffffu /* EVICT: every token of the stream */
+
+/* ---- Registers: X(name, offset, access, visibility, description) --------------------------------
+ * access: RO, RW, W1C (write ones to clear), WO (reads as zero).
+ * visibility: who may read it through the REG_READ ioctl: PUBLIC everyone, ADMIN CAP_SYS_ADMIN, KERNEL nobody.
+ */
+#define KVSINK_REGS(X)                                                                                   \
+	X(ID, 0x000, RO, PUBLIC, "identification, KVSINK_ID_MAGIC; all ones when the device is gone")        \
+	X(VERSION, 0x004, RO, PUBLIC, "version of the register interface")                                   \
+	X(CAPS, 0x008, RO, PUBLIC, "what this instance can do")                                              \
+	X(STATUS, 0x00c, RO, PUBLIC, "state of the engine")                                                  \
+	X(CONTROL, 0x010, RW, KERNEL, "enable and engine reset")                                             \
+	X(GENERATION, 0x014, RO, PUBLIC, "contents-lost generation: grows at every reset")                   \
+	X(SRAM_BYTES, 0x020, RO, PUBLIC, "size of the SRAM in bytes")                                        \
+	X(HBM_MIB, 0x024, RO, PUBLIC, "size of the HBM in MiB")                                              \
+	X(TAG_COUNT, 0x028, RO, PUBLIC, "entries of the tag array")                                          \
+	X(STREAM_COUNT, 0x02c, RO, PUBLIC, "streams that can exist at once")                                 \
+	X(RING_COUNT, 0x030, RO, PUBLIC, "rings")                                                            \
+	X(RING_SLOTS, 0x034, RO, PUBLIC, "job descriptors a ring holds, a power of two")                     \
+	X(GART_PAGES, 0x038, RO, PUBLIC, "pages the GART can map")                                           \
+	X(BURST_BYTES, 0x03c, RO, PUBLIC, "bytes of one memory burst (modelled)")                            \
+	X(SRAM_LATENCY_NS, 0x040, RO, PUBLIC, "modelled latency of the SRAM in ns")                          \
+	X(HBM_LATENCY_NS, 0x044, RO, PUBLIC, "modelled latency of the HBM in ns")                            \
+	X(SRAM_GBPS, 0x048, RO, PUBLIC, "modelled bandwidth of the SRAM in GB/s")                            \
+	X(HBM_GBPS, 0x04c, RO, PUBLIC, "modelled bandwidth of the HBM in GB/s")                              \
+	X(DMA_GBPS, 0x050, RO, PUBLIC, "modelled bandwidth of the migration engine in GB/s")                 \
+	X(JOB_OVERHEAD_NS, 0x054, RO, PUBLIC, "modelled fixed cost of a command in ns")                      \
+	X(IRQ_STATUS, 0x060, W1C, KERNEL, "pending interrupts: bit r = ring r, bit 31 = error")              \
+	X(IRQ_MASK, 0x064, RW, KERNEL, "a set bit lets the interrupt through")                               \
+	X(ERR_CODE, 0x070, W1C, ADMIN, "first job error since it was cleared; any write clears it")          \
+	X(ERR_RING, 0x074, RO, ADMIN, "ring of that error")                                                  \
+	X(ERR_CMD, 0x078, RO, ADMIN, "index of the failed command in its job")                               \
+	X(ERR_ADDR_LO, 0x07c, RO, ADMIN, "address of that error, low half")                                  \
+	X(ERR_ADDR_HI, 0x080, RO, ADMIN, "address of that error, high half")                                 \
+	X(GART_BASE_LO, 0x090, RW, KERNEL, "bus address of the GART table, low half")                        \
+	X(GART_BASE_HI, 0x094, RW, KERNEL, "bus address of the GART table, high half")                       \
+	X(TAGS_VALID, 0x0a0, RO, ADMIN, "valid entries of the tag array")                                    \
+	X(SRAM_USED, 0x0a4, RO, ADMIN, "granted bytes of SRAM")                                              \
+	X(STREAMS_LIVE, 0x0a8, RO, ADMIN, "existing streams")                                                \
+	X(T_SINK, 0x0c0, RO, PUBLIC, "device default of parameter T_SINK (binary32 pattern)")                \
+	X(SCORE_MODE, 0x0c4, RO, PUBLIC, "device default of parameter SCORE_MODE")                           \
+	X(LOCAL_WINDOW, 0x0c8, RO, PUBLIC, "device default of parameter LOCAL_WINDOW, tokens")               \
+	X(SRAM_BUDGET, 0x0cc, RO, PUBLIC, "device-wide limit of granted SRAM in bytes")                      \
+	X(HEAD_MASK_LO, 0x0d0, RO, PUBLIC, "device default of parameter HEAD_MASK, low half")                \
+	X(HEAD_MASK_HI, 0x0d4, RO, PUBLIC, "device default of parameter HEAD_MASK, high half")               \
+	X(LAYER_RANGE, 0x0d8, RO, PUBLIC, "device default of parameter LAYER_RANGE: begin | end << 16")
+
+/* Fields: X(register, field, shift, width, description) */
+#define KVSINK_FIELDS(X)                                                                                 \
+	X(VERSION, MINOR, 0, 16, "grows with every compatible addition")                                     \
+	X(VERSION, MAJOR, 16, 16, "grows with every incompatible change")                                    \
+	X(CAPS, F32, 0, 1, "rows may be binary32")                                                           \
+	X(CAPS, FP16, 1, 1, "rows may be binary16")                                                          \
+	X(CAPS, SPLIT, 2, 1, "ATTEND knows split mode")                                                      \
+	X(STATUS, READY, 0, 1, "the engine accepts work")                                                    \
+	X(STATUS, ERROR, 1, 1, "ERR_CODE holds an error")                                                    \
+	X(STATUS, HALTED, 8, 8, "bit r: ring r is halted by a fault in fetch or completion, until a reset")  \
+	X(CONTROL, ENABLE, 0, 1, "rings run while it is set")                                                \
+	X(CONTROL, RESET, 1, 1, "engine reset, reads as zero: tags and SRAM go, HBM and streams stay")       \
+	X(LAYER_RANGE, BEGIN, 0, 16, "first layer")                                                          \
+	X(LAYER_RANGE, END, 16, 16, "one past the last layer")
+
+/* Registers of ring r, at KVSINK_RING_BASE + r * KVSINK_RING_STRIDE + offset. */
+#define KVSINK_RING_BASE 0x1000
+#define KVSINK_RING_STRIDE 0x100
+#define KVSINK_RING_REGS(X)                                                                              \
+	X(JOBS_LO, 0x00, RW, KERNEL, "bus address of the job descriptors, low half")                         \
+	X(JOBS_HI, 0x04, RW, KERNEL, "bus address of the job descriptors, high half")                        \
+	X(CPLS_LO, 0x08, RW, KERNEL, "bus address of the completion records, low half")                      \
+	X(CPLS_HI, 0x0c, RW, KERNEL, "bus address of the completion records, high half")                     \
+	X(DOORBELL, 0x10, RW, KERNEL, "jobs published so far, modulo 2^32; slot = index mod RING_SLOTS")     \
+	X(HEAD, 0x14, RO, ADMIN, "jobs completed so far, modulo 2^32")                                       \
+	X(STATE, 0x18, RO, ADMIN, "state of the ring, enum kvsink_ring_state")
+
+enum kvsink_ring_state { KVSINK_RING_IDLE, KVSINK_RING_BUSY, KVSINK_RING_HALTED };
+
+/*
+ * Counters of the ledger: X(name, unit, description). Device-wide they are 64-bit registers at
+ * KVSINK_COUNTER_BASE + 8 * index, visible to the administrator; reading the low half latches the
+ * high half. The same set exists for each stream (QUERY). "useful" counts the bytes that were
+ * wanted, "bus" whole bursts. Mass is attention mass in units of 2^-32; it is not bytes.
+ */
+#define KVSINK_COUNTER_BASE 0x2000
+#define KVSINK_COUNTERS(X)                                                                               \
+	X(KV_HBM_READ, "B", "K and V bytes that ATTEND read from HBM, useful")                               \
+	X(KV_HBM_READ_BUS, "B", "the same in whole bursts")                                                  \
+	X(KV_SRAM_READ, "B", "K and V bytes that ATTEND read from SRAM, useful")                             \
+	X(KV_SRAM_READ_BUS, "B", "the same in whole bursts")                                                 \
+	X(PREFILL_HBM_READ, "B", "K and V bytes that SCORE read from HBM, useful")                           \
+	X(PREFILL_HBM_READ_BUS, "B", "the same in whole bursts")                                             \
+	X(KV_HBM_WRITE, "B", "K and V bytes that APPEND wrote to HBM")                                       \
+	X(DMA_COPY, "B", "bytes that finished promotions copied from HBM to SRAM")                           \
+	X(PAGE_TABLE_HBM, "B", "page table bytes read from and written to HBM")                              \
+	X(SCORE_HBM, "B", "score bytes read from and written to HBM")                                        \
+	X(HOST_READ, "B", "bytes read from host memory for operands")                                        \
+	X(HOST_WRITE, "B", "bytes written to host memory for results")                                       \
+	X(MASS_SRAM, "2^-32", "attention mass of ATTEND served from SRAM rows")                              \
+	X(MASS_TOTAL, "2^-32", "attention mass of ATTEND in all: one per query and head")                    \
+	X(QUERIES, "1", "queries (rows times query heads) that ATTEND answered")                             \
+	X(SCORED_QUERIES, "1", "queries (rows times query heads) that SCORE answered")                       \
+	X(STEPS, "1", "tokens that STEP_END made part of a stream")                                          \
+	X(PROMOTIONS, "1", "grants of SRAM")                                                                 \
+	X(PROMOTIONS_VALID, "1", "grants whose copy has ended")                                              \
+	X(EVICTIONS, "1", "entries that were removed")                                                       \
+	X(REFUSALS, "1", "promotions that were refused: BUDGET, FRAGMENTED or TAGS")                         \
+	X(JOBS, "1", "jobs completed, failed ones included")                                                 \
+	X(JOB_ERRORS, "1", "jobs that failed")                                                               \
+	X(MODELLED_NS, "ns", "modelled time that commands took")                                             \
+	X(EXPOSED_DMA_NS, "ns", "modelled time that BARRIER waited for copies")
+
+/* ---- Result codes: X(name, value, errno, description) --------------------------------------------- */
+#define KVSINK_CODES(X)                                                                                  \
+	X(OK, 0, 0, "done")                                                                                  \
+	X(BAD_OPCODE, 1, EINVAL, "no such command")                                                          \
+	X(BAD_FIELD, 2, EINVAL, "a field of the command is out of range; address = its byte offset")         \
+	X(BAD_STREAM, 3, ENOENT, "no such stream; address = its id")                                         \
+	X(BAD_RANGE, 4, EFAULT, "an operand leaves its address space; address = its offset")                 \
+	X(GART_FAULT, 5, EFAULT, "a page is not mapped in the GART; address = its GART offset")              \
+	X(DMA_ERROR, 6, EIO, "the bus refused a transfer; address = its bus address")                        \
+	X(SEQUENCE, 7, EILSEQ, "not the next token or query; address = the one expected")                    \
+	X(NOT_RESERVED, 8, ENOSPC, "HBM: no page is reserved for the token; address = the token")            \
+	X(BUDGET, 9, ENOSPC, "SRAM budget exhausted; address = bytes still free within it")                  \
+	X(FRAGMENTED, 10, ENOSPC, "SRAM is free but not in one piece; address = largest free range")         \
+	X(TAGS, 11, ENOSPC, "no free entry in the tag array")                                                \
+	X(STREAMS, 12, ENOSPC, "no free stream; address = how many there are")                               \
+	X(EXISTS, 13, EEXIST, "the stream exists, or an entry covers part of these rows already")            \
+	X(NOT_RESIDENT, 14, ENOENT, "no entry for that token in that range; address = the token")            \
+	X(STALE, 15, ESTALE, "the job relies on contents that were lost; address = the generation now")      \
+	X(TENANT, 16, EACCES, "the stream belongs to another tenant; address = its id")                      \
+	X(TOO_BIG, 17, E2BIG, "an operand exceeds KVSINK_STAGE_BYTES; address = its size")                   \
+	X(UNSUPPORTED, 18, EOPNOTSUPP, "a feature that this instance lacks; address = field offset")         \
+	X(BUSY, 19, EBUSY, "not in this state: the parameter is fixed once scores exist")                    \
+	X(ABORTED, 20, ECANCELED, "a reset overtook the job")
+
+/* ---- Parameters (CONFIG): X(name, index, kind, default, description) ------------------------------
+ * kind: F32 = non-negative finite binary32 pattern, U32, U64.
+ */
+#define KVSINK_PARAMS(X)                                                                                 \
+	X(T_SINK, 0, F32, 0x3dcccccd, "CLASSIFY: a token with at least this score is a sink (default 0.1)")  \
+	X(SCORE_MODE, 1, U32, 1, "CLASSIFY: 0 RAW, 1 MEAN, 2 REL")                                           \
+	X(LOCAL_WINDOW, 2, U32, 64, "SCORE: queries nearer than this many tokens do not count")              \
+	X(SRAM_BUDGET, 3, U32, 0xffffffff, "SRAM bytes that the stream (or, for the device, all) may hold")  \
+	X(HEAD_MASK, 4, U64, 0xffffffffffffffff, "PROMOTE: KV heads that may become resident")               \
+	X(LAYER_RANGE, 5, U32, 0xffff0000, "PROMOTE: begin | end << 16, layers that may become resident")
+
+/* ---- Events: X(name, value, description) ------------------------------------------------------------ */
+#define KVSINK_EVENTS(X)                                                                                 \
+	X(GRANTED, 1, "PROMOTE got SRAM; detail = bytes")                                                    \
+	X(VALID, 2, "the copy has ended, reads go to SRAM; detail = bytes")                                  \
+	X(EVICTED, 3, "an entry was removed; detail = bytes")                                                \
+	X(REFUSED, 4, "PROMOTE was refused; detail = result code")                                           \
+	X(STREAM_CREATED, 5, "a stream came to be")                                                          \
+	X(STREAM_DESTROYED, 6, "a stream is gone, its entries with it")                                      \
+	X(JOB_FAILED, 7, "a job failed; detail = result code")                                               \
+	X(ENGINE_RESET, 8, "tags and SRAM were lost; detail = new generation")
+
+/* ---- Enums from the tables --------------------------------------------------------------------------- */
+
+enum kvsink_reg {
+#define X(name, offset, access, vis, doc) KVSINK_REG_##name = offset,
+	KVSINK_REGS(X)
+#undef X
+};
+
+enum kvsink_ring_reg {
+#define X(name, offset, access, vis, doc) KVSINK_RING_##name = offset,
+	KVSINK_RING_REGS(X)
+#undef X
+};
+
+/* KVSINK_<REG>_<FIELD>_SHIFT and _MASK (the mask is in place). */
+enum kvsink_field {
+#define X(reg, field, shift, width, doc)                     \
+	KVSINK_##reg##_##field##_SHIFT = shift,                  \
+	KVSINK_##reg##_##field##_MASK = (int)(((1ull << (width)) - 1) << (shift)),
+	KVSINK_FIELDS(X)
+#undef X
+};
+
+enum kvsink_counter {
+#define X(name, unit, doc) KVSINK_COUNTER_##name,
+	KVSINK_COUNTERS(X)
+#undef X
+	KVSINK_COUNTER_COUNT
+};
+
+enum kvsink_code {
+#define X(name, value, err, doc) KVSINK_CODE_##name = value,
+	KVSINK_CODES(X)
+#undef X
+	KVSINK_CODE_COUNT
+};
+
+enum kvsink_param {
+#define X(name, index, kind, def, doc) KVSINK_PARAM_##name = index,
+	KVSINK_PARAMS(X)
+#undef X
+	KVSINK_PARAM_COUNT
+};
+
+enum kvsink_event_code {
+#define X(name, value, doc) KVSINK_EVENT_##name = value,
+	KVSINK_EVENTS(X)
+#undef X
+};
+
+#define KVSINK_IRQ_ERROR (1u << 31)
+
+/* Number formats of stored rows. Further formats get a number here, a row in silicon/format.c, a CAPS bit. */
+enum kvsink_format { KVSINK_FORMAT_F32 = 0, KVSINK_FORMAT_FP16 = 1, KVSINK_FORMAT_COUNT };
+
+enum kvsink_score_mode { KVSINK_SCORE_RAW = 0, KVSINK_SCORE_MEAN = 1, KVSINK_SCORE_REL = 2 };
+
+enum kvsink_attend_mode { KVSINK_ATTEND_SPLIT = 0 };
+
+enum kvsink_space { KVSINK_SPACE_NONE = 0, KVSINK_SPACE_GART, KVSINK_SPACE_HBM, KVSINK_SPACE_SRAM };
+
+/* ---- Jobs --------------------------------------------------------------------------------------------- */
+
+/* One slot of a ring: KVSINK_MAX_CMDS commands at most, executed in order; the first failure ends the job. */
+struct kvsink_job_desc {
+	uint64_t seqno; /* returned in the completion record */
+	uint64_t cmds; /* bus address of struct kvsink_cmd[cmd_count] */
+	uint64_t items; /* bus address of union kvsink_item[item_count] */
+	uint32_t cmd_count;
+	uint32_t item_count;
+	uint64_t generation; /* contents-lost generation relied on; 0 = none */
+	uint32_t tenant; /* streams of other tenants are refused (TENANT) */
+	uint32_t flags; /* KVSINK_JOB_* */
+	uint64_t host_ns; /* CLOCK_MONOTONIC when the doorbell was rung */
+	uint64_t reserved; /* 0 */
+};
+
+#define KVSINK_JOB_PRIVILEGED 1u /* may touch the streams of every tenant */
+
+/* Written to the slot of the job when it has ended; then HEAD grows, then the interrupt is raised. */
+struct kvsink_completion {
+	uint64_t seqno;
+	uint32_t code; /* enum kvsink_code */
+	uint32_t cmd; /* index of the failed command, or the number of commands */
+	uint64_t address; /* what the code says */
+	uint32_t result[4]; /* of the last command that has results, see there */
+	uint64_t begin_ns; /* modelled time at which the job began */
+	uint64_t end_ns; /* modelled time at which it ended */
+	uint64_t reserved;
+};
+
+/* Where an operand lies. Only the kernel writes commands, so only the kernel names spaces. */
+struct kvsink_ref {
+	uint32_t space; /* enum kvsink_space */
+	uint32_t reserved; /* 0 */
+	uint64_t offset; /* bytes */
+};
+
+/* X(name, opcode, description) */
+#define KVSINK_OPCODES(X)                                                                                \
+	X(STREAM_CREATE, 1, "make a stream; items: its layers")                                              \
+	X(STREAM_DESTROY, 2, "drop a stream with its entries")                                               \
+	X(PAGE_MAP, 3, "put pages into a stream's page table; items: HBM offsets")                           \
+	X(GART_INVALIDATE, 4, "forget translations; complete when none is in use")                           \
+	X(CONFIG, 5, "set a parameter of a stream or the device")                                            \
+	X(QUERY, 6, "write records about streams, entries, scores, counters, events")                        \
+	X(APPEND, 7, "convert K and V rows of one layer to the stream's format and store them")              \
+	X(COPY, 8, "copy bytes")                                                                             \
+	X(FILL, 9, "fill with a byte (scrub)")                                                               \
+	X(SCORE, 10, "prefill: causal attention of a chunk of queries, and their scores in the same pass")   \
+	X(CLASSIFY, 11, "list the tokens whose score reaches T_SINK")                                        \
+	X(PROMOTE, 12, "grant SRAM for a token's rows and start the copy")                                   \
+	X(EVICT, 13, "remove a token's entries")                                                             \
+	X(BARRIER, 14, "wait (in modelled time) for a stream's copies")                                      \
+	X(ATTEND, 15, "decode attention of a ragged batch; items: stream, layer, queries")                   \
+	X(STEP_END, 16, "make the appended tokens part of the stream, or drop them")                         \
+	X(ADVANCE, 17, "let modelled time pass (compute elsewhere)")
+
+enum kvsink_opcode {
+#define X(name, value, doc) KVSINK_OP_##name = value,
+	KVSINK_OPCODES(X)
+#undef X
+	KVSINK_OP_COUNT
+};
+
+#define KVSINK_STEP_ABORT 1u /* STEP_END flag: drop the rows appended since the last step */
+
+struct kvsink_cmd_stream_create {
+	uint64_t stream; /* id, never 0, never reused */
+	uint32_t tenant; /* owner */
+	uint16_t layers, q_heads, kv_heads, d_k, d_v;
+	uint16_t format; /* enum kvsink_format */
+	uint32_t page_tokens; /* power of two */
+	uint32_t max_tokens; /* multiple of page_tokens */
+	uint64_t page_table; /* HBM offset of uint64_t[max_tokens / page_tokens] */
+	uint64_t scores; /* HBM offset of uint64_t[score_groups][max_tokens], units of 2^-32 */
+	uint32_t first_item; /* items [first_item, first_item + layers): struct kvsink_layer */
+	uint32_t score_groups; /* 1 .. KVSINK_MAX_SCORE_GROUPS */
+	uint16_t group_end[KVSINK_MAX_SCORE_GROUPS]; /* group g: layers [group_end[g-1], group_end[g]) */
+};
+
+struct kvsink_cmd_stream {
+	uint64_t stream;
+};
+
+struct kvsink_cmd_page_map {
+	uint64_t stream;
+	uint32_t first_page; /* index in the stream's page table; must be the first unmapped one */
+	uint32_t count;
+	uint32_t first_item; /* each item holds four HBM offsets */
+	uint32_t reserved;
+};
+
+struct kvsink_cmd_gart_invalidate {
+	uint32_t first_page, count;
+};
+
+struct kvsink_cmd_config {
+	uint64_t stream; /* 0 = device-wide (needs KVSINK_JOB_PRIVILEGED) */
+	uint32_t param; /* enum kvsink_param */
+	uint32_t reserved;
+	uint64_t value;
+};
+
+enum kvsink_query_what {
+	KVSINK_QUERY_STREAMS = 1, /* struct kvsink_stream_rec; stream 0 = all of the tenant */
+	KVSINK_QUERY_TAGS = 2, /* struct kvsink_tag_rec; likewise */
+	KVSINK_QUERY_COUNTERS = 3, /* uint64_t[KVSINK_COUNTER_COUNT]; stream 0 = device (privileged) */
+	KVSINK_QUERY_SCORES = 4, /* struct kvsink_score_rec of tokens [first, first + max) of `group` */
+	KVSINK_QUERY_PARAMS = 5, /* uint64_t[KVSINK_PARAM_COUNT]; stream 0 = device */
+	KVSINK_QUERY_EVENTS = 6, /* struct kvsink_event_rec, oldest first, of the tenant */
+};
+
+/* Writes struct kvsink_list_head, then records [first, first + max) of those that match. */
+struct kvsink_cmd_query {
+	uint64_t stream;
+	uint32_t what; /* enum kvsink_query_what */
+	uint32_t group; /* SCORES only */
+	uint32_t first; /* first record wanted; EVENTS: event number, modulo 2^32 */
+	uint32_t max; /* records that fit behind the head */
+	struct kvsink_ref dst; /* sizeof(head) + max * sizeof(record) bytes */
+};
+
+struct kvsink_cmd_append {
+	uint64_t stream;
+	uint32_t layer;
+	uint32_t first; /* token; must be length + tokens already appended to this layer */
+	uint32_t count;
+	uint32_t reserved;
+	struct kvsink_ref k; /* float[count][kv_heads][d_k] */
+	struct kvsink_ref v; /* float[count][kv_heads][d_v] */
+};
+
+struct kvsink_cmd_copy {
+	struct kvsink_ref src, dst;
+	uint64_t bytes; /* ranges may not overlap within one space */
+};
+
+struct kvsink_cmd_fill {
+	struct kvsink_ref dst;
+	uint64_t bytes;
+	uint32_t value; /* 0 .. 255 */
+	uint32_t reserved;
+};
+
+struct kvsink_cmd_score {
+	uint64_t stream;
+	uint32_t layer;
+	uint32_t first; /* first query's token; must be the next unscored one of this layer */
+	uint32_t count;
+	uint32_t reserved;
+	struct kvsink_ref q; /* float[count][q_heads][d_k] */
+	struct kvsink_ref out; /* float[count][q_heads][d_v] */
+};
+
+/* Writes struct kvsink_list_head and struct kvsink_sink_rec, group by group, tokens ascending. */
+struct kvsink_cmd_classify {
+	uint64_t stream;
+	uint32_t group_mask;
+	uint32_t max;
+	struct kvsink_ref dst;
+};
+
+/*
+ * result[0] bytes granted, [1] generation of the entry, [2] its tag, [3] its SRAM offset.
+ * The token must be part of the stream. An entry never overlaps another of its token (EXISTS).
+ */
+struct kvsink_cmd_promote {
+	uint64_t stream;
+	uint32_t token;
+	uint16_t layer_begin, layer_end; /* [begin, end) */
+	uint64_t head_mask; /* bit h: KV head h */
+};
+
+/* Removes the entries of token (or KVSINK_TOKEN_ALL) that lie within the layer range. result[0] how many. */
+struct kvsink_cmd_evict {
+	uint64_t stream;
+	uint32_t token;
+	uint16_t layer_begin, layer_end;
+};
+
+/*
+ * Items lie behind one another in q, out and stats. stats may have space NONE.
+ * Query i of an item stands at token first + i and sees tokens [0, first + i] of its layer.
+ */
+struct kvsink_cmd_attend {
+	uint32_t first_item, item_count; /* struct kvsink_attend_item */
+	uint32_t mode; /* enum kvsink_attend_mode */
+	uint32_t reserved;
+	struct kvsink_ref q; /* float[queries][q_heads][d_k] */
+	struct kvsink_ref out; /* float[queries][q_heads][d_v] */
+	struct kvsink_ref stats; /* struct kvsink_attend_stat[queries][q_heads] */
+};
+
+struct kvsink_cmd_step_end {
+	uint64_t stream;
+	uint32_t count; /* tokens that every layer must have appended; ignored with KVSINK_STEP_ABORT */
+	uint32_t reserved;
+};
+
+struct kvsink_cmd_advance {
+	uint64_t ns;
+};
+
+struct kvsink_cmd {
+	uint16_t opcode; /* enum kvsink_opcode */
+	uint16_t flags; /* 0, or what the command documents */
+	uint32_t reserved; /* 0 */
+	union {
+		struct kvsink_cmd_stream_create stream_create;
+		struct kvsink_cmd_stream stream_destroy;
+		struct kvsink_cmd_page_map page_map;
+		struct kvsink_cmd_gart_invalidate gart_invalidate;
+		struct kvsink_cmd_config config;
+		struct kvsink_cmd_query query;
+		struct kvsink_cmd_append append;
+		struct kvsink_cmd_copy copy;
+		struct kvsink_cmd_fill fill;
+		struct kvsink_cmd_score score;
+		struct kvsink_cmd_classify classify;
+		struct kvsink_cmd_promote promote;
+		struct kvsink_cmd_evict evict;
+		struct kvsink_cmd_stream barrier;
+		struct kvsink_cmd_attend attend;
+		struct kvsink_cmd_step_end step_end;
+		struct kvsink_cmd_advance advance;
+		uint64_t words[15];
+	};
+};
+
+/* Attention parameters of one layer. Floats are binary32 patterns. */
+struct kvsink_layer {
+	uint32_t scale; /* > 0, finite; multiplies q.k */
+	uint32_t softcap; /* 0 = none, else c: logit = c * tanh(logit / c) */
+	uint32_t window; /* 0 = none, else query i sees tokens (i - window, i] */
+	uint32_t alibi_slope; /* 0; other values are UNSUPPORTED so far */
+	uint32_t sink_logit; /* 0; other values are UNSUPPORTED so far */
+	uint32_t flags; /* 0 */
+	uint32_t reserved[2]; /* 0 */
+};
+
+struct kvsink_attend_item {
+	uint64_t stream;
+	uint32_t layer;
+	uint32_t first; /* token of the first query */
+	uint32_t count; /* queries */
+	uint32_t reserved[3]; /* 0 */
+};
+
+union kvsink_item {
+	struct kvsink_layer layer;
+	struct kvsink_attend_item attend;
+	uint64_t pages[4];
+};
+
+/* ---- Records that commands write ---------------------------------------------------------------------- */
+
+struct kvsink_list_head {
+	uint32_t total; /* records that match in all */
+	uint32_t written; /* records behind this head */
+	uint32_t record_bytes;
+	uint32_t next; /* EVENTS: number of the next event; else 0 */
+};
+
+struct kvsink_stream_rec {
+	uint64_t stream;
+	uint32_t tenant;
+	uint32_t length; /* tokens */
+	uint16_t layers, q_heads, kv_heads, d_k, d_v, format;
+	uint32_t page_tokens, max_tokens;
+	uint32_t reserved_tokens; /* tokens that have a page */
+	uint32_t entries; /* tags */
+	uint32_t sram_bytes;
+	uint32_t scored; /* queries scored in layer 0 */
+	uint32_t score_groups;
+	uint16_t group_end[KVSINK_MAX_SCORE_GROUPS];
+	uint32_t reserved;
+};
+
+#define KVSINK_TAG_VALID 1u /* reads go to SRAM; without it the copy is still under way */
+
+struct kvsink_tag_rec {
+	uint64_t stream;
+	uint32_t tenant;
+	uint32_t token;
+	uint16_t layer_begin, layer_end;
+	uint32_t flags; /* KVSINK_TAG_VALID */
+	uint64_t head_mask;
+	uint32_t sram_offset;
+	uint32_t sram_bytes; /* granted, a multiple of KVSINK_SRAM_UNIT */
+	uint32_t generation; /* of the entry: another grant of the same tag has another */
+	uint32_t row_bytes; /* K and V of one layer and head */
+};
+
+struct kvsink_score_rec {
+	uint64_t sum; /* attention mass, units of 2^-32 */
+	uint32_t observers; /* queries that could see the token outside its local window, one layer */
+	uint32_t score; /* binary32 pattern, in the stream's SCORE_MODE */
+};
+
+struct kvsink_sink_rec {
+	uint32_t group;
+	uint32_t token;
+	uint32_t score; /* binary32 pattern */
+	uint32_t observers;
+};
+
+struct kvsink_event_rec {
+	uint64_t modelled_ns;
+	uint64_t stream; /* 0 = none */
+	uint32_t code; /* enum kvsink_event_code */
+	uint32_t tenant;
+	uint32_t token;
+	uint32_t detail;
+};
+
+struct kvsink_attend_stat {
+	float lse; /* natural log, of all rows the query sees */
+	float lse_sram; /* of the rows read from SRAM; -inf if none */
+	float lse_hbm; /* of the rows read from HBM; -inf if none */
+	float mass_sram; /* share of the attention on rows read from SRAM */
+};
+
+/* ---- Sizes that both sides must compute alike ------------------------------------------------------------ */
+
+static inline uint32_t kvsink_format_bytes(uint32_t format)
+{
+	return format == KVSINK_FORMAT_FP16 ? 2 : 4;
+}
+
+/* Bytes of the K and V rows of one token, layer and KV head. */
+static inline uint32_t kvsink_row_bytes(uint32_t d_k, uint32_t d_v, uint32_t format)
+{
+	return (d_k + d_v) * kvsink_format_bytes(format);
+}
+
+/*
+ * Bytes of one page, KVSINK_HBM_ALIGN aligned. It holds all layers of its tokens:
+ * [layer][K then V][token in page][kv head][element]. The limits above keep it below 2^40.
+ */
+static inline uint64_t kvsink_page_bytes(uint32_t layers, uint32_t kv_heads, uint32_t d_k, uint32_t d_v,
+					 uint32_t format, uint32_t page_tokens)
+{
+	uint64_t bytes = (uint64_t)layers * kv_heads * kvsink_row_bytes(d_k, d_v, format) * page_tokens;
+
+	return (bytes + KVSINK_HBM_ALIGN - 1) & ~(uint64_t)(KVSINK_HBM_ALIGN - 1);
+}
+
+#endif
