@@ -1,0 +1,47 @@
+# libllama and ggml as static libraries, with their headers and gguf-py, from the source package of
+# llama-cpp-python. Built for SSE4.2 at most and without weight repacking: under TCG vector floating point is
+# emulated, and one build must give the same bits on the host and in the guest.
+
+LLAMA_SDIST=llama_cpp_python-0.3.36.tar.gz
+LLAMA_SDIST_SHA256=832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e
+LLAMA_REQUIREMENT=llama-cpp-python==0.3.36
+LLAMA_CMAKE="
+	-DCMAKE_BUILD_TYPE=Release -DBUILD_SHARED_LIBS=OFF -DCMAKE_POSITION_INDEPENDENT_CODE=ON
+	-DCMAKE_INSTALL_LIBDIR=lib
+	-DLLAMA_BUILD_COMMON=OFF -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_TOOLS=OFF -DLLAMA_BUILD_EXAMPLES=OFF
+	-DLLAMA_BUILD_SERVER=OFF -DLLAMA_BUILD_APP=OFF -DLLAMA_OPENSSL=OFF -DLLAMA_USE_PREBUILT_UI=OFF
+	-DGGML_NATIVE=OFF -DGGML_SSE42=ON -DGGML_AVX=OFF -DGGML_AVX2=OFF -DGGML_BMI2=OFF -DGGML_FMA=OFF
+	-DGGML_F16C=OFF -DGGML_CPU_REPACK=OFF -DGGML_OPENMP=OFF -DGGML_LLAMAFILE=OFF -DGGML_BLAS=OFF
+	-DGGML_CCACHE=OFF
+"
+LLAMA_RECIPE=1
+
+llama_dir() { { root_dir; printf '%s\n' "$LLAMA_SDIST_SHA256" "$LLAMA_RECIPE" $LLAMA_CMAKE; } | artefact_dir llama; }
+
+setup_llama() {
+	local dir
+	dir=$(llama_dir)
+	[ -d "$dir" ] && return 0
+	setup_root && fetch_llama || return 1
+	make_artefact llama "$dir" "building libllama for SSE4.2 (3-6 min)" make_llama
+}
+
+fetch_llama() {
+	fetch_python "$LLAMA_REQUIREMENT" "$LLAMA_SDIST" "$LLAMA_SDIST_SHA256" --no-binary llama-cpp-python
+}
+
+make_llama() {
+	local tmp=$1 source=$1.source
+	remove_tree "$source"
+	mkdir "$source"
+	tar -xzf "$DOWNLOADS/$LLAMA_SDIST" -C "$source" --strip-components=3 --wildcards '*/vendor/llama.cpp/*'
+	cd "$source"
+	root_exec cmake -S . -B build -G Ninja $LLAMA_CMAKE -DCMAKE_INSTALL_PREFIX="$tmp"
+	root_exec ninja -C build -j "$JOBS"
+	root_exec ninja -C build install
+	cp -r gguf-py LICENSE "$tmp/"
+	# CMake and pkg-config files name the temporary prefix; nothing here uses them.
+	rm -rf "$tmp/lib/cmake" "$tmp/lib/pkgconfig" "$tmp/bin"
+	cd "$CACHE"
+	remove_tree "$source"
+}
