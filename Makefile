@@ -8,12 +8,14 @@
 #   make test-mutants, make check-style, make docs, make clean
 #
 # Each room adds its own targets in a build.mk beside its sources. Variables that they use and extend:
-#   B            build folder            PROGRAMS     programs for build/bin
+#   B            build folder             PROGRAMS     programs for $(B)/bin
 #   CFLAGS_ALL   flags for all C         TESTS_HOST   TAP programs that run on the host
 #   LINK_PROG    flags that link a program (in the hermetic build: the root's loader and libraries)
 #   TESTS_GUEST  TAP programs that run in the guest, device and driver present
+#   TESTS_VM     TAP programs that run on the host and start guests themselves
+#   TESTS_BUILD  what must be built before any of the tests runs
 
-B ?= build
+B ?= build/native
 CC ?= gcc
 CFLAGS ?= -O2 -g
 CFLAGS_ALL = -std=gnu11 -Wall -Wextra -Werror -Wmissing-prototypes -Wstrict-prototypes -fno-common \
@@ -23,6 +25,8 @@ LINK_PROG ?=
 PROGRAMS :=
 TESTS_HOST :=
 TESTS_GUEST :=
+TESTS_VM :=
+TESTS_BUILD :=
 
 .DELETE_ON_ERROR:
 .PHONY: all
@@ -34,7 +38,7 @@ $(B)/obj/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS_ALL) $(EXTRA) -c -o $@ $<
 
-include $(sort $(wildcard qemu-device/silicon/build.mk driver/logic/build.mk runtime/build.mk \
+include $(sort $(wildcard qemu-device/silicon/build.mk driver/build.mk driver/logic/build.mk runtime/build.mk \
 	tools/*/build.mk tests/*/build.mk))
 include tools/make/commands.mk
 

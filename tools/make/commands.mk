@@ -1,1 +1,63 @@
 # SPDX-License-Identifier: MIT
+#
+# demo, test and what they stand on: the hermetic build. It runs this same Makefile inside the Debian root
+# that build/vm prepares, with B=build; programs are linked to the root's loader and libraries, so that
+# build/bin/* runs on this host as it is, and unchanged in the guest.
+
+VM := build/vm
+RESULTS := build/test-results
+
+.PHONY: setup hermetic demo test test-mutants check-style docs clean tests list-tests
+
+$(VM):
+	@mkdir -p build
+	@ln -sfn ../tools/vm/vm $@
+
+setup: $(VM)
+	@$(VM) setup all
+
+# What the hermetic build makes; only ever called inside the root, by `make hermetic`.
+.PHONY: hermetic-inside
+hermetic-inside: programs tests driver
+
+tests: $(filter $(B)/%,$(TESTS_HOST) $(TESTS_GUEST) $(TESTS_VM)) $(TESTS_BUILD)
+
+hermetic: setup
+	@$(VM) root -- $(MAKE) --no-print-directory -j$$(nproc) B=build hermetic-inside \
+		LINK_PROG="$$($(VM) path ldflags)" LLAMA="$$($(VM) path llama)" \
+		KSELFTEST="$$($(VM) path kselftest)" KREL="$$($(VM) path kernelrelease)"
+	@$(VM) setup qemu
+
+demo: hermetic
+	@tools/demo/demo
+
+# Inside the root: what needs no guest. On the host: what starts guests itself. In one guest: the rest.
+# Names are expanded for B=build whatever B is here.
+HERMETIC_TESTS = $(shell $(MAKE) -s --no-print-directory B=build list-tests LIST=$(1))
+list-tests:
+	@echo $($(LIST))
+
+test: hermetic
+	@rm -rf $(RESULTS) && mkdir -p $(RESULTS)
+	@echo "== tests without a guest"
+	-@$(VM) root -- tests/run --json $(RESULTS)/host.json $(call HERMETIC_TESTS,TESTS_HOST)
+	@echo "== tests in a guest"
+	@# 124 and above: the guest died, hung or its kernel complained; then its results do not count
+	@$(VM) run --timeout 1500 -- tests/run --json $(RESULTS)/guest.json $(call HERMETIC_TESTS,TESTS_GUEST); \
+		[ $$? -lt 124 ] || rm -f $(RESULTS)/guest.json
+	@echo "== tests that start guests"
+	-@tests/run --json $(RESULTS)/vm.json --seconds 1200 $(call HERMETIC_TESTS,TESTS_VM)
+	@tests/run --total $(RESULTS)/host.json $(RESULTS)/guest.json $(RESULTS)/vm.json
+
+test-mutants: hermetic
+	@tests/mutants/run
+
+check-style:
+	@tools/make/check-style
+
+docs: setup
+	@$(VM) root -- $(MAKE) -s B=build build/bin/kvsink-regdoc
+	@build/bin/kvsink-regdoc > docs/registers.md
+
+clean:
+	rm -rf build
