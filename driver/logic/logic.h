@@ -13,11 +13,15 @@
 
 #ifdef __KERNEL__
 #include <linux/errno.h>
+#include <linux/stddef.h>
+#include <linux/string.h>
 #include <linux/types.h>
 #else
 #include <errno.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 #endif
 
 #include "kvsink_drm.h"
@@ -42,7 +46,7 @@ struct kvsink_logic_env {
 	int (*buffer)(void *ctx, uint32_t handle, struct kvsink_logic_buffer *out);
 	/* 0, -ENOENT (unknown, or another tenant's), -EACCES (`own` set and it is another file's) */
 	int (*stream)(void *ctx, uint64_t id, bool own, struct kvsink_logic_stream *out);
-	uint32_t field; /* out: offset of the refused field */
+	uint32_t field; /* out: offset of the refused field; ~0 if the refusal concerns none */
 };
 
 /* What STREAM_CREATE needs of HBM. */
@@ -56,10 +60,25 @@ struct kvsink_logic_layout {
 int kvsink_logic_stream_create(struct kvsink_logic_env *env, const struct drm_kvsink_stream_create *args,
 			       const struct drm_kvsink_layer *layers, struct kvsink_logic_stream *stream,
 			       struct kvsink_logic_layout *layout);
+/* STREAM_RESERVE: `pages` receives how many the stream shall have in all (perhaps fewer than it has). */
+int kvsink_logic_stream_reserve(struct kvsink_logic_env *env, const struct drm_kvsink_stream_reserve *args,
+				struct kvsink_logic_stream *stream, uint32_t *pages);
 /* The command and its items (args->layers.count of them); page table and scores lie where the caller says. */
 void kvsink_logic_build_create(const struct drm_kvsink_stream_create *args, const struct drm_kvsink_layer *layers,
 			       uint64_t id, uint32_t tenant, uint64_t page_table, uint64_t scores,
 			       struct kvsink_cmd *cmd, union kvsink_item *items);
+
+/*
+ * PAGE_MAP: `count` pages, in pages[], become the stream's pages from first_page on. Fills
+ * KVSINK_LOGIC_PAGE_ITEMS(count) items from out_items, which will be item first_item of the job.
+ */
+#define KVSINK_LOGIC_PAGE_ITEMS(count) (((count) + 3) / 4)
+void kvsink_logic_build_page_map(uint64_t stream, uint32_t first_page, const uint64_t *pages, uint32_t count,
+				 uint32_t first_item, struct kvsink_cmd *cmd, union kvsink_item *out_items);
+void kvsink_logic_build_destroy(uint64_t stream, struct kvsink_cmd *cmd);
+/* Scrub: zero `bytes` at an HBM offset. */
+void kvsink_logic_build_scrub(uint64_t hbm, uint64_t bytes, struct kvsink_cmd *cmd);
+void kvsink_logic_build_invalidate(uint32_t first_page, uint32_t count, struct kvsink_cmd *cmd);
 
 /*
  * One operation of a SUBMIT. `items` are the attend items of this operation, copied in; `first_item` is
@@ -75,6 +94,13 @@ int kvsink_logic_build_evict(struct kvsink_logic_env *env, const struct drm_kvsi
 			     struct kvsink_cmd *cmd);
 int kvsink_logic_build_config(struct kvsink_logic_env *env, const struct drm_kvsink_config *args,
 			      struct kvsink_cmd *cmd);
+/*
+ * CONFIG_GET: a QUERY of all parameters into KVSINK_LOGIC_PARAMS_BYTES at dst_gart: a list head, then
+ * uint64_t[KVSINK_PARAM_COUNT], of which args->param is the answer.
+ */
+#define KVSINK_LOGIC_PARAMS_BYTES (sizeof(struct kvsink_list_head) + KVSINK_PARAM_COUNT * sizeof(uint64_t))
+int kvsink_logic_build_config_get(struct kvsink_logic_env *env, const struct drm_kvsink_config *args,
+				  uint64_t dst_gart, struct kvsink_cmd *cmd);
 /* dst: where the chip may write dst_bytes; sets how many records fit. */
 int kvsink_logic_build_query(struct kvsink_logic_env *env, const struct drm_kvsink_query *args, uint64_t dst_gart,
 			     uint32_t dst_bytes, struct kvsink_cmd *cmd);
@@ -87,7 +113,11 @@ uint32_t kvsink_logic_record_bytes(uint32_t query_type);
 /* 0 = PUBLIC, 1 = ADMIN, -ENOENT = not readable or no register; *wide is set for 64-bit counters. */
 int kvsink_logic_reg_access(uint32_t offset, uint32_t rings, bool *wide);
 
-/* Array header: count within [min, max], stride at least `element`; -EINVAL or -E2BIG. */
+/*
+ * Array header: count within [min, max], stride at least `element` and at most KVSINK_LOGIC_MAX_STRIDE;
+ * -EINVAL or -E2BIG. Nothing else is asked of an empty array.
+ */
+#define KVSINK_LOGIC_MAX_STRIDE 4096
 int kvsink_logic_array(const struct drm_kvsink_array *array, uint32_t element, uint32_t min, uint32_t max);
 
 /* -errno for a result code of the chip. */

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR MIT */
+/*
+ * Helpers of driver/logic, for its own files only: refusing a field, looking up a stream, checking an
+ * operand against its buffer.
+ */
+#ifndef KVSINK_LOGIC_CHECK_H
+#define KVSINK_LOGIC_CHECK_H
+
+#include "logic.h"
+
+#define KVSINK_LOGIC_NO_FIELD 0xffffffffu
+#define KVSINK_LOGIC_INF 0x7f800000u /* binary32 infinity: below it, patterns are non-negative and finite */
+
+/* Leave the offset of `member` in env->field and return -err. */
+#define kvsink_refuse(env, type, member, err) kvsink_refuse_at(env, offsetof(type, member), -(err))
+
+static inline int kvsink_refuse_at(struct kvsink_logic_env *env, size_t field, int err)
+{
+	env->field = (uint32_t)field;
+	return err;
+}
+
+/* Look up a stream; `field` is where its id stands. */
+static inline int kvsink_find_stream(struct kvsink_logic_env *env, uint64_t id, bool own, size_t field,
+				     struct kvsink_logic_stream *stream)
+{
+	int err = id ? env->stream(env->ctx, id, own, stream) : -ENOENT;
+
+	return err ? kvsink_refuse_at(env, field, err) : 0;
+}
+
+/* [begin, end) is a non-empty range of the stream's layers. */
+static inline bool kvsink_layers_valid(const struct kvsink_logic_stream *stream, uint32_t begin, uint32_t end)
+{
+	return begin < end && end <= stream->layers;
+}
+
+/* `bytes` at `ref`, which stands at `field` in its struct, as an operand of the chip. */
+int kvsink_operand(struct kvsink_logic_env *env, const struct drm_kvsink_ref *ref, size_t field, uint64_t bytes,
+		   struct kvsink_ref *out);
+
+#endif

@@ -1,0 +1,324 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+/*
+ * The operations of a SUBMIT: each is checked field by field and becomes one command of the chip.
+ *
+ * A new operation gets a function here and a row in the table at the end. Offsets in env->field count
+ * from the start of struct drm_kvsink_op.
+ */
+#include "check.h"
+
+#define AT(member) offsetof(struct drm_kvsink_op, member)
+#define OP_REFUSE(env, member, err) kvsink_refuse_at(env, AT(member), -(err))
+
+#define MAX_ADVANCE_NS 1000000000ull
+
+/* One operation on its way: what the checks share. */
+struct building {
+	struct kvsink_logic_env *env;
+	const struct drm_kvsink_op *op;
+	const struct drm_kvsink_attend_item *items; /* of an ATTEND */
+	uint32_t first_item; /* of an ATTEND, in the job */
+	struct kvsink_cmd *cmd;
+	union kvsink_item *out_items; /* of an ATTEND */
+};
+
+int kvsink_operand(struct kvsink_logic_env *env, const struct drm_kvsink_ref *ref, size_t field, uint64_t bytes,
+		   struct kvsink_ref *out)
+{
+	struct kvsink_logic_buffer buffer;
+	int err;
+
+	if (ref->pad)
+		return kvsink_refuse_at(env, field + offsetof(struct drm_kvsink_ref, pad), -EINVAL);
+	err = ref->handle ? env->buffer(env->ctx, ref->handle, &buffer) : -ENOENT;
+	if (err)
+		return kvsink_refuse_at(env, field + offsetof(struct drm_kvsink_ref, handle), err);
+	if (ref->offset % 4)
+		return kvsink_refuse_at(env, field + offsetof(struct drm_kvsink_ref, offset), -EINVAL);
+	if (ref->offset > buffer.bytes || bytes > buffer.bytes - ref->offset)
+		return kvsink_refuse_at(env, field + offsetof(struct drm_kvsink_ref, offset), -EFAULT);
+
+	out->space = KVSINK_SPACE_GART;
+	out->reserved = 0;
+	out->offset = buffer.gart_offset + ref->offset;
+	return 0;
+}
+
+/* An operand that handle 0 leaves out: everything else of it must be 0 then. */
+static int optional_operand(struct kvsink_logic_env *env, const struct drm_kvsink_ref *ref, size_t field,
+			    uint64_t bytes, struct kvsink_ref *out)
+{
+	if (ref->handle)
+		return kvsink_operand(env, ref, field, bytes, out);
+	if (ref->pad)
+		return kvsink_refuse_at(env, field + offsetof(struct drm_kvsink_ref, pad), -EINVAL);
+	if (ref->offset)
+		return kvsink_refuse_at(env, field + offsetof(struct drm_kvsink_ref, offset), -EINVAL);
+	out->space = KVSINK_SPACE_NONE;
+	return 0;
+}
+
+/* Floats of `count` tokens, below 2^36 within the limits of a stream. */
+static uint64_t row_floats(uint32_t count, uint32_t heads, uint32_t width)
+{
+	return (uint64_t)count * heads * width * sizeof(uint32_t);
+}
+
+static bool too_big(uint64_t a, uint64_t b)
+{
+	return a > KVSINK_STAGE_BYTES || b > KVSINK_STAGE_BYTES;
+}
+
+/* Offset of the field that is wrong among layer, first and count, 0 if none is. */
+static size_t check_rows(const struct kvsink_logic_stream *stream, uint32_t layer, uint32_t first, uint32_t count,
+			 size_t layer_at, size_t first_at, size_t count_at)
+{
+	if (layer >= stream->layers)
+		return layer_at;
+	if (first >= stream->max_tokens)
+		return first_at;
+	return !count || count > stream->max_tokens - first ? count_at : 0;
+}
+
+static int build_append(struct building *b)
+{
+	const struct drm_kvsink_op_append *args = &b->op->append;
+	struct kvsink_cmd_append *append = &b->cmd->append;
+	struct kvsink_logic_stream stream;
+	uint64_t k_bytes, v_bytes;
+	size_t bad;
+	int err;
+
+	if (args->pad)
+		return OP_REFUSE(b->env, append.pad, EINVAL);
+	err = kvsink_find_stream(b->env, args->stream, true, AT(append.stream), &stream);
+	if (err)
+		return err;
+	bad = check_rows(&stream, args->layer, args->first, args->count, AT(append.layer), AT(append.first),
+			 AT(append.count));
+	if (bad)
+		return kvsink_refuse_at(b->env, bad, -EINVAL);
+	k_bytes = row_floats(args->count, stream.kv_heads, stream.d_k);
+	v_bytes = row_floats(args->count, stream.kv_heads, stream.d_v);
+	if (too_big(k_bytes, v_bytes))
+		return OP_REFUSE(b->env, append.count, E2BIG);
+
+	b->cmd->opcode = KVSINK_OP_APPEND;
+	append->stream = args->stream;
+	append->layer = args->layer;
+	append->first = args->first;
+	append->count = args->count;
+	err = kvsink_operand(b->env, &args->k, AT(append.k), k_bytes, &append->k);
+	return err ? err : kvsink_operand(b->env, &args->v, AT(append.v), v_bytes, &append->v);
+}
+
+static int build_copy(struct building *b)
+{
+	const struct drm_kvsink_op_copy *args = &b->op->copy;
+	struct kvsink_cmd_copy *copy = &b->cmd->copy;
+	int err;
+
+	if (!args->bytes)
+		return OP_REFUSE(b->env, copy.bytes, EINVAL);
+	b->cmd->opcode = KVSINK_OP_COPY;
+	copy->bytes = args->bytes;
+	err = kvsink_operand(b->env, &args->src, AT(copy.src), args->bytes, &copy->src);
+	err = err ? err : kvsink_operand(b->env, &args->dst, AT(copy.dst), args->bytes, &copy->dst);
+	if (err)
+		return err;
+	/* Both ranges lie inside buffers, so the sums cannot wrap. */
+	if (copy->src.offset < copy->dst.offset + args->bytes && copy->dst.offset < copy->src.offset + args->bytes)
+		return OP_REFUSE(b->env, copy.dst.offset, EINVAL);
+	return 0;
+}
+
+static int build_score(struct building *b)
+{
+	const struct drm_kvsink_op_score *args = &b->op->score;
+	struct kvsink_cmd_score *score = &b->cmd->score;
+	struct kvsink_logic_stream stream;
+	uint64_t q_bytes, out_bytes;
+	size_t bad;
+	int err;
+
+	if (args->pad)
+		return OP_REFUSE(b->env, score.pad, EINVAL);
+	err = kvsink_find_stream(b->env, args->stream, true, AT(score.stream), &stream);
+	if (err)
+		return err;
+	bad = check_rows(&stream, args->layer, args->first, args->count, AT(score.layer), AT(score.first),
+			 AT(score.count));
+	if (bad)
+		return kvsink_refuse_at(b->env, bad, -EINVAL);
+	q_bytes = row_floats(args->count, stream.q_heads, stream.d_k);
+	out_bytes = row_floats(args->count, stream.q_heads, stream.d_v);
+	if (too_big(q_bytes, out_bytes))
+		return OP_REFUSE(b->env, score.count, E2BIG);
+
+	b->cmd->opcode = KVSINK_OP_SCORE;
+	score->stream = args->stream;
+	score->layer = args->layer;
+	score->first = args->first;
+	score->count = args->count;
+	err = kvsink_operand(b->env, &args->q, AT(score.q), q_bytes, &score->q);
+	return err ? err : kvsink_operand(b->env, &args->out, AT(score.out), out_bytes, &score->out);
+}
+
+static int build_classify(struct building *b)
+{
+	const struct drm_kvsink_op_classify *args = &b->op->classify;
+	struct kvsink_cmd_classify *classify = &b->cmd->classify;
+	struct kvsink_logic_stream stream;
+	uint64_t bytes = sizeof(struct drm_kvsink_list_head) + (uint64_t)args->max * sizeof(struct drm_kvsink_sink);
+	int err;
+
+	err = kvsink_find_stream(b->env, args->stream, true, AT(classify.stream), &stream);
+	if (err)
+		return err;
+	if (!args->group_mask || args->group_mask >> stream.score_groups)
+		return OP_REFUSE(b->env, classify.group_mask, EINVAL);
+	if (args->max > KVSINK_MAX_SCORE_GROUPS * KVSINK_MAX_TOKENS)
+		return OP_REFUSE(b->env, classify.max, E2BIG);
+
+	b->cmd->opcode = KVSINK_OP_CLASSIFY;
+	classify->stream = args->stream;
+	classify->group_mask = args->group_mask;
+	classify->max = args->max;
+	return kvsink_operand(b->env, &args->dst, AT(classify.dst), bytes, &classify->dst);
+}
+
+static int build_barrier(struct building *b)
+{
+	struct kvsink_logic_stream stream;
+
+	b->cmd->opcode = KVSINK_OP_BARRIER;
+	b->cmd->barrier.stream = b->op->barrier.stream;
+	return kvsink_find_stream(b->env, b->op->barrier.stream, true, AT(barrier.stream), &stream);
+}
+
+/* Bytes of an ATTEND's operands, summed over its items. */
+struct attend_bytes {
+	uint64_t q, out, stats;
+};
+
+static int add_item(struct building *b, uint32_t i, struct attend_bytes *bytes)
+{
+	const struct drm_kvsink_attend_item *item = &b->items[i];
+	struct kvsink_attend_item *out = &b->out_items[i].attend;
+	struct kvsink_logic_stream stream;
+	int err;
+
+	err = kvsink_find_stream(b->env, item->stream, true, AT(attend.items.array), &stream);
+	if (err)
+		return err;
+	if (item->pad || check_rows(&stream, item->layer, item->first, item->count, 1, 1, 1))
+		return OP_REFUSE(b->env, attend.items.array, EINVAL);
+	bytes->q += row_floats(item->count, stream.q_heads, stream.d_k);
+	bytes->out += row_floats(item->count, stream.q_heads, stream.d_v);
+	bytes->stats += (uint64_t)item->count * stream.q_heads * sizeof(struct drm_kvsink_attend_stat);
+	if (too_big(bytes->q, bytes->out))
+		return OP_REFUSE(b->env, attend.items.array, E2BIG);
+
+	memset(&b->out_items[i], 0, sizeof(b->out_items[i]));
+	out->stream = item->stream;
+	out->layer = item->layer;
+	out->first = item->first;
+	out->count = item->count;
+	return 0;
+}
+
+static int build_attend(struct building *b)
+{
+	const struct drm_kvsink_op_attend *args = &b->op->attend;
+	struct kvsink_cmd_attend *attend = &b->cmd->attend;
+	struct attend_bytes bytes = { 0 };
+	uint32_t i;
+	int err;
+
+	if (args->mode != KVSINK_ATTEND_SPLIT)
+		return OP_REFUSE(b->env, attend.mode, EINVAL);
+	if (args->pad)
+		return OP_REFUSE(b->env, attend.pad, EINVAL);
+	err = kvsink_logic_array(&args->items, sizeof(*b->items), 1, KVSINK_MAX_ITEMS);
+	if (!err && (b->first_item > KVSINK_MAX_ITEMS || args->items.count > KVSINK_MAX_ITEMS - b->first_item))
+		err = -E2BIG;
+	if (err)
+		return OP_REFUSE(b->env, attend.items, -err);
+	for (i = 0; !err && i < args->items.count; i++)
+		err = add_item(b, i, &bytes);
+	if (err)
+		return err;
+
+	b->cmd->opcode = KVSINK_OP_ATTEND;
+	attend->first_item = b->first_item;
+	attend->item_count = args->items.count;
+	attend->mode = args->mode;
+	err = kvsink_operand(b->env, &args->q, AT(attend.q), bytes.q, &attend->q);
+	err = err ? err : kvsink_operand(b->env, &args->out, AT(attend.out), bytes.out, &attend->out);
+	return err ? err : optional_operand(b->env, &args->stats, AT(attend.stats), bytes.stats, &attend->stats);
+}
+
+static int build_step_end(struct building *b)
+{
+	const struct drm_kvsink_op_step_end *args = &b->op->step_end;
+	struct kvsink_logic_stream stream;
+	int err;
+
+	err = kvsink_find_stream(b->env, args->stream, true, AT(step_end.stream), &stream);
+	if (err)
+		return err;
+	if (args->abort > 1)
+		return OP_REFUSE(b->env, step_end.abort, EINVAL);
+	if (args->abort ? args->count != 0 : !args->count || args->count > stream.max_tokens)
+		return OP_REFUSE(b->env, step_end.count, EINVAL);
+
+	b->cmd->opcode = KVSINK_OP_STEP_END;
+	b->cmd->flags = args->abort ? KVSINK_STEP_ABORT : 0;
+	b->cmd->step_end.stream = args->stream;
+	b->cmd->step_end.count = args->count;
+	return 0;
+}
+
+static int build_advance(struct building *b)
+{
+	if (b->op->advance.ns > MAX_ADVANCE_NS)
+		return OP_REFUSE(b->env, advance.ns, EINVAL);
+	b->cmd->opcode = KVSINK_OP_ADVANCE;
+	b->cmd->advance.ns = b->op->advance.ns;
+	return 0;
+}
+
+static const struct {
+	int (*build)(struct building *b);
+	uint32_t bytes; /* of its struct; what follows in the union must be 0 */
+} ops[] = {
+	[DRM_KVSINK_OP_APPEND] = { build_append, sizeof(struct drm_kvsink_op_append) },
+	[DRM_KVSINK_OP_COPY] = { build_copy, sizeof(struct drm_kvsink_op_copy) },
+	[DRM_KVSINK_OP_SCORE] = { build_score, sizeof(struct drm_kvsink_op_score) },
+	[DRM_KVSINK_OP_CLASSIFY] = { build_classify, sizeof(struct drm_kvsink_op_classify) },
+	[DRM_KVSINK_OP_BARRIER] = { build_barrier, sizeof(struct drm_kvsink_op_barrier) },
+	[DRM_KVSINK_OP_ATTEND] = { build_attend, sizeof(struct drm_kvsink_op_attend) },
+	[DRM_KVSINK_OP_STEP_END] = { build_step_end, sizeof(struct drm_kvsink_op_step_end) },
+	[DRM_KVSINK_OP_ADVANCE] = { build_advance, sizeof(struct drm_kvsink_op_advance) },
+};
+
+#define OP_TYPES (sizeof(ops) / sizeof(ops[0]))
+
+int kvsink_logic_build_op(struct kvsink_logic_env *env, const struct drm_kvsink_op *op,
+			  const struct drm_kvsink_attend_item *items, uint32_t first_item, struct kvsink_cmd *cmd,
+			  union kvsink_item *out_items)
+{
+	struct building b = { env, op, items, first_item, cmd, out_items };
+	uint32_t word;
+
+	env->field = KVSINK_LOGIC_NO_FIELD;
+	if (op->type >= OP_TYPES || !ops[op->type].build)
+		return OP_REFUSE(env, type, EINVAL);
+	if (op->flags)
+		return OP_REFUSE(env, flags, EINVAL);
+	for (word = ops[op->type].bytes / sizeof(op->words[0]); word < sizeof(op->words) / sizeof(op->words[0]); word++)
+		if (op->words[word])
+			return kvsink_refuse_at(env, AT(words) + word * sizeof(op->words[0]), -EINVAL);
+	memset(cmd, 0, sizeof(*cmd));
+	return ops[op->type].build(&b);
+}
