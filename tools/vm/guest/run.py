@@ -26,8 +26,9 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 KEEP_LOGS = 40
 POWER_OFF_SECONDS = 20
 DUMP_SECONDS = 5
-# A model without AVX: TCG emulates vector floating point, so run-time dispatch must not choose it.
-TCG_CPU = "Nehalem"
+# A model without AVX: TCG emulates vector floating point, so run-time dispatch must not choose it. The same with KVM,
+# so that the accelerator changes nothing but the time.
+CPU = "Nehalem"
 PORTS = ("control", "stdout", "stderr")
 
 
@@ -50,7 +51,7 @@ def arguments(argv):
     add("--timeout", type=float, default=None, metavar="S", help="time limit in seconds (300; none for shell)")
     add("--memory", default="2G", metavar="SIZE", help="the guest's memory (2G)")
     add("--cpus", type=int, default=2, metavar="N", help="virtual CPUs (2)")
-    add("--cpu", metavar="MODEL", help="CPU model (%s with TCG, host with KVM)" % TCG_CPU)
+    add("--cpu", metavar="MODEL", default=CPU, help="CPU model (%s)" % CPU)
     add("--env", action="append", default=[], metavar="K=V", help="environment of the command (repeatable)")
     add("--append", default="", metavar="ARGS", help="more kernel arguments")
     add("--no-device", action="store_true", help="a guest without the device (and without the driver)")
@@ -100,7 +101,7 @@ def job_script(options, where, trailer):
         "driver_params": " ".join(options.driver_param), "shell": "1" if options.verb == "shell" else "",
     }
     lines = ["%s=%s" % (k, shlex.quote(v)) for k, v in settings.items()]
-    lines.append("command=(%s)" % " ".join(shlex.quote(word) for word in options.command))
+    lines.append("set -- %s" % " ".join(shlex.quote(word) for word in options.command))
     for setting in job_environment(options):
         name, value = setting.split("=", 1)
         lines.append("export %s=%s" % (name, shlex.quote(value)))
@@ -146,13 +147,12 @@ def kernel_arguments(options):
 def qemu_command(options, where, scratch, log):
     accel = options.accel.split(":")[0]
     accelerator = "kvm" if accel == "kvm" else "tcg,thread=multi"
-    cpu = options.cpu or ("host" if accel == "kvm" else TCG_CPU)
     firmware = os.path.join(where["root"], "usr/share")
     command = [
         where["qemu"], "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
         "-L", firmware + "/qemu", "-L", firmware + "/seabios",
         "-machine", "q35" + (",kernel-irqchip=split" if options.iommu and accel == "kvm" else ""),
-        "-accel", accelerator, "-cpu", cpu, "-smp", str(options.cpus), "-m", options.memory,
+        "-accel", accelerator, "-cpu", options.cpu, "-smp", str(options.cpus), "-m", options.memory,
         "-kernel", where["kernel"], "-initrd", scratch + "/initrd", "-append", kernel_arguments(options),
         "-chardev", "file,id=log,path=" + comma(log), "-serial", "chardev:log",
         "-device", "virtio-rng-pci",
