@@ -1,0 +1,10 @@
+# What a QEMU for this device must have, beside the machine that tools/vm asks for.
+CONFIG_KVSINK=y
+CONFIG_Q35=y
+CONFIG_PCIE_PORT=y
+CONFIG_VTD=y
+CONFIG_VIRTIO_PCI=y
+CONFIG_VIRTIO_9P=y
+CONFIG_VIRTIO_BLK=y
+CONFIG_VIRTIO_SERIAL=y
+CONFIG_ISA_DEBUG=y
