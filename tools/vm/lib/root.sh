@@ -8,7 +8,7 @@ ROOT_PACKAGES="
 	build-essential pkg-config meson ninja-build cmake flex bison bc cpio
 	python3 python3-venv python3-pip python3-setuptools python3-wheel python3-numpy
 	libglib2.0-dev libpixman-1-dev libfdt-dev libslirp-dev libattr1-dev libcap-ng-dev zlib1g-dev
-	libelf-dev libssl-dev libdrm-dev libsmartcols-dev libncurses-dev libxxhash-dev
+	libelf-dev libssl-dev libdrm-dev libsmartcols-dev libncurses-dev libxxhash-dev libjson-c-dev
 	linux-image-amd64 linux-headers-amd64 kmod
 	seabios qemu-system-data
 	busybox-static sparse perl jq git file less procps psmisc xz-utils zstd rsync patch man-db ca-certificates
