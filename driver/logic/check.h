@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR MIT */
 /*
- * Helpers of driver/logic, for its own files only: refusing a field, looking up a stream, checking an
- * operand against its buffer.
+ * Helpers of driver/logic, for its own files only: refusing a field, looking up a stream.
  */
 #ifndef KVSINK_LOGIC_CHECK_H
 #define KVSINK_LOGIC_CHECK_H
@@ -34,9 +33,5 @@ static inline bool kvsink_layers_valid(const struct kvsink_logic_stream *stream,
 {
 	return begin < end && end <= stream->layers;
 }
-
-/* `bytes` at `ref`, which stands at `field` in its struct, as an operand of the chip. */
-int kvsink_operand(struct kvsink_logic_env *env, const struct drm_kvsink_ref *ref, size_t field, uint64_t bytes,
-		   struct kvsink_ref *out);
 
 #endif

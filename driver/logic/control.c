@@ -35,7 +35,8 @@ int kvsink_logic_build_promote(struct kvsink_logic_env *env, const struct drm_kv
 		return PROMOTE_REFUSE(env, dwell_steps, EOPNOTSUPP);
 	if (args->deadline_ns)
 		return PROMOTE_REFUSE(env, deadline_ns, EOPNOTSUPP);
-	err = kvsink_find_stream(env, args->stream, false, offsetof(struct drm_kvsink_promote, stream), &stream);
+	err = kvsink_find_stream(env, args->stream, false, offsetof(struct drm_kvsink_promote, stream),
+				 &stream);
 	if (err)
 		return err;
 	if (args->token >= stream.max_tokens)
@@ -62,7 +63,8 @@ int kvsink_logic_build_evict(struct kvsink_logic_env *env, const struct drm_kvsi
 	int err;
 
 	env->field = KVSINK_LOGIC_NO_FIELD;
-	err = kvsink_find_stream(env, args->stream, false, offsetof(struct drm_kvsink_evict, stream), &stream);
+	err = kvsink_find_stream(env, args->stream, false, offsetof(struct drm_kvsink_evict, stream),
+				 &stream);
 	if (err)
 		return err;
 	if (args->token != KVSINK_TOKEN_ALL && args->token >= stream.max_tokens)
@@ -90,7 +92,8 @@ static int check_config(struct kvsink_logic_env *env, const struct drm_kvsink_co
 		return CONFIG_REFUSE(env, param, EINVAL);
 	if (!args->stream)
 		return 0;
-	return kvsink_find_stream(env, args->stream, false, offsetof(struct drm_kvsink_config, stream), &stream);
+	return kvsink_find_stream(env, args->stream, false, offsetof(struct drm_kvsink_config, stream),
+				  &stream);
 }
 
 static bool param_valid(uint32_t param, uint64_t value)
@@ -150,7 +153,7 @@ int kvsink_logic_build_config_get(struct kvsink_logic_env *env, const struct drm
 /* Scores belong to a stream and a group of it; other kinds know no group and may do without a stream. */
 static int check_query_stream(struct kvsink_logic_env *env, const struct drm_kvsink_query *args)
 {
-	struct kvsink_logic_stream stream = { 0 };
+	struct kvsink_logic_stream stream = {0};
 	bool scores = args->type == DRM_KVSINK_QUERY_SCORES;
 	int err;
 
@@ -165,8 +168,8 @@ static int check_query_stream(struct kvsink_logic_env *env, const struct drm_kvs
 	return 0;
 }
 
-int kvsink_logic_build_query(struct kvsink_logic_env *env, const struct drm_kvsink_query *args, uint64_t dst_gart,
-			     uint32_t dst_bytes, struct kvsink_cmd *cmd)
+int kvsink_logic_build_query(struct kvsink_logic_env *env, const struct drm_kvsink_query *args,
+			     uint64_t dst_gart, uint32_t dst_bytes, struct kvsink_cmd *cmd)
 {
 	uint32_t record = kvsink_logic_record_bytes(args->type);
 	uint32_t bytes = args->size < dst_bytes ? args->size : dst_bytes;
@@ -196,15 +199,15 @@ int kvsink_logic_build_query(struct kvsink_logic_env *env, const struct drm_kvsi
 }
 
 _Static_assert((int)DRM_KVSINK_QUERY_STREAMS == (int)KVSINK_QUERY_STREAMS &&
-	       (int)DRM_KVSINK_QUERY_TAGS == (int)KVSINK_QUERY_TAGS &&
-	       (int)DRM_KVSINK_QUERY_COUNTERS == (int)KVSINK_QUERY_COUNTERS &&
-	       (int)DRM_KVSINK_QUERY_SCORES == (int)KVSINK_QUERY_SCORES &&
-	       (int)DRM_KVSINK_QUERY_PARAMS == (int)KVSINK_QUERY_PARAMS &&
-	       (int)DRM_KVSINK_QUERY_EVENTS == (int)KVSINK_QUERY_EVENTS,
+		       (int)DRM_KVSINK_QUERY_TAGS == (int)KVSINK_QUERY_TAGS &&
+		       (int)DRM_KVSINK_QUERY_COUNTERS == (int)KVSINK_QUERY_COUNTERS &&
+		       (int)DRM_KVSINK_QUERY_SCORES == (int)KVSINK_QUERY_SCORES &&
+		       (int)DRM_KVSINK_QUERY_PARAMS == (int)KVSINK_QUERY_PARAMS &&
+		       (int)DRM_KVSINK_QUERY_EVENTS == (int)KVSINK_QUERY_EVENTS,
 	       "QUERY kinds have one numbering");
 _Static_assert(sizeof(struct drm_kvsink_list_head) == sizeof(struct kvsink_list_head) &&
-	       sizeof(struct drm_kvsink_sink) == sizeof(struct kvsink_sink_rec) &&
-	       sizeof(struct drm_kvsink_attend_stat) == sizeof(struct kvsink_attend_stat),
+		       sizeof(struct drm_kvsink_sink) == sizeof(struct kvsink_sink_rec) &&
+		       sizeof(struct drm_kvsink_attend_stat) == sizeof(struct kvsink_attend_stat),
 	       "what the chip writes is what the user reads");
 
 int kvsink_logic_entry_read(struct kvsink_logic_env *env, const struct drm_kvsink_entry_read *args,
@@ -215,7 +218,8 @@ int kvsink_logic_entry_read(struct kvsink_logic_env *env, const struct drm_kvsin
 	env->field = KVSINK_LOGIC_NO_FIELD;
 	if (args->pad)
 		return ENTRY_REFUSE(env, pad, EINVAL);
-	err = kvsink_find_stream(env, args->stream, true, offsetof(struct drm_kvsink_entry_read, stream), stream);
+	err = kvsink_find_stream(env, args->stream, true, offsetof(struct drm_kvsink_entry_read, stream),
+				 stream);
 	if (err)
 		return err;
 	if (args->token >= stream->max_tokens)

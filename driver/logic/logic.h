@@ -88,6 +88,13 @@ int kvsink_logic_build_op(struct kvsink_logic_env *env, const struct drm_kvsink_
 			  const struct drm_kvsink_attend_item *items, uint32_t first_item, struct kvsink_cmd *cmd,
 			  union kvsink_item *out_items);
 
+/*
+ * `bytes` at `ref`, which stands at offset `field` of its struct: in its buffer or refused. With `optional`,
+ * handle 0 (and nothing else set) gives KVSINK_SPACE_NONE.
+ */
+int kvsink_logic_operand(struct kvsink_logic_env *env, const struct drm_kvsink_ref *ref, size_t field,
+			 uint64_t bytes, bool optional, struct kvsink_ref *out);
+
 int kvsink_logic_build_promote(struct kvsink_logic_env *env, const struct drm_kvsink_promote *args,
 			       struct kvsink_cmd *cmd);
 int kvsink_logic_build_evict(struct kvsink_logic_env *env, const struct drm_kvsink_evict *args,

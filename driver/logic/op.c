@@ -17,19 +17,31 @@ struct building {
 	struct kvsink_logic_env *env;
 	const struct drm_kvsink_op *op;
 	const struct drm_kvsink_attend_item *items; /* of an ATTEND */
-	uint32_t first_item; /* of an ATTEND, in the job */
+	uint32_t first_item;			    /* of an ATTEND, in the job */
 	struct kvsink_cmd *cmd;
 	union kvsink_item *out_items; /* of an ATTEND */
 };
 
-int kvsink_operand(struct kvsink_logic_env *env, const struct drm_kvsink_ref *ref, size_t field, uint64_t bytes,
-		   struct kvsink_ref *out)
+/* Handle 0 leaves an operand out: everything else of it must be 0 then. */
+static int absent_operand(struct kvsink_logic_env *env, const struct drm_kvsink_ref *ref, size_t field,
+			  struct kvsink_ref *out)
+{
+	if (ref->offset)
+		return kvsink_refuse_at(env, field + offsetof(struct drm_kvsink_ref, offset), -EINVAL);
+	memset(out, 0, sizeof(*out));
+	return 0;
+}
+
+int kvsink_logic_operand(struct kvsink_logic_env *env, const struct drm_kvsink_ref *ref, size_t field,
+			 uint64_t bytes, bool optional, struct kvsink_ref *out)
 {
 	struct kvsink_logic_buffer buffer;
 	int err;
 
 	if (ref->pad)
 		return kvsink_refuse_at(env, field + offsetof(struct drm_kvsink_ref, pad), -EINVAL);
+	if (!ref->handle && optional)
+		return absent_operand(env, ref, field, out);
 	err = ref->handle ? env->buffer(env->ctx, ref->handle, &buffer) : -ENOENT;
 	if (err)
 		return kvsink_refuse_at(env, field + offsetof(struct drm_kvsink_ref, handle), err);
@@ -44,22 +56,14 @@ int kvsink_operand(struct kvsink_logic_env *env, const struct drm_kvsink_ref *re
 	return 0;
 }
 
-/* An operand that handle 0 leaves out: everything else of it must be 0 then. */
-static int optional_operand(struct kvsink_logic_env *env, const struct drm_kvsink_ref *ref, size_t field,
-			    uint64_t bytes, struct kvsink_ref *out)
+static int operand(struct building *b, const struct drm_kvsink_ref *ref, size_t field, uint64_t bytes,
+		   bool optional, struct kvsink_ref *out)
 {
-	if (ref->handle)
-		return kvsink_operand(env, ref, field, bytes, out);
-	if (ref->pad)
-		return kvsink_refuse_at(env, field + offsetof(struct drm_kvsink_ref, pad), -EINVAL);
-	if (ref->offset)
-		return kvsink_refuse_at(env, field + offsetof(struct drm_kvsink_ref, offset), -EINVAL);
-	out->space = KVSINK_SPACE_NONE;
-	return 0;
+	return kvsink_logic_operand(b->env, ref, field, bytes, optional, out);
 }
 
-/* Floats of `count` tokens, below 2^36 within the limits of a stream. */
-static uint64_t row_floats(uint32_t count, uint32_t heads, uint32_t width)
+/* Bytes of the rows of `count` tokens, below 2^36 within the limits of a stream. */
+static uint64_t row_bytes(uint32_t count, uint32_t heads, uint32_t width)
 {
 	return (uint64_t)count * heads * width * sizeof(uint32_t);
 }
@@ -70,8 +74,8 @@ static bool too_big(uint64_t a, uint64_t b)
 }
 
 /* Offset of the field that is wrong among layer, first and count, 0 if none is. */
-static size_t check_rows(const struct kvsink_logic_stream *stream, uint32_t layer, uint32_t first, uint32_t count,
-			 size_t layer_at, size_t first_at, size_t count_at)
+static size_t check_rows(const struct kvsink_logic_stream *stream, uint32_t layer, uint32_t first,
+			 uint32_t count, size_t layer_at, size_t first_at, size_t count_at)
 {
 	if (layer >= stream->layers)
 		return layer_at;
@@ -98,8 +102,8 @@ static int build_append(struct building *b)
 			 AT(append.count));
 	if (bad)
 		return kvsink_refuse_at(b->env, bad, -EINVAL);
-	k_bytes = row_floats(args->count, stream.kv_heads, stream.d_k);
-	v_bytes = row_floats(args->count, stream.kv_heads, stream.d_v);
+	k_bytes = row_bytes(args->count, stream.kv_heads, stream.d_k);
+	v_bytes = row_bytes(args->count, stream.kv_heads, stream.d_v);
 	if (too_big(k_bytes, v_bytes))
 		return OP_REFUSE(b->env, append.count, E2BIG);
 
@@ -108,8 +112,8 @@ static int build_append(struct building *b)
 	append->layer = args->layer;
 	append->first = args->first;
 	append->count = args->count;
-	err = kvsink_operand(b->env, &args->k, AT(append.k), k_bytes, &append->k);
-	return err ? err : kvsink_operand(b->env, &args->v, AT(append.v), v_bytes, &append->v);
+	err = operand(b, &args->k, AT(append.k), k_bytes, false, &append->k);
+	return err ? err : operand(b, &args->v, AT(append.v), v_bytes, false, &append->v);
 }
 
 static int build_copy(struct building *b)
@@ -122,12 +126,13 @@ static int build_copy(struct building *b)
 		return OP_REFUSE(b->env, copy.bytes, EINVAL);
 	b->cmd->opcode = KVSINK_OP_COPY;
 	copy->bytes = args->bytes;
-	err = kvsink_operand(b->env, &args->src, AT(copy.src), args->bytes, &copy->src);
-	err = err ? err : kvsink_operand(b->env, &args->dst, AT(copy.dst), args->bytes, &copy->dst);
+	err = operand(b, &args->src, AT(copy.src), args->bytes, false, &copy->src);
+	err = err ? err : operand(b, &args->dst, AT(copy.dst), args->bytes, false, &copy->dst);
 	if (err)
 		return err;
 	/* Both ranges lie inside buffers, so the sums cannot wrap. */
-	if (copy->src.offset < copy->dst.offset + args->bytes && copy->dst.offset < copy->src.offset + args->bytes)
+	if (copy->src.offset < copy->dst.offset + args->bytes &&
+	    copy->dst.offset < copy->src.offset + args->bytes)
 		return OP_REFUSE(b->env, copy.dst.offset, EINVAL);
 	return 0;
 }
@@ -150,8 +155,8 @@ static int build_score(struct building *b)
 			 AT(score.count));
 	if (bad)
 		return kvsink_refuse_at(b->env, bad, -EINVAL);
-	q_bytes = row_floats(args->count, stream.q_heads, stream.d_k);
-	out_bytes = row_floats(args->count, stream.q_heads, stream.d_v);
+	q_bytes = row_bytes(args->count, stream.q_heads, stream.d_k);
+	out_bytes = row_bytes(args->count, stream.q_heads, stream.d_v);
 	if (too_big(q_bytes, out_bytes))
 		return OP_REFUSE(b->env, score.count, E2BIG);
 
@@ -160,8 +165,8 @@ static int build_score(struct building *b)
 	score->layer = args->layer;
 	score->first = args->first;
 	score->count = args->count;
-	err = kvsink_operand(b->env, &args->q, AT(score.q), q_bytes, &score->q);
-	return err ? err : kvsink_operand(b->env, &args->out, AT(score.out), out_bytes, &score->out);
+	err = operand(b, &args->q, AT(score.q), q_bytes, false, &score->q);
+	return err ? err : operand(b, &args->out, AT(score.out), out_bytes, false, &score->out);
 }
 
 static int build_classify(struct building *b)
@@ -169,7 +174,8 @@ static int build_classify(struct building *b)
 	const struct drm_kvsink_op_classify *args = &b->op->classify;
 	struct kvsink_cmd_classify *classify = &b->cmd->classify;
 	struct kvsink_logic_stream stream;
-	uint64_t bytes = sizeof(struct drm_kvsink_list_head) + (uint64_t)args->max * sizeof(struct drm_kvsink_sink);
+	uint64_t bytes =
+		sizeof(struct drm_kvsink_list_head) + (uint64_t)args->max * sizeof(struct drm_kvsink_sink);
 	int err;
 
 	err = kvsink_find_stream(b->env, args->stream, true, AT(classify.stream), &stream);
@@ -184,7 +190,7 @@ static int build_classify(struct building *b)
 	classify->stream = args->stream;
 	classify->group_mask = args->group_mask;
 	classify->max = args->max;
-	return kvsink_operand(b->env, &args->dst, AT(classify.dst), bytes, &classify->dst);
+	return operand(b, &args->dst, AT(classify.dst), bytes, false, &classify->dst);
 }
 
 static int build_barrier(struct building *b)
@@ -213,8 +219,8 @@ static int add_item(struct building *b, uint32_t i, struct attend_bytes *bytes)
 		return err;
 	if (item->pad || check_rows(&stream, item->layer, item->first, item->count, 1, 1, 1))
 		return OP_REFUSE(b->env, attend.items.array, EINVAL);
-	bytes->q += row_floats(item->count, stream.q_heads, stream.d_k);
-	bytes->out += row_floats(item->count, stream.q_heads, stream.d_v);
+	bytes->q += row_bytes(item->count, stream.q_heads, stream.d_k);
+	bytes->out += row_bytes(item->count, stream.q_heads, stream.d_v);
 	bytes->stats += (uint64_t)item->count * stream.q_heads * sizeof(struct drm_kvsink_attend_stat);
 	if (too_big(bytes->q, bytes->out))
 		return OP_REFUSE(b->env, attend.items.array, E2BIG);
@@ -231,7 +237,7 @@ static int build_attend(struct building *b)
 {
 	const struct drm_kvsink_op_attend *args = &b->op->attend;
 	struct kvsink_cmd_attend *attend = &b->cmd->attend;
-	struct attend_bytes bytes = { 0 };
+	struct attend_bytes bytes = {0};
 	uint32_t i;
 	int err;
 
@@ -240,7 +246,8 @@ static int build_attend(struct building *b)
 	if (args->pad)
 		return OP_REFUSE(b->env, attend.pad, EINVAL);
 	err = kvsink_logic_array(&args->items, sizeof(*b->items), 1, KVSINK_MAX_ITEMS);
-	if (!err && (b->first_item > KVSINK_MAX_ITEMS || args->items.count > KVSINK_MAX_ITEMS - b->first_item))
+	if (!err &&
+	    (b->first_item > KVSINK_MAX_ITEMS || args->items.count > KVSINK_MAX_ITEMS - b->first_item))
 		err = -E2BIG;
 	if (err)
 		return OP_REFUSE(b->env, attend.items, -err);
@@ -253,9 +260,9 @@ static int build_attend(struct building *b)
 	attend->first_item = b->first_item;
 	attend->item_count = args->items.count;
 	attend->mode = args->mode;
-	err = kvsink_operand(b->env, &args->q, AT(attend.q), bytes.q, &attend->q);
-	err = err ? err : kvsink_operand(b->env, &args->out, AT(attend.out), bytes.out, &attend->out);
-	return err ? err : optional_operand(b->env, &args->stats, AT(attend.stats), bytes.stats, &attend->stats);
+	err = operand(b, &args->q, AT(attend.q), bytes.q, false, &attend->q);
+	err = err ? err : operand(b, &args->out, AT(attend.out), bytes.out, false, &attend->out);
+	return err ? err : operand(b, &args->stats, AT(attend.stats), bytes.stats, true, &attend->stats);
 }
 
 static int build_step_end(struct building *b)
@@ -292,23 +299,23 @@ static const struct {
 	int (*build)(struct building *b);
 	uint32_t bytes; /* of its struct; what follows in the union must be 0 */
 } ops[] = {
-	[DRM_KVSINK_OP_APPEND] = { build_append, sizeof(struct drm_kvsink_op_append) },
-	[DRM_KVSINK_OP_COPY] = { build_copy, sizeof(struct drm_kvsink_op_copy) },
-	[DRM_KVSINK_OP_SCORE] = { build_score, sizeof(struct drm_kvsink_op_score) },
-	[DRM_KVSINK_OP_CLASSIFY] = { build_classify, sizeof(struct drm_kvsink_op_classify) },
-	[DRM_KVSINK_OP_BARRIER] = { build_barrier, sizeof(struct drm_kvsink_op_barrier) },
-	[DRM_KVSINK_OP_ATTEND] = { build_attend, sizeof(struct drm_kvsink_op_attend) },
-	[DRM_KVSINK_OP_STEP_END] = { build_step_end, sizeof(struct drm_kvsink_op_step_end) },
-	[DRM_KVSINK_OP_ADVANCE] = { build_advance, sizeof(struct drm_kvsink_op_advance) },
+	[DRM_KVSINK_OP_APPEND] = {build_append, sizeof(struct drm_kvsink_op_append)},
+	[DRM_KVSINK_OP_COPY] = {build_copy, sizeof(struct drm_kvsink_op_copy)},
+	[DRM_KVSINK_OP_SCORE] = {build_score, sizeof(struct drm_kvsink_op_score)},
+	[DRM_KVSINK_OP_CLASSIFY] = {build_classify, sizeof(struct drm_kvsink_op_classify)},
+	[DRM_KVSINK_OP_BARRIER] = {build_barrier, sizeof(struct drm_kvsink_op_barrier)},
+	[DRM_KVSINK_OP_ATTEND] = {build_attend, sizeof(struct drm_kvsink_op_attend)},
+	[DRM_KVSINK_OP_STEP_END] = {build_step_end, sizeof(struct drm_kvsink_op_step_end)},
+	[DRM_KVSINK_OP_ADVANCE] = {build_advance, sizeof(struct drm_kvsink_op_advance)},
 };
 
 #define OP_TYPES (sizeof(ops) / sizeof(ops[0]))
 
 int kvsink_logic_build_op(struct kvsink_logic_env *env, const struct drm_kvsink_op *op,
-			  const struct drm_kvsink_attend_item *items, uint32_t first_item, struct kvsink_cmd *cmd,
-			  union kvsink_item *out_items)
+			  const struct drm_kvsink_attend_item *items, uint32_t first_item,
+			  struct kvsink_cmd *cmd, union kvsink_item *out_items)
 {
-	struct building b = { env, op, items, first_item, cmd, out_items };
+	struct building b = {env, op, items, first_item, cmd, out_items};
 	uint32_t word;
 
 	env->field = KVSINK_LOGIC_NO_FIELD;
@@ -316,7 +323,8 @@ int kvsink_logic_build_op(struct kvsink_logic_env *env, const struct drm_kvsink_
 		return OP_REFUSE(env, type, EINVAL);
 	if (op->flags)
 		return OP_REFUSE(env, flags, EINVAL);
-	for (word = ops[op->type].bytes / sizeof(op->words[0]); word < sizeof(op->words) / sizeof(op->words[0]); word++)
+	for (word = ops[op->type].bytes / sizeof(op->words[0]);
+	     word < sizeof(op->words) / sizeof(op->words[0]); word++)
 		if (op->words[word])
 			return kvsink_refuse_at(env, AT(words) + word * sizeof(op->words[0]), -EINVAL);
 	memset(cmd, 0, sizeof(*cmd));

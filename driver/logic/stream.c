@@ -140,9 +140,10 @@ int kvsink_logic_stream_reserve(struct kvsink_logic_env *env, const struct drm_k
 	return 0;
 }
 
-void kvsink_logic_build_create(const struct drm_kvsink_stream_create *args, const struct drm_kvsink_layer *layers,
-			       uint64_t id, uint32_t tenant, uint64_t page_table, uint64_t scores,
-			       struct kvsink_cmd *cmd, union kvsink_item *items)
+void kvsink_logic_build_create(const struct drm_kvsink_stream_create *args,
+			       const struct drm_kvsink_layer *layers, uint64_t id, uint32_t tenant,
+			       uint64_t page_table, uint64_t scores, struct kvsink_cmd *cmd,
+			       union kvsink_item *items)
 {
 	struct kvsink_cmd_stream_create *create = &cmd->stream_create;
 	uint32_t i;

@@ -10,10 +10,10 @@ enum kvsink_visibility { VIS_PUBLIC, VIS_ADMIN, VIS_KERNEL };
 int kvsink_logic_errno(uint32_t code)
 {
 	switch (code) {
-#define X(name, value, err, doc) \
-	case value:              \
+#define X(name, value, err, doc)                                                                             \
+	case value:                                                                                          \
 		return -(err);
-	KVSINK_CODES(X)
+		KVSINK_CODES(X)
 #undef X
 	default:
 		return -EIO;
@@ -24,10 +24,10 @@ int kvsink_logic_errno(uint32_t code)
 static int plain_visibility(uint32_t offset)
 {
 	switch (offset) {
-#define X(name, offset_, access, vis, doc) \
-	case offset_:                      \
+#define X(name, offset_, access, vis, doc)                                                                   \
+	case offset_:                                                                                        \
 		return VIS_##vis;
-	KVSINK_REGS(X)
+		KVSINK_REGS(X)
 #undef X
 	default:
 		return VIS_KERNEL;
@@ -41,10 +41,10 @@ static int ring_visibility(uint32_t offset, uint32_t rings)
 	if (ring >= rings)
 		return VIS_KERNEL;
 	switch ((offset - KVSINK_RING_BASE) % KVSINK_RING_STRIDE) {
-#define X(name, offset_, access, vis, doc) \
-	case offset_:                      \
+#define X(name, offset_, access, vis, doc)                                                                   \
+	case offset_:                                                                                        \
 		return VIS_##vis;
-	KVSINK_RING_REGS(X)
+		KVSINK_RING_REGS(X)
 #undef X
 	default:
 		return VIS_KERNEL;
