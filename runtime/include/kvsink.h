@@ -7,8 +7,7 @@
  *   "drm:"                    the first kvsink node
  *   "drm:/dev/accel/accel1"   that node
  *   "sim:"                    the same chip model in this process; options after the colon, separated by
- *                             commas: sram=1M, hbm=512M, tags=, streams=, rings=, threads=, and the
- *                             timing properties of the device, e.g. "sim:sram=256K,threads=2"
+ *                             commas, e.g. "sim:sram=256K,threads=2"; see kvs_open()
  *
  * Both answer the same ioctls (kvsink_drm.h) with the same validator and the same chip, so everything
  * below behaves alike on both.
@@ -44,52 +43,142 @@ struct kvs_batch;
 
 /* ---- device ---------------------------------------------------------------------------------- */
 
-/** kvs_open - open a device by name; -ENODEV none found, -EACCES no access, -EINVAL bad name or option */
+/**
+ * kvs_open - open a device by name
+ * @name: "drm:", "drm:PATH" or "sim:OPTIONS", see above
+ * @device: receives the device, to be dropped with kvs_close()
+ *
+ * Options of sim: sizes sram, hbm (number with K, M or G), numbers tags, streams, rings, ring-slots,
+ * gart-pages, burst, timing sram-latency, hbm-latency (ns), sram-gbps, hbm-gbps, dma-gbps, overhead (ns),
+ * threads (for arithmetic, 1 to 16, default 1), faults inject-hang and inject-dma-error (how many). With
+ * share=NAME every open of this process that gives the same name attaches to one chip as a file of its
+ * own; uid=N opens it as that ordinary user (without it the opener is an administrator).
+ *
+ * Returns 0, -ENODEV (none found), -EACCES, -EINVAL (bad name or option), -ENOMEM. kvs_open_error() says more.
+ */
 int kvs_open(const char *name, struct kvs_device **device);
 
-/** kvs_close - drop the caller's reference; NULL is allowed */
+/**
+ * kvs_close - drop the caller's reference
+ * @device: a device or NULL; it lives on until its last buffer, stream and batch is freed
+ */
 void kvs_close(struct kvs_device *device);
 
-/** kvs_device_info - constants and the contents-lost generation now */
+/**
+ * kvs_device_info - constants of a device and its contents-lost generation now
+ * @device: the device
+ * @info: receives them
+ *
+ * Returns 0 or -ENODEV.
+ */
 int kvs_device_info(struct kvs_device *device, struct drm_kvsink_dev_info *info);
 
-/** kvs_device_name - "drm:/dev/accel/accel0" or "sim:..."; lives as long as the device */
+/**
+ * kvs_device_name - the name under which a device can be opened again
+ * @device: the device
+ *
+ * Returns "drm:/dev/accel/accel0" or "sim:...", which lives as long as the device.
+ */
 const char *kvs_device_name(const struct kvs_device *device);
 
-/** kvs_device_error - one line about the last failed call: what, where, which value; "" if none failed */
+/**
+ * kvs_device_error - one line about the last failed call
+ * @device: the device
+ *
+ * Returns what failed, where, which value and what is allowed; "" if nothing failed yet. Valid until the
+ * next call.
+ */
 const char *kvs_device_error(const struct kvs_device *device);
 
-/** kvs_device_ioctl - one ioctl of kvsink_drm.h (DRM_IOCTL_KVSINK_*), on either backend; 0 or -errno */
+/**
+ * kvs_device_ioctl - one ioctl of kvsink_drm.h, on either backend
+ * @device: the device
+ * @request: DRM_IOCTL_KVSINK_*
+ * @arg: its struct
+ *
+ * Returns 0 or -errno.
+ */
 int kvs_device_ioctl(struct kvs_device *device, unsigned long request, void *arg);
 
 /**
  * kvs_list - names of the devices that kvs_open() can reach through DRM
  * @names: receives up to @max names, each to be freed by the caller
+ * @max: room in @names; may be 0
  *
- * Returns how many exist.
+ * Returns how many exist (nodes that the caller may not open are left out), or -ENOMEM.
  */
 int kvs_list(char **names, unsigned max);
 
-/** kvs_open_error - one line about why the last kvs_open() of this thread failed; "" if it did not */
+/**
+ * kvs_open_error - one line about why the last kvs_open() of this thread failed
+ *
+ * Returns "" if it did not. Valid until the thread's next kvs_open().
+ */
 const char *kvs_open_error(void);
 
-/** kvs_version - "0.1.0" */
+/**
+ * kvs_version - version of the library
+ *
+ * Returns "MAJOR.MINOR.PATCH".
+ */
 const char *kvs_version(void);
 
-/** kvs_code_name - name of an enum kvsink_code, "?" if unknown; kvs_code_text - its meaning */
+/**
+ * kvs_code_name - name of a result code
+ * @code: enum kvsink_code
+ *
+ * Returns for example "BUDGET", "?" if there is no such code.
+ */
 const char *kvs_code_name(uint32_t code);
+
+/**
+ * kvs_code_text - meaning of a result code
+ * @code: enum kvsink_code
+ *
+ * Returns one line without a full stop.
+ */
 const char *kvs_code_text(uint32_t code);
 
 /* ---- buffer: host memory that the device reads and writes ---------------------------------------- */
 
-/** kvs_buffer_create - @bytes of zeroed memory, mapped */
+/**
+ * kvs_buffer_create - zeroed memory that the device can reach, mapped
+ * @device: the device
+ * @bytes: at least 1, at most DRM_KVSINK_MAX_BO_BYTES; rounded up to pages
+ * @buffer: receives the buffer, to be freed with kvs_buffer_free()
+ *
+ * Returns 0, -EINVAL, -E2BIG, -ENOSPC (GART full), -ENOMEM, -ENODEV.
+ */
 int kvs_buffer_create(struct kvs_device *device, size_t bytes, struct kvs_buffer **buffer);
+
+/**
+ * kvs_buffer_free - give a buffer back
+ * @buffer: the buffer or NULL; jobs in flight keep its memory until they have ended
+ */
 void kvs_buffer_free(struct kvs_buffer *buffer);
-/** kvs_buffer_data - its memory; valid until the buffer is freed */
+
+/**
+ * kvs_buffer_data - memory of a buffer
+ * @buffer: the buffer
+ *
+ * Returns its first byte; valid until the buffer is freed, also after a reset or unplug of the device.
+ */
 void *kvs_buffer_data(const struct kvs_buffer *buffer);
-/** kvs_buffer_size - its size in bytes, rounded up to pages */
+
+/**
+ * kvs_buffer_size - size of a buffer
+ * @buffer: the buffer
+ *
+ * Returns bytes, a multiple of the page size.
+ */
 size_t kvs_buffer_size(const struct kvs_buffer *buffer);
-/** kvs_buffer_handle - its GEM handle */
+
+/**
+ * kvs_buffer_handle - GEM handle of a buffer, for kvs_device_ioctl()
+ * @buffer: the buffer
+ *
+ * Returns the handle, valid on this device only.
+ */
 uint32_t kvs_buffer_handle(const struct kvs_buffer *buffer);
 
 /* ---- stream: the KV state of one sequence ---------------------------------------------------------- */
@@ -100,23 +189,23 @@ struct kvs_geometry {
 	size_t size;
 	/** @layers: 1 to 128. */
 	uint32_t layers;
-	/** @q_heads: query heads, a multiple of @kv_heads. */
+	/** @q_heads: query heads, a multiple of @kv_heads, at most 128. */
 	uint32_t q_heads;
 	/** @kv_heads: KV heads, at most 64. */
 	uint32_t kv_heads;
-	/** @d_k: elements of a key row. */
+	/** @d_k: elements of a key row, 1 to 512. */
 	uint32_t d_k;
-	/** @d_v: elements of a value row. */
+	/** @d_v: elements of a value row, 1 to 512. */
 	uint32_t d_v;
 	/** @format: enum kvsink_format of the stored rows. */
 	uint32_t format;
-	/** @page_tokens: default 16. */
+	/** @page_tokens: tokens of a page, a power of two up to 256; default 16. */
 	uint32_t page_tokens;
-	/** @max_tokens: rounded up to pages. */
+	/** @max_tokens: the stream never grows beyond this; rounded up to pages. */
 	uint32_t max_tokens;
-	/** @reserve_tokens: pages to reserve now; default all of @max_tokens. */
+	/** @reserve_tokens: tokens to reserve pages for now; default all of @max_tokens. */
 	uint32_t reserve_tokens;
-	/** @score_groups: default 1. */
+	/** @score_groups: 1 to 8; default 1. */
 	uint32_t score_groups;
 	/** @group_end: end of each score group; default: all layers in one. */
 	uint16_t group_end[KVSINK_MAX_SCORE_GROUPS];
@@ -126,85 +215,311 @@ struct kvs_geometry {
 	const struct drm_kvsink_layer *layer;
 };
 
+/**
+ * kvs_stream_create - make a stream
+ * @device: the device
+ * @geometry: what it holds
+ * @stream: receives the stream, to be freed with kvs_stream_free()
+ *
+ * Returns 0, -EINVAL or -EOPNOTSUPP (kvs_device_error() names the field), -E2BIG (@geometry is of a newer
+ * library and asks for something), -ENOSPC (HBM or streams; nothing is left behind), -ENODEV.
+ */
 int kvs_stream_create(struct kvs_device *device, const struct kvs_geometry *geometry, struct kvs_stream **stream);
-/** kvs_stream_free - destroy the stream on the device, entries and pages with it */
+
+/**
+ * kvs_stream_free - destroy a stream on the device, entries and pages with it
+ * @stream: the stream or NULL
+ */
 void kvs_stream_free(struct kvs_stream *stream);
+
+/**
+ * kvs_stream_id - device-wide id of a stream
+ * @stream: the stream
+ *
+ * Returns the id, which the device never uses again.
+ */
 uint64_t kvs_stream_id(const struct kvs_stream *stream);
-/** kvs_stream_reserve - pages for @tokens in all; -ENOSPC leaves everything as it was */
+
+/**
+ * kvs_stream_reserve - reserve pages ahead
+ * @stream: the stream
+ * @tokens: tokens that shall have pages in all; fewer than now changes nothing
+ *
+ * Returns 0, -EINVAL (more than max_tokens), -ENOSPC, which leaves everything as it was.
+ */
 int kvs_stream_reserve(struct kvs_stream *stream, uint32_t tokens);
 
 /* ---- batch: a job under construction; operations run in order ------------------------------------ */
 
-/** struct kvs_place - a place in a buffer; @offset in bytes, a multiple of 4 */
+/** struct kvs_place - a place in a buffer */
 struct kvs_place {
+	/** @buffer: a buffer of the batch's device. */
 	struct kvs_buffer *buffer;
+	/** @offset: bytes from its start, a multiple of 4. */
 	uint64_t offset;
 };
 
+/**
+ * kvs_batch_create - an empty batch
+ * @device: the device
+ * @batch: receives the batch, to be freed with kvs_batch_free()
+ *
+ * Returns 0 or -ENOMEM.
+ */
 int kvs_batch_create(struct kvs_device *device, struct kvs_batch **batch);
+
+/**
+ * kvs_batch_free - drop a batch; what was submitted goes on
+ * @batch: the batch or NULL
+ */
 void kvs_batch_free(struct kvs_batch *batch);
-/** kvs_batch_reset - forget the operations */
+
+/**
+ * kvs_batch_reset - forget the operations
+ * @batch: the batch
+ */
 void kvs_batch_reset(struct kvs_batch *batch);
 
 /*
- * Each adds one operation (-E2BIG beyond 64, or 256 attend items). Shapes and rules: kvsink_drm.h.
+ * Each of the following adds one operation. All return 0, -E2BIG (more than DRM_KVSINK_MAX_OPS operations
+ * or DRM_KVSINK_MAX_ITEMS attend items), -EINVAL (a place without buffer, or in a buffer of another device)
+ * or -EACCES (stream of another device). Ranges and sequence are checked at submit and by the device.
+ */
+
+/**
+ * kvs_batch_append - store K and V rows of one layer behind those already there
+ * @batch: the batch
+ * @stream: the stream
+ * @layer: layer
+ * @first: token of the first row: the stream's length plus rows appended to this layer since
+ * @count: tokens
+ * @k: float[count][kv_heads][d_k]
+ * @v: float[count][kv_heads][d_v]
+ *
+ * Returns see above.
  */
 int kvs_batch_append(struct kvs_batch *batch, struct kvs_stream *stream, uint32_t layer, uint32_t first,
 		     uint32_t count, struct kvs_place k, struct kvs_place v);
+
+/**
+ * kvs_batch_copy - copy bytes between buffers
+ * @batch: the batch
+ * @src: source
+ * @dst: destination; may not overlap the source
+ * @bytes: at least 1
+ *
+ * Returns see above.
+ */
 int kvs_batch_copy(struct kvs_batch *batch, struct kvs_place src, struct kvs_place dst, uint64_t bytes);
+
+/**
+ * kvs_batch_score - causal attention of a chunk of queries, scored in the same pass (prefill)
+ * @batch: the batch
+ * @stream: the stream
+ * @layer: layer
+ * @first: token of the first query: the first unscored one of this layer
+ * @count: queries; their K and V rows must be appended
+ * @q: float[count][q_heads][d_k]
+ * @out: float[count][q_heads][d_v]
+ *
+ * Returns see above.
+ */
 int kvs_batch_score(struct kvs_batch *batch, struct kvs_stream *stream, uint32_t layer, uint32_t first,
 		    uint32_t count, struct kvs_place q, struct kvs_place out);
+
+/**
+ * kvs_batch_classify - list the sinks of score groups, by the stream's T_SINK and SCORE_MODE
+ * @batch: the batch
+ * @stream: the stream
+ * @group_mask: bit g: score group g
+ * @max: records that fit behind the head
+ * @dst: struct drm_kvsink_list_head, then struct drm_kvsink_sink[max]
+ *
+ * Returns see above.
+ */
 int kvs_batch_classify(struct kvs_batch *batch, struct kvs_stream *stream, uint32_t group_mask, uint32_t max,
 		       struct kvs_place dst);
+
+/**
+ * kvs_batch_barrier - wait in modelled time until the stream's copies to SRAM have ended
+ * @batch: the batch
+ * @stream: the stream
+ *
+ * Returns see above.
+ */
 int kvs_batch_barrier(struct kvs_batch *batch, struct kvs_stream *stream);
-/** kvs_batch_attend - @stats.buffer may be NULL */
+
+/**
+ * kvs_batch_attend - decode attention of a ragged batch, split mode
+ * @batch: the batch
+ * @items: streams, layers and queries; copied
+ * @count: items
+ * @q: float[queries][q_heads][d_k], item behind item
+ * @out: float[queries][q_heads][d_v]
+ * @stats: struct drm_kvsink_attend_stat[queries][q_heads]; a NULL buffer for none
+ *
+ * Returns see above.
+ */
 int kvs_batch_attend(struct kvs_batch *batch, const struct drm_kvsink_attend_item *items, uint32_t count,
 		     struct kvs_place q, struct kvs_place out, struct kvs_place stats);
+
+/**
+ * kvs_batch_step_end - make appended tokens part of the stream
+ * @batch: the batch
+ * @stream: the stream
+ * @count: tokens that every layer has appended
+ *
+ * Returns see above.
+ */
 int kvs_batch_step_end(struct kvs_batch *batch, struct kvs_stream *stream, uint32_t count);
+
+/**
+ * kvs_batch_step_abort - drop what was appended since the last step
+ * @batch: the batch
+ * @stream: the stream
+ *
+ * Returns see above.
+ */
 int kvs_batch_step_abort(struct kvs_batch *batch, struct kvs_stream *stream);
+
+/**
+ * kvs_batch_advance - let modelled time pass
+ * @batch: the batch
+ * @ns: at most 1000000000
+ *
+ * Returns see above.
+ */
 int kvs_batch_advance(struct kvs_batch *batch, uint64_t ns);
 
-/** kvs_batch_submit - queue it and return a fence value (> 0) in @fence; the batch may then be reset and reused */
-int kvs_batch_submit(struct kvs_batch *batch, uint64_t *fence);
 /**
- * kvs_wait - wait for a fence value of this device
- * @deadline_ns: absolute CLOCK_MONOTONIC; INT64_MAX for no limit
+ * kvs_batch_submit - queue a batch as one job
+ * @batch: the batch; it may be reset and reused at once
+ * @fence: receives a fence value, > 0 and growing; may be NULL
  *
- * -ETIME when the deadline passed; else the outcome of that job: 0 or the errno of its result code.
- * @status may be NULL; otherwise it receives the code, the failed operation and the modelled times.
+ * Returns 0, or why the job was refused: then nothing of it runs, and kvs_device_error() names the
+ * operation and the field.
+ */
+int kvs_batch_submit(struct kvs_batch *batch, uint64_t *fence);
+
+/**
+ * kvs_wait - wait for a job, and for all earlier ones of this device
+ * @device: the device
+ * @fence: from kvs_batch_submit()
+ * @deadline_ns: absolute CLOCK_MONOTONIC; INT64_MAX for no limit
+ * @status: receives code, failed operation and modelled times; may be NULL
+ *
+ * Returns the job's outcome: 0 or the errno of its result code; -ETIME when the deadline passed, -EINVAL
+ * for a fence that was never given out, -ENOENT for one so old (1024 jobs) that its outcome is forgotten.
  */
 int kvs_wait(struct kvs_device *device, uint64_t fence, int64_t deadline_ns, struct drm_kvsink_job_status *status);
-/** kvs_batch_run - submit and wait without limit */
+
+/**
+ * kvs_batch_run - submit a batch and wait for it without limit
+ * @batch: the batch
+ * @status: as in kvs_wait(); may be NULL
+ *
+ * Returns as kvs_batch_submit() and kvs_wait() do.
+ */
 int kvs_batch_run(struct kvs_batch *batch, struct drm_kvsink_job_status *status);
 
 /* ---- placement and inspection: by stream id, so that any file of the tenant can act ---------------- */
 
-/** kvs_promote - @grant may be NULL; on -ENOSPC its code says BUDGET, FRAGMENTED or TAGS */
+/**
+ * kvs_promote - make a token's rows resident in SRAM
+ * @device: the device
+ * @stream: stream id
+ * @token: token, part of the stream
+ * @layer_begin: first layer
+ * @layer_end: one past the last layer
+ * @head_mask: bit h: KV head h
+ * @grant: receives bytes and generation of the entry, or the refusal's code; may be NULL
+ *
+ * Returns 0, -ENOSPC (the code says BUDGET, FRAGMENTED or TAGS), -EEXIST, -ENOENT, -EINVAL.
+ */
 int kvs_promote(struct kvs_device *device, uint64_t stream, uint32_t token, uint32_t layer_begin,
 		uint32_t layer_end, uint64_t head_mask, struct drm_kvsink_promote *grant);
-/** kvs_evict - returns how many entries were removed, -ENOENT if none */
+
+/**
+ * kvs_evict - end residency of the entries that lie within a layer range
+ * @device: the device
+ * @stream: stream id
+ * @token: token, or KVSINK_TOKEN_ALL
+ * @layer_begin: first layer
+ * @layer_end: one past the last layer
+ *
+ * Returns how many entries were removed, -ENOENT if there was none, -EINVAL.
+ */
 int kvs_evict(struct kvs_device *device, uint64_t stream, uint32_t token, uint32_t layer_begin,
 	      uint32_t layer_end);
-/** kvs_config_get, kvs_config_set - a parameter of a stream, or of the device (stream 0) */
+
+/**
+ * kvs_config_get - read a parameter
+ * @device: the device
+ * @stream: stream id; 0 for the device's default
+ * @param: parameter
+ * @value: receives it; binary32 patterns in the low half
+ *
+ * Returns 0, -ENOENT, -EINVAL.
+ */
 int kvs_config_get(struct kvs_device *device, uint64_t stream, enum kvsink_param param, uint64_t *value);
+
+/**
+ * kvs_config_set - set a parameter
+ * @device: the device
+ * @stream: stream id; 0 for the device's default (administrators only)
+ * @param: parameter
+ * @value: its value; ranges stand in kvsink_hw.h
+ *
+ * Returns 0, -EINVAL, -ENOENT, -EACCES, -EBUSY (fixed once scores exist).
+ */
 int kvs_config_set(struct kvs_device *device, uint64_t stream, enum kvsink_param param, uint64_t value);
 
 /**
  * kvs_query - all records of a kind
+ * @device: the device
  * @type: enum drm_kvsink_query_type
+ * @stream: stream id; 0 for all of the tenant, or for the device
  * @group: score group for SCORES, else 0
  * @records: receives an array to be freed by the caller (NULL if there is none)
  * @record_bytes: receives the size of one record
  *
- * Returns the number of records.
+ * Returns the number of records, -EINVAL, -ENOENT, -EACCES, -ENOMEM.
  */
 int kvs_query(struct kvs_device *device, uint32_t type, uint64_t stream, uint32_t group, void **records,
 	      size_t *record_bytes);
-/** kvs_counters - @counters[KVSINK_COUNTER_COUNT]; stream 0: of the device */
+
+/**
+ * kvs_counters - the ledger of a stream or the device
+ * @device: the device
+ * @stream: stream id; 0 for the device (administrators only)
+ * @counters: receives KVSINK_COUNTER_COUNT values; those a device does not have yet are 0
+ *
+ * Returns 0, -ENOENT, -EACCES.
+ */
 int kvs_counters(struct kvs_device *device, uint64_t stream, uint64_t *counters);
-/** kvs_register_read - -ENOENT no such register, -EACCES administrators only */
+
+/**
+ * kvs_register_read - read a register that the driver's list allows
+ * @device: the device
+ * @offset: its offset
+ * @value: receives 32 bits, or 64 of a counter
+ *
+ * Returns 0, -ENOENT (no such register, or not readable), -EACCES (administrators only).
+ */
 int kvs_register_read(struct kvs_device *device, uint32_t offset, uint64_t *value);
-/** kvs_entry_read - one resident row pair: K, then V, as stored */
+
+/**
+ * kvs_entry_read - copy one resident row pair: K, then V, as stored
+ * @stream: the stream
+ * @token: token
+ * @layer: layer
+ * @head: KV head
+ * @generation: of the entry, from kvs_promote() or kvs_query()
+ * @row: receives it
+ * @bytes: its size: kvsink_row_bytes()
+ *
+ * Returns 0, -ENOENT (not resident, or not in that generation), -EAGAIN (it kept changing), -EINVAL.
+ */
 int kvs_entry_read(struct kvs_stream *stream, uint32_t token, uint32_t layer, uint32_t head,
 		   uint32_t generation, void *row, size_t bytes);
 
