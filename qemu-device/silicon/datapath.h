@@ -53,14 +53,19 @@ struct kvsink_attend_task {
 };
 
 /*
- * The part-th of `parts` shares of the work: units are (query, KV head), handed out round robin.
- * `scratch` holds KVSINK_SCRATCH_FLOATS(longest context, widest group) floats and belongs to this part.
+ * The part-th of `parts` shares of the work: units are (block of queries, KV head), handed out round robin.
+ * `scratch` holds KVSINK_SCRATCH_FLOATS floats, whatever the context, and belongs to this part.
  */
 void kvsink_attend_part(const struct kvsink_attend_task *tasks, unsigned count, unsigned part, unsigned parts,
 			float *scratch);
 
-/* Logits of a group of query heads, and one row in binary32. */
-#define KVSINK_SCRATCH_FLOATS(tokens, group) ((size_t)(tokens) * (group) + 2 * KVSINK_MAX_HEAD_DIM)
+/* A unit's rows (query times query head) and the logits it keeps between its sweeps. */
+#define KVSINK_UNIT_ROWS 24
+#define KVSINK_UNIT_LOGITS (24 * 64 * 64)
+
+/* K tile (binary64), queries and two outputs (binary64), K or V rows, logits, alignment. */
+#define KVSINK_SCRATCH_FLOATS                                                                             \
+	((size_t)(2 * 64 + 6 * KVSINK_UNIT_ROWS + 64) * KVSINK_MAX_HEAD_DIM + KVSINK_UNIT_LOGITS + 16)
 
 /* Rows that one query at `token` reads of one KV head, by tier: for the ledger and the modelled clock. */
 struct kvsink_row_count {

@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: MIT */
+/* The kernels for AVX2. */
+#ifdef __x86_64__
+#ifdef __clang__
+#pragma clang attribute push(__attribute__((target("avx2"))), apply_to = function)
+#else
+#pragma GCC target("avx2")
+#endif
+
+#define VEC_BYTES 32
+#define VEC_ROWS 4
+#define VEC_OPS kvsink_vec_avx2
+#include "vec_kernels.h"
+
+#ifdef __clang__
+#pragma clang attribute pop
+#endif
+#endif
