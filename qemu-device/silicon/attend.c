@@ -334,7 +334,7 @@ static void sweep_v(struct unit *u, enum tier tier)
 static void sweep_score(struct unit *u, enum tier tier, const double *unit)
 {
 	struct cursor c = tiles_of(u, tier);
-	uint64_t sum[TILE];
+	uint64_t sum[TILE] __attribute__((aligned(64)));
 	struct tile tile;
 	uint32_t row, lane, token;
 	float *p;

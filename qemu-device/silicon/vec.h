@@ -4,7 +4,8 @@
  *
  * One template (vec_kernels.h) is compiled once a level. A tile is 64 tokens; in logits and weights a lane
  * is a token, in pv an output element; no kernel adds across lanes except weights, by one fixed tree of
- * 16 virtual lanes. So the width of a register decides nothing but the speed.
+ * 16 virtual lanes. So the width of a register decides nothing but the speed. All arrays but fp16_load's
+ * are aligned to 64 bytes.
  */
 #ifndef KVSINK_VEC_H
 #define KVSINK_VEC_H
