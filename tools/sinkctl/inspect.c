@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: MIT
+/* tags, streams, counters: what the device says about the caller's streams, or all for administrators. */
+#include "sinkctl.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const struct {
+	const char *name, *unit, *doc;
+} counter_rows[KVSINK_COUNTER_COUNT] = {
+#define X(name, unit, doc) { #name, unit, doc },
+	KVSINK_COUNTERS(X)
+#undef X
+};
+
+/*
+ * All records of a kind, each at least @expected bytes; an older device's shorter ones are refused.
+ * Returns their number or < 0 after reporting.
+ */
+static int query(struct sc_run *run, struct sc_device *device, uint32_t type, uint64_t stream, size_t expected,
+		 char **records, size_t *bytes)
+{
+	int count = kvs_query(device->kvs, type, stream, 0, (void **)records, bytes);
+
+	if (count < 0)
+		return sc_error(run, device, count, NULL, run->command->name, NULL);
+	if (count && *bytes < expected) {
+		free(*records);
+		return sc_error(run, device, -EPROTO, NULL, run->command->name,
+				"the device's records are older than this tool");
+	}
+	return count;
+}
+
+/* ---- tags ------------------------------------------------------------------------------------------------ */
+
+void sc_put_tag(json_object *record, const struct kvsink_tag_rec *tag, bool admin)
+{
+	sc_put_u64(record, "stream", tag->stream);
+	sc_put_u64(record, "tenant", tag->tenant);
+	sc_put_u64(record, "token", tag->token);
+	sc_put_u64(record, "layer_begin", tag->layer_begin);
+	sc_put_u64(record, "layer_end", tag->layer_end);
+	sc_put_heads(record, "heads", tag->head_mask);
+	sc_put_hex(record, "head_mask_hex", tag->head_mask, 64);
+	sc_put_text(record, "state", tag->flags & KVSINK_TAG_VALID ? "valid" : "copying");
+	sc_put_u64(record, "sram_bytes", tag->sram_bytes);
+	/* Others are told 0, which would look like an address. */
+	sc_put(record, "sram_offset", admin ? json_object_new_uint64(tag->sram_offset) : NULL);
+	sc_put_u64(record, "generation", tag->generation);
+	sc_put_u64(record, "row_bytes", tag->row_bytes);
+}
+
+int sc_tags(struct sc_run *run, struct sc_device *device)
+{
+	json_object *list = sc_list(run, device, "tags"), *record;
+	bool admin = sc_is_admin(device);
+	size_t bytes;
+	char *tags = NULL;
+	int count = query(run, device, DRM_KVSINK_QUERY_TAGS, run->target.stream, sizeof(struct kvsink_tag_rec),
+			  &tags, &bytes);
+
+	if (count < 0)
+		return count;
+	for (int i = 0; i < count; i++) {
+		record = json_object_new_object();
+		sc_put_tag(record, (struct kvsink_tag_rec *)(tags + i * bytes), admin);
+		json_object_array_add(list, record);
+	}
+	free(tags);
+	return 0;
+}
+
+/* ---- streams ----------------------------------------------------------------------------------------------- */
+
+static void put_groups(json_object *record, const struct kvsink_stream_rec *stream)
+{
+	json_object *ends = json_object_new_array();
+
+	for (unsigned i = 0; i < stream->score_groups && i < KVSINK_MAX_SCORE_GROUPS; i++)
+		json_object_array_add(ends, json_object_new_int(stream->group_end[i]));
+	sc_put(record, "group_end", ends);
+}
+
+static json_object *stream_record(const struct kvsink_stream_rec *stream)
+{
+	json_object *record = json_object_new_object();
+
+	sc_put_u64(record, "stream", stream->stream);
+	sc_put_u64(record, "tenant", stream->tenant);
+	sc_put_u64(record, "length", stream->length);
+	sc_put_u64(record, "layers", stream->layers);
+	sc_put_u64(record, "q_heads", stream->q_heads);
+	sc_put_u64(record, "kv_heads", stream->kv_heads);
+	sc_put_u64(record, "d_k", stream->d_k);
+	sc_put_u64(record, "d_v", stream->d_v);
+	sc_put_text(record, "format", stream->format == KVSINK_FORMAT_F32 ? "F32" :
+				      stream->format == KVSINK_FORMAT_FP16 ? "FP16" : NULL);
+	sc_put_u64(record, "page_tokens", stream->page_tokens);
+	sc_put_u64(record, "max_tokens", stream->max_tokens);
+	sc_put_u64(record, "reserved_tokens", stream->reserved_tokens);
+	sc_put_u64(record, "entries", stream->entries);
+	sc_put_u64(record, "sram_bytes", stream->sram_bytes);
+	sc_put_u64(record, "scored", stream->scored);
+	put_groups(record, stream);
+	return record;
+}
+
+int sc_streams(struct sc_run *run, struct sc_device *device)
+{
+	json_object *list = sc_list(run, device, "streams");
+	size_t bytes;
+	char *streams = NULL;
+	int count = query(run, device, DRM_KVSINK_QUERY_STREAMS, run->target.stream,
+			  sizeof(struct kvsink_stream_rec), &streams, &bytes);
+
+	if (count < 0)
+		return count;
+	for (int i = 0; i < count; i++)
+		json_object_array_add(list, stream_record((struct kvsink_stream_rec *)(streams + i * bytes)));
+	free(streams);
+	return 0;
+}
+
+/* ---- counters ------------------------------------------------------------------------------------------------ */
+
+/* The sum over the caller's streams: what an ordinary user may know of the device. */
+static int sum_streams(struct sc_run *run, struct sc_device *device, uint64_t *sum)
+{
+	uint64_t counters[KVSINK_COUNTER_COUNT];
+	size_t bytes;
+	char *streams = NULL;
+	int error = 0, count = query(run, device, DRM_KVSINK_QUERY_STREAMS, 0, sizeof(struct kvsink_stream_rec),
+				     &streams, &bytes);
+
+	for (int i = 0; i < count && !error; i++) {
+		error = kvs_counters(device->kvs, ((struct kvsink_stream_rec *)(streams + i * bytes))->stream,
+				     counters);
+		if (error == -ENOENT) { /* it ended meanwhile */
+			error = 0;
+			continue;
+		}
+		for (int c = 0; c < KVSINK_COUNTER_COUNT && !error; c++)
+			sum[c] += counters[c];
+	}
+	free(streams);
+	if (error)
+		sc_error(run, device, error, NULL, "counters", NULL);
+	return count < 0 ? count : error;
+}
+
+static void add_counters(json_object *list, const uint64_t *counters)
+{
+	for (int i = 0; i < KVSINK_COUNTER_COUNT; i++) {
+		json_object *record = json_object_new_object();
+		bool fixed = !strcmp(counter_rows[i].unit, "2^-32");
+
+		sc_put_text(record, "name", counter_rows[i].name);
+		sc_put_u64(record, "value", counters[i]);
+		sc_put_hex(record, "hex", counters[i], 64);
+		sc_put_text(record, "unit", counter_rows[i].unit);
+		sc_put(record, "scaled", fixed ? json_object_new_double(counters[i] / 4294967296.0) : NULL);
+		sc_put_u64(record, "width", 64);
+		sc_put_text(record, "description", counter_rows[i].doc);
+		json_object_array_add(list, record);
+	}
+}
+
+int sc_counters(struct sc_run *run, struct sc_device *device)
+{
+	json_object *list = sc_list(run, device, "counters");
+	uint64_t counters[KVSINK_COUNTER_COUNT] = { 0 };
+	const char *scope = run->target.stream ? "stream" : "device";
+	int error = kvs_counters(device->kvs, run->target.stream, counters);
+
+	if (error == -EACCES && !run->target.stream) {
+		scope = "tenant";
+		memset(counters, 0, sizeof(counters));
+		if (sum_streams(run, device, counters))
+			return -1;
+		sc_note(run, "%s: the device's counters are for administrators (CAP_SYS_ADMIN); this is the sum"
+			" over your streams that exist now", device->label);
+	} else if (error) {
+		return sc_error(run, device, error, NULL, "counters", NULL);
+	}
+	sc_put_text(device->record, "scope", scope);
+	add_counters(list, counters);
+	return 0;
+}

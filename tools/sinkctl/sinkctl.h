@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * sinkctl inside: one run, its value tree and the tables that describe commands and records.
+ *
+ * A command fills the tree (a json_object) and cannot print. print.c turns the finished tree into a
+ * table or into the JSON document, so the two cannot drift apart. The command table (commands.c) is
+ * read by the parser, the help text, the printers and the test of the man page.
+ */
+#ifndef SINKCTL_H
+#define SINKCTL_H
+
+#include <json-c/json.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "kvsink.h"
+
+#define SINKCTL_VERSION "0.1.0"
+#define SINKCTL_SCHEMA "kvsink/1"
+
+/* Exit codes; the same list stands in sinkctl(1). */
+enum sc_exit {
+	SC_DONE = 0,
+	SC_FAILED = 1,
+	SC_USAGE = 2,
+	SC_NO_DEVICE = 3,
+	SC_DENIED = 4,
+};
+
+enum sc_option_id {
+	SC_OPT_DEVICE,
+	SC_OPT_JSON,
+	SC_OPT_HELP,
+	SC_OPT_STREAM,
+	SC_OPT_TOKEN,
+	SC_OPT_LAYERS,
+	SC_OPT_HEADS,
+	SC_OPT_COUNT
+};
+
+#define SC_BIT(option) (1u << SC_OPT_##option)
+#define SC_GLOBAL (SC_BIT(DEVICE) | SC_BIT(JSON) | SC_BIT(HELP))
+
+struct sc_run;
+struct sc_device;
+
+struct sc_option {
+	const char *name; /* long name without dashes */
+	char letter; /* short name, 0 = none */
+	const char *value; /* what the value is called in the help, NULL = takes none */
+	const char *doc; /* one line */
+	int (*parse)(struct sc_run *run, const char *text); /* 0, or the usage error's exit code */
+};
+
+/* One key of a record: its JSON name, and how it looks in a table. */
+struct sc_key {
+	const char *name; /* JSON key */
+	const char *type; /* JSON type if it is not null: integer, number, string, boolean, array, object */
+	const char *head; /* column heading, NULL = not in the table */
+	/* writes the table's cell; NULL = by type */
+	void (*cell)(char *text, size_t size, json_object *record, const struct sc_key *key);
+	const char *doc; /* one line for the man page */
+};
+
+/* Where a command's records stand, and their keys (ended by a NULL name). */
+struct sc_view {
+	const char *list; /* the array of records; NULL = the device, or the document, is the record */
+	const struct sc_key *keys;
+	bool pairs; /* print one record as name and value lines */
+};
+
+enum sc_scope {
+	SC_OFFLINE, /* opens no device */
+	SC_LISTS, /* every device; none is an answer, too */
+	SC_READS, /* every device if none is named */
+	SC_CHANGES, /* exactly one device */
+};
+
+struct sc_command {
+	const char *name; /* one or two words */
+	const char *args; /* what its arguments are called, "" = none */
+	int min_args, max_args;
+	unsigned options; /* SC_BIT()s besides SC_GLOBAL */
+	unsigned required; /* those of them that must be given */
+	enum sc_scope scope;
+	const struct sc_view *view;
+	int (*prepare)(struct sc_run *run); /* checks arguments before any device is opened; may be NULL */
+	int (*run)(struct sc_run *run, struct sc_device *device); /* 0, or < 0 after sc_error() */
+	const char *doc; /* one line */
+	const char *more; /* the rest of the help */
+};
+
+/* Range and heads that the command line names. */
+struct sc_target {
+	uint64_t stream; /* 0 = none given */
+	uint32_t token; /* KVSINK_TOKEN_ALL = all */
+	uint32_t layer_begin, layer_end; /* [begin, end); both 0 = all */
+	uint64_t head_mask; /* 0 = all */
+};
+
+struct sc_run {
+	FILE *out, *err;
+	const struct sc_command *command; /* NULL until the command line has named one */
+	bool json, help;
+	unsigned given; /* SC_BIT()s seen */
+	const char *device; /* of -d, or NULL */
+	struct sc_target target;
+	char **args; /* arguments behind the command */
+	int arg_count;
+	int param; /* config: row of sc_params */
+	uint64_t value; /* config set, regs decode: the value */
+	json_object *doc; /* the document; it owns the two below */
+	json_object *devices, *errors;
+	char *text; /* help text instead of a table, to be freed; or NULL */
+	bool partial; /* something succeeded although there are errors */
+	enum sc_exit exit; /* of the first error; SC_DONE so far */
+};
+
+struct sc_device {
+	struct kvs_device *kvs;
+	const char *label; /* how messages call it: node, or the library's name */
+	json_object *record; /* its entry in devices[] */
+};
+
+/* run.c */
+int sinkctl_main(int argc, char **argv);
+int sinkctl_run(int argc, char **argv, FILE *out, FILE *err);
+/* Report a failure: what failed, with -errno, the chip's code or NULL, and details or NULL. Returns @error. */
+int sc_error(struct sc_run *run, struct sc_device *device, int error, const char *code, const char *what,
+	     const char *details);
+/* Report a wrong command line; returns SC_USAGE. */
+int sc_usage(struct sc_run *run, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* One line on stderr; the JSON document does not contain it. */
+void sc_note(struct sc_run *run, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* An array of the device's record, or of the document (device NULL). */
+json_object *sc_list(struct sc_run *run, struct sc_device *device, const char *name);
+
+/* parse.c */
+extern const struct sc_option sc_options[SC_OPT_COUNT];
+int sc_parse(struct sc_run *run, int argc, char **argv);
+
+/* commands.c */
+extern const struct sc_command sc_commands[];
+extern const struct sc_key sc_device_keys[];
+const struct sc_command *sc_find_command(const char *first, const char *second, int *words);
+bool sc_is_group(const char *word);
+void sc_help_all(FILE *out);
+void sc_help_command(FILE *out, const struct sc_command *command);
+json_object *sc_command_record(const struct sc_command *command);
+
+/* print.c */
+void sc_complete(struct sc_run *run);
+int sc_print(struct sc_run *run);
+void sc_cell_bytes(char *text, size_t size, json_object *record, const struct sc_key *key);
+void sc_cell_offset(char *text, size_t size, json_object *record, const struct sc_key *key);
+void sc_cell_layers(char *text, size_t size, json_object *record, const struct sc_key *key);
+void sc_cell_value(char *text, size_t size, json_object *record, const struct sc_key *key);
+
+/* value.c */
+bool sc_parse_u64(const char *text, uint64_t max, uint64_t *value);
+bool sc_parse_range(const char *text, uint32_t limit, uint32_t *begin, uint32_t *end);
+void sc_put(json_object *record, const char *key, json_object *value);
+void sc_put_u64(json_object *record, const char *key, uint64_t value);
+void sc_put_hex(json_object *record, const char *key, uint64_t value, unsigned width);
+void sc_put_text(json_object *record, const char *key, const char *text);
+void sc_put_heads(json_object *record, const char *key, uint64_t mask);
+json_object *sc_float(uint32_t pattern);
+/* value, hex, float, symbol and fields of a register or parameter */
+void sc_put_value(json_object *record, const char *name, unsigned width, uint64_t value);
+char *sc_clean(const char *text);
+
+/* params.c */
+struct sc_param {
+	const char *name, *kind, *doc;
+	uint64_t initial; /* the table's default */
+};
+extern const struct sc_param sc_params[KVSINK_PARAM_COUNT];
+int sc_find_param(const char *name);
+int sc_config_get_prepare(struct sc_run *run);
+int sc_config_set_prepare(struct sc_run *run);
+int sc_config_get(struct sc_run *run, struct sc_device *device);
+int sc_config_set(struct sc_run *run, struct sc_device *device);
+
+/* regs.c */
+int sc_regs_list(struct sc_run *run, struct sc_device *device);
+int sc_regs_read_prepare(struct sc_run *run);
+int sc_regs_read(struct sc_run *run, struct sc_device *device);
+int sc_regs_dump(struct sc_run *run, struct sc_device *device);
+int sc_regs_decode_prepare(struct sc_run *run);
+int sc_regs_decode(struct sc_run *run, struct sc_device *device);
+json_object *sc_fields(const char *reg, uint64_t value);
+
+/* device.c */
+/* Names of the devices that the run is about, each and the array to be freed; < 0 after reporting. */
+int sc_select(struct sc_run *run, char ***names);
+void sc_identify(struct sc_device *device, const char *name);
+bool sc_is_admin(struct sc_device *device);
+int sc_list_devices(struct sc_run *run, struct sc_device *device);
+int sc_info(struct sc_run *run, struct sc_device *device);
+
+/* inspect.c */
+int sc_tags(struct sc_run *run, struct sc_device *device);
+int sc_streams(struct sc_run *run, struct sc_device *device);
+int sc_counters(struct sc_run *run, struct sc_device *device);
+void sc_put_tag(json_object *record, const struct kvsink_tag_rec *tag, bool admin);
+
+/* place.c */
+int sc_promote_prepare(struct sc_run *run);
+int sc_promote(struct sc_run *run, struct sc_device *device);
+int sc_evict(struct sc_run *run, struct sc_device *device);
+
+#endif
