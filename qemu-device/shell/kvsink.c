@@ -3,12 +3,12 @@
  * kvsink: a PCIe accelerator for attention over a KV cache, with attention
  * sinks pinned in on-chip SRAM.
  *
- * This file is the wrapper between QEMU and the chip: PCI identity, BARs,
- * MSI-X, DMA, reset and properties. The chip itself is silicon/, which knows
- * nothing of QEMU; silicon/silicon.h is the interface.
+ * The chip itself is silicon/, which knows nothing of QEMU; silicon/silicon.h
+ * is the interface. This file makes a PCI device of it: identity, BARs, MSI-X,
+ * reset and properties. kvsink-engine.c runs it, kvsink-pool.c is its threads.
  *
  * Usage:
- *   -object memory-backend-memfd,id=hbm0,size=512M,share=on
+ *   -object memory-backend-ram,id=hbm0,size=512M
  *   -device kvsink,hbm=hbm0[,property=value...]
  *
  *   hbm=<id>         memory backend that is the HBM; its size is that of the
@@ -23,8 +23,8 @@
  *   sram-latency-ns=<n>, hbm-latency-ns=<n>, job-overhead-ns=<n>,
  *   sram-gbps=<n>, hbm-gbps=<n>, dma-gbps=<n>
  *                    the modelled clock; none of it slows the emulation down
- *   threads=<n>      threads that do the arithmetic (0 .. 16, default 2); with 0
- *                    the main loop does it, in an order that depends on nothing
+ *   threads=<n>      threads that do the arithmetic (0 .. 16, default 2). Without
+ *                    any the main loop does it, in an order that depends on nothing
  *                    but the doorbells; for tests and fuzzing
  *   inject-hang=<n>  the next n jobs never end, until a reset. Can be set with
  *                    qom-set while the guest runs
@@ -34,222 +34,25 @@
  *
  * Ranges and defaults come from silicon/; a value out of range is refused with
  * a message that says so.
- *
- * Threading: every call into the chip but kvsink_exec() is made under the BQL.
- * A register write only latches and schedules the bottom half `bh`, which runs
- * the rings; arithmetic goes to the pool's threads, whose end schedules the
- * same bottom half, which then retires it.
- *
- * Re-entrance: a guest can aim a DMA transfer or an MSI at anything, even at
- * this device's own configuration space, where a function level reset would
- * pull the chip away under a running command. So transfers may reach memory
- * only (MemTxAttrs.memory), and interrupts are collected while the chip runs
- * and sent after it has returned.
  */
 #include "qemu/osdep.h"
 #include "qemu/host-utils.h"
-#include "qemu/log.h"
 #include "qemu/main-loop.h"
 #include "qemu/module.h"
 #include "qemu/units.h"
 #include "qapi/error.h"
 #include "qapi/visitor.h"
 #include "hw/pci/msix.h"
-#include "hw/pci/pci_device.h"
 #include "hw/pci/pcie.h"
 #include "hw/pci/pcie_aer.h"
 #include "hw/qdev-properties.h"
 #include "hw/resettable.h"
 #include "migration/vmstate.h"
-#include "system/hostmem.h"
-#include "kvsink-pool.h"
+#include "kvsink-device.h"
 #include "trace.h"
-
-#define TYPE_KVSINK "kvsink"
-OBJECT_DECLARE_SIMPLE_TYPE(KvsinkState, KVSINK)
 
 #define KVSINK_PCIE_CAP_OFFSET 0x80
 #define KVSINK_AER_CAP_OFFSET 0x100
-#define KVSINK_INJECT_KINDS 2 /* of enum kvsink_inject */
-
-struct KvsinkState {
-    PCIDevice parent_obj;
-
-    /* properties */
-    struct kvsink_chip_config config;
-    HostMemoryBackend *hbm;
-    uint32_t threads;
-    uint32_t inject[KVSINK_INJECT_KINDS]; /* as set last */
-
-    MemoryRegion regs; /* BAR 0 */
-    MemoryRegion sram_bar; /* BAR 2: a power of two, with `sram` at its start */
-    MemoryRegion sram;
-    MemoryRegion *hbm_mr; /* of the backend */
-
-    struct kvsink_chip *chip; /* NULL unless realized */
-    KvsinkPool pool; /* not started when threads is 0 */
-    QEMUBH *bh; /* retires what has ended and runs the rings */
-    uint32_t irqs; /* vectors to notify once the chip has returned */
-    bool inject_due; /* `inject` was set before the chip had its first reset */
-};
-
-/* ---- what the chip asks of its host ---- */
-
-static int kvsink_dma(KvsinkState *s, uint64_t bus, void *buf, uint32_t bytes,
-                      DMADirection dir)
-{
-    const MemTxAttrs attrs = { .memory = true };
-    MemTxResult result = pci_dma_rw(PCI_DEVICE(s), bus, buf, bytes, dir, attrs);
-
-    trace_kvsink_dma(dir == DMA_DIRECTION_FROM_DEVICE ? "write" : "read",
-                     bus, bytes, result);
-    return result == MEMTX_OK ? 0 : -1;
-}
-
-static int kvsink_dma_read(void *opaque, uint64_t bus, void *buf,
-                           uint32_t bytes)
-{
-    return kvsink_dma(opaque, bus, buf, bytes, DMA_DIRECTION_TO_DEVICE);
-}
-
-static int kvsink_dma_write(void *opaque, uint64_t bus, const void *buf,
-                            uint32_t bytes)
-{
-    return kvsink_dma(opaque, bus, (void *)buf, bytes,
-                      DMA_DIRECTION_FROM_DEVICE);
-}
-
-static void kvsink_mark_dirty(void *opaque, uint32_t space, uint64_t offset,
-                              uint64_t bytes)
-{
-    KvsinkState *s = opaque;
-
-    memory_region_set_dirty(space == KVSINK_SPACE_SRAM ? &s->sram : s->hbm_mr,
-                            offset, bytes);
-}
-
-static void kvsink_irq(void *opaque, unsigned vector)
-{
-    KvsinkState *s = opaque;
-
-    s->irqs |= 1u << vector;
-}
-
-static void kvsink_log(void *opaque, const char *line)
-{
-    trace_kvsink_guest_error(line);
-    qemu_log_mask(LOG_GUEST_ERROR, "kvsink: %s\n", line);
-}
-
-static const struct kvsink_host_ops kvsink_host_ops = {
-    .dma_read = kvsink_dma_read,
-    .dma_write = kvsink_dma_write,
-    .mark_dirty = kvsink_mark_dirty,
-    .irq = kvsink_irq,
-    .log = kvsink_log,
-};
-
-/*
- * To be called after each call into the chip, as the last thing: a message may
- * come back as a reset.
- */
-static void kvsink_send_irqs(KvsinkState *s)
-{
-    while (s->irqs) {
-        unsigned vector = ctz32(s->irqs);
-
-        s->irqs &= ~(1u << vector);
-        trace_kvsink_irq(vector);
-        msix_notify(PCI_DEVICE(s), vector);
-    }
-}
-
-/* ---- running it ---- */
-
-static void kvsink_retire_ended(KvsinkState *s)
-{
-    struct kvsink_item_work *item;
-
-    for (unsigned ring = 0; s->threads && ring < s->config.rings; ring++) {
-        item = kvsink_pool_reap(&s->pool, ring);
-        if (item) {
-            trace_kvsink_item_retire(ring);
-            kvsink_retire(s->chip, item);
-        }
-    }
-}
-
-/* True when the rings should be run again, because an item has been retired. */
-static bool kvsink_run_ring(KvsinkState *s, unsigned ring)
-{
-    struct kvsink_item_work *item;
-
-    if (s->threads && kvsink_pool_busy(&s->pool, ring)) {
-        return false;
-    }
-    item = kvsink_run(s->chip, ring);
-    if (!item) {
-        return false;
-    }
-    trace_kvsink_item_submit(ring);
-    if (s->threads) {
-        kvsink_pool_submit(&s->pool, ring, item);
-        return false;
-    }
-    kvsink_exec(item, 0, 1);
-    trace_kvsink_item_retire(ring);
-    kvsink_retire(s->chip, item);
-    return true;
-}
-
-/* At most one item a ring and call, so that the main loop gets its turn. */
-static void kvsink_bh(void *opaque)
-{
-    KvsinkState *s = opaque;
-    bool again = false;
-
-    kvsink_retire_ended(s);
-    for (unsigned ring = 0; ring < s->config.rings; ring++) {
-        again |= kvsink_run_ring(s, ring);
-    }
-    if (again) {
-        qemu_bh_schedule(s->bh);
-    }
-    kvsink_send_irqs(s);
-}
-
-/* ---- registers ---- */
-
-static uint64_t kvsink_regs_read(void *opaque, hwaddr addr, unsigned size)
-{
-    KvsinkState *s = opaque;
-    uint32_t value = kvsink_mmio_read(s->chip, addr);
-
-    trace_kvsink_mmio_read(addr, value);
-    return value;
-}
-
-static void kvsink_regs_write(void *opaque, hwaddr addr, uint64_t value,
-                              unsigned size)
-{
-    KvsinkState *s = opaque;
-
-    trace_kvsink_mmio_write(addr, value);
-    kvsink_mmio_write(s->chip, addr, value);
-    if (kvsink_pending(s->chip)) {
-        qemu_bh_schedule(s->bh);
-    }
-    kvsink_send_irqs(s);
-}
-
-/* A 64-bit access comes as two of 32 bits, low half first. */
-static const MemoryRegionOps kvsink_regs_ops = {
-    .read = kvsink_regs_read,
-    .write = kvsink_regs_write,
-    .endianness = DEVICE_LITTLE_ENDIAN,
-    .valid = { .min_access_size = 4, .max_access_size = 8 },
-    .impl = { .min_access_size = 4, .max_access_size = 4 },
-};
 
 static void kvsink_write_config(PCIDevice *dev, uint32_t addr, uint32_t value,
                                 int len)
@@ -276,7 +79,7 @@ static void kvsink_reset_enter(Object *obj, ResetType type)
         kvsink_pool_wait(&s->pool);
     }
     kvsink_reset(s->chip, KVSINK_RESET_COLD);
-    kvsink_retire_ended(s);
+    kvsink_engine_retire(s);
 }
 
 /* Nothing that happened before may be heard of after. */
@@ -286,8 +89,6 @@ static void kvsink_reset_hold(Object *obj, ResetType type)
 
     s->irqs = 0;
     pcie_cap_deverr_reset(PCI_DEVICE(s));
-    memory_region_set_dirty(&s->sram, 0, s->config.sram_bytes);
-    memory_region_set_dirty(s->hbm_mr, 0, s->config.hbm_bytes);
 }
 
 static void kvsink_reset_exit(Object *obj, ResetType type)
@@ -305,22 +106,39 @@ static void kvsink_reset_exit(Object *obj, ResetType type)
 static bool kvsink_check(KvsinkState *s, Error **errp)
 {
     if (s->threads > KVSINK_MAX_PARTS) {
-        error_setg(errp, "threads is %" PRIu32 ", must be 0 .. %d", s->threads,
-                   KVSINK_MAX_PARTS);
+        error_setg(errp, "threads: %" PRIu32 " is out of range, allowed are "
+                   "0 to %d", s->threads, KVSINK_MAX_PARTS);
         return false;
     }
     if (!s->hbm) {
-        error_setg(errp, "hbm is missing, must be the id of a memory backend "
-                   "(-object memory-backend-memfd,id=ID,size=512M,share=on)");
+        error_setg(errp, "hbm: missing, must be the id of a memory backend "
+                   "(-object memory-backend-ram,id=ID,size=512M)");
         return false;
     }
     if (host_memory_backend_is_mapped(s->hbm)) {
-        error_setg(errp, "hbm is '%s', must be a memory backend that nothing "
-                   "else uses",
+        error_setg(errp, "hbm: memory backend '%s' is in use already",
                    object_get_canonical_path_component(OBJECT(s->hbm)));
         return false;
     }
     return true;
+}
+
+/*
+ * The chip names the field of its configuration that is wrong ("ring_slots: 3
+ * is not a power of two"); users know it as the property ring-slots.
+ */
+static void kvsink_refuse(const char *message, Error **errp)
+{
+    g_auto(GStrv) part = g_strsplit(message, ":", 2);
+
+    if (!part[0] || !part[1]) {
+        error_setg(errp, "%s", message);
+        return;
+    }
+    if (g_str_has_suffix(part[0], "_bytes")) {
+        part[0][strlen(part[0]) - strlen("_bytes")] = '\0';
+    }
+    error_setg(errp, "%s:%s", g_strdelimit(part[0], "_", '-'), part[1]);
 }
 
 /* The chip checks its own properties, so its memory comes before the check. */
@@ -341,7 +159,7 @@ static bool kvsink_create_chip(KvsinkState *s, Error **errp)
     s->chip = kvsink_create(&s->config, &kvsink_host_ops, s, message,
                             sizeof(message));
     if (!s->chip) {
-        error_setg(errp, "%s", message);
+        kvsink_refuse(message, errp);
         return false;
     }
     return true;
@@ -411,7 +229,8 @@ static void kvsink_realize(PCIDevice *dev, Error **errp)
     }
     host_memory_backend_set_mapped(s->hbm, true);
     vmstate_register_ram(s->hbm_mr, DEVICE(s));
-    s->bh = qemu_bh_new_guarded(kvsink_bh, s, &DEVICE(s)->mem_reentrancy_guard);
+    s->bh = qemu_bh_new_guarded(kvsink_engine_bh, s,
+                                &DEVICE(s)->mem_reentrancy_guard);
     if (s->threads) {
         kvsink_pool_start(&s->pool, s->threads, s->bh);
     }
