@@ -10,7 +10,6 @@ CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/kvsink
 LOGS=$CACHE/logs
 DOWNLOADS=$CACHE/downloads
 JOBS=${KVSINK_JOBS:-$(nproc)}
-STEP_START=$SECONDS
 HEARTBEAT_SECONDS=30
 
 mkdir -p "$LOGS" "$DOWNLOADS"
@@ -30,35 +29,40 @@ die() {
 artefact_dir() { printf '%s/%s-%s\n' "$CACHE" "$1" "$(sha256sum | cut -c1-12)"; }
 
 # Runs a step with its output in a log. One line when it begins, one every half minute, one when it ends.
-# $1 name of the log, $2 what it does, rest: command (a function, run in a subshell under set -e)
+# The command is a function; it runs in a shell of its own, because set -e means nothing in a function whose status is
+# looked at, and in a session of its own, so that all of it can be ended.
+# $1 name of the log, $2 what it does, rest: command
 step() {
-	local log=$LOGS/$1.log what=$2 start=$SECONDS pid beat status
+	local log=$LOGS/$1.log what=$2 start=$SECONDS beat pid status
 	shift 2
 	say "$what ..."
-	( set -eu; "$@" ) </dev/null >"$log" 2>&1 &
+	setsid bash "$VM_DIR/vm" make-artefact "$@" </dev/null >"$log" 2>&1 &
 	pid=$!
-	( while sleep "$HEARTBEAT_SECONDS"; do
+	# shellcheck disable=SC2064 # the present pid is meant
+	trap "kill -TERM -- -$pid 2>/dev/null; exit 130" INT TERM
+	beat=$((start + HEARTBEAT_SECONDS))
+	while kill -0 "$pid" 2>/dev/null; do
+		sleep 0.2
+		[ "$SECONDS" -ge "$beat" ] || continue
+		beat=$((SECONDS + HEARTBEAT_SECONDS))
 		say "$what: $((SECONDS - start)) s; $(last_line "$log")"
-	done ) &
-	beat=$!
-	trap 'kill $pid $beat 2>/dev/null; exit 130' INT TERM
+	done
 	wait "$pid"
 	status=$?
-	kill "$beat" 2>/dev/null
-	wait "$beat" 2>/dev/null
 	trap - INT TERM
 	if [ "$status" != 0 ]; then
-		say "FAILED: $what (status $status): $(last_error "$log") -- log: $log"
+		say "FAILED: $what (status $status): $(what_failed "$log") -- log: $log"
 		return 1
 	fi
 	say "$what: done in $((SECONDS - start)) s"
 }
 
-last_line() { tail -c 400 "$1" | tr '\r' '\n' | grep -v '^ *$' | tail -n 1 | cut -c1-100; }
+last_line() { tail -c 400 "$1" | tr '\r' '\n' | grep -av '^ *$' | tail -n 1 | cut -c1-100; }
 
-last_error() {
+# The first line that names an error; compilers say more after it, but nothing better.
+what_failed() {
 	local line
-	line=$(grep -aiE '(^|[^a-z])(error|fatal|failed|E:)' "$1" | tail -n 1 | cut -c1-160)
+	line=$(grep -aiE -m 1 '(^|[ :])((fatal )?error:|E: |CMake Error)' "$1" | cut -c1-200)
 	printf '%s\n' "${line:-$(last_line "$1")}"
 }
 

@@ -1,6 +1,12 @@
 # Starting the guest: hands guest/run.py the paths of everything it needs, and decides between KVM and TCG.
 
-guest_usage() { printf 'Options of run and shell (vm run --help says more):\n  --timeout S --memory M --cpus N --env K=V --no-device --no-driver --device-prop K=V --hbm SIZE --direct\n'; }
+guest_usage() {
+	cat <<-END
+	Options of run and shell (vm run --help has all of them):
+	  --timeout S   --memory SIZE   --cpus N   --env K=V   --append KERNEL-ARGUMENTS   --kernel-log FILE
+	  --no-device   --no-driver   --direct   --device-prop K=V   --hbm SIZE   --driver-param K=V   --iommu   --qmp PATH
+	END
+}
 
 # The runner is Python from the root, through the root's own loader: no Python is needed on the host.
 guest_python() { PYTHONHOME=$(root_dir)/usr root_loader "$(root_dir)/usr/bin/python3" -B "$@"; }
@@ -9,6 +15,12 @@ guest_python() { PYTHONHOME=$(root_dir)/usr root_loader "$(root_dir)/usr/bin/pyt
 guest() {
 	local verb=$1
 	shift
+	case ${1-} in
+	-h | --help)
+		if [ -d "$(root_dir)" ]; then guest_run "$verb" --help; else usage; fi
+		return
+		;;
+	esac
 	setup_root && setup_kernel || exit 125
 	[ -x "$(qemu_binary)" ] || setup_qemu || exit 125
 	guest_run "$verb" --accel "$(accelerator)" "$@"
@@ -46,7 +58,7 @@ accelerator() {
 
 probe_kvm() {
 	say "trying KVM with a boot (at most 20 s; the answer is kept) ..."
-	if guest_run run --accel kvm:probe --no-device --no-log-gate --timeout 20 --quiet -- true 2>"$LOGS/kvm-probe.log"; then
+	if guest_run run --accel kvm:probe --no-device --no-log-gate --timeout 20 --quiet --kernel-log "$LOGS/kvm-probe-kernel.log" -- true 2>"$LOGS/kvm-probe.log"; then
 		echo kvm:a probe boot worked
 	else
 		echo tcg:a probe boot with KVM failed

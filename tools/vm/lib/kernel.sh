@@ -3,6 +3,7 @@
 kernel_release() {
 	local root
 	root=$(root_dir)
+	[ -d "$root" ] || die "the root is not there yet: run '$VM_DIR/vm setup root'"
 	ls "$root/lib/modules" | sort -V | tail -n 1
 }
 
@@ -22,7 +23,7 @@ setup_kernel() {
 
 # Only busybox and modules: the init script is put beside them at each run (guest/run.py), so it needs no cache.
 make_initramfs() {
-	local tmp=$1 tree=$1/tree
+	local tree=$1/tree
 	mkdir -p "$tree/bin" "$tree/modules" "$tree/proc" "$tree/sys" "$tree/dev" "$tree/new"
 	cp "$(root_dir)/bin/busybox" "$tree/bin/"
 	ln -s busybox "$tree/bin/sh"

@@ -1,5 +1,4 @@
-# libllama and ggml as static libraries, with their headers and gguf-py, from the source package of
-# llama-cpp-python. Built for SSE4.2 at most and without weight repacking: under TCG vector floating point is
+# libllama and ggml as static libraries with their headers, and gguf-py, from the source package of llama-cpp-python. Built for SSE4.2 at most and without weight repacking: under TCG vector floating point is
 # emulated, and one build must give the same bits on the host and in the guest.
 
 LLAMA_SDIST=llama_cpp_python-0.3.36.tar.gz
@@ -39,9 +38,33 @@ make_llama() {
 	root_exec cmake -S . -B build -G Ninja $LLAMA_CMAKE -DCMAKE_INSTALL_PREFIX="$tmp"
 	root_exec ninja -C build -j "$JOBS"
 	root_exec ninja -C build install
-	cp -r gguf-py LICENSE "$tmp/"
+	cp LICENSE "$tmp/"
 	# CMake and pkg-config files name the temporary prefix; nothing here uses them.
 	rm -rf "$tmp/lib/cmake" "$tmp/lib/pkgconfig" "$tmp/bin"
 	cd "$CACHE"
 	remove_tree "$source"
+}
+
+# --- gguf-py, for tests that write a small model ---
+
+# What it imports and the root does not have: pure Python, unpacked beside it.
+GGUF_PY_PACKAGES="python3-yaml python3-tqdm"
+
+gguf_py_dir() { { root_dir; printf '%s\n' "$LLAMA_SDIST_SHA256" $GGUF_PY_PACKAGES; } | artefact_dir gguf-py; }
+
+setup_gguf_py() {
+	[ -d "$(gguf_py_dir)" ] && return 0
+	setup_root && fetch_llama || return 1
+	make_artefact gguf-py "$(gguf_py_dir)" "unpacking gguf-py" make_gguf_py
+}
+
+make_gguf_py() {
+	local tmp=$1
+	cd "$tmp"
+	tar -xzf "$DOWNLOADS/$LLAMA_SDIST" --strip-components=4 --wildcards '*/vendor/llama.cpp/gguf-py/*'
+	root_apt "$tmp/apt" update
+	root_apt "$tmp/apt" download $GGUF_PY_PACKAGES
+	root_exec sh -euc 'for deb in *.deb; do dpkg-deb -x "$deb" unpacked; done'
+	mv unpacked/usr/lib/python3/dist-packages/yaml unpacked/usr/lib/python3/dist-packages/tqdm .
+	rm -rf apt unpacked ./*.deb
 }

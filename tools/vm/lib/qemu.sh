@@ -113,6 +113,8 @@ sync_device() {
 		cp "$device"/shell/* "$stage/kvsink/"
 		cp -r "$device"/silicon/. "$stage/kvsink/silicon/"
 		cp "$PROJECT"/uapi/*.h "$stage/kvsink/uapi/"
+		# Meson reads this list, and so sees when a file comes or goes.
+		( cd "$stage/kvsink" && ls silicon/*.c >silicon/files.list )
 		list=("$stage"/kvsink/*.mak)
 		for file in "$device"/patches/*.patch; do
 			patch -s -d "$stage/patched" -p1 <"$file" || {

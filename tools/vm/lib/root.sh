@@ -18,14 +18,18 @@ ROOT_RECIPE=1
 
 root_dir() { printf '%s\n' "$ROOT_SUITE" "$ROOT_RECIPE" $ROOT_PACKAGES | artefact_dir root; }
 
-# The site of the host's own Debian release, as apt sees it.
+# The site of the host's own Debian release, as apt sees it. A host that is no Debian names one itself.
 debian_mirror() {
-	local codename site
-	codename=$(. /etc/os-release && printf '%s' "${VERSION_CODENAME:-}")
-	site=$(apt-get indextargets --format '$(SITE) $(RELEASE)' 2>/dev/null |
-		awk -v want="$codename" '$2 == want { print $1; exit }')
-	[ -n "$site" ] || site=$(apt-get indextargets --format '$(SITE)' 2>/dev/null | grep '/debian/*$' | head -n 1)
-	[ -n "$site" ] && printf '%s\n' "$site"
+	local codename
+	if [ -n "${KVSINK_DEBIAN_MIRROR:-}" ]; then
+		echo "$KVSINK_DEBIAN_MIRROR"
+		return
+	fi
+	# shellcheck source=/dev/null
+	codename=$(. /etc/os-release && [ "$ID" = debian ] && printf '%s' "${VERSION_CODENAME:-}")
+	# shellcheck disable=SC2016 # apt's own variables
+	apt-get indextargets --format '$(SITE) $(RELEASE)' 2>/dev/null |
+		awk -v want="$codename" '$2 == want { print $1; exit }'
 }
 
 have_mmdebstrap() {
@@ -45,7 +49,7 @@ setup_root() {
 	[ -d "$dir" ] && return 0
 	command -v apt-get >/dev/null || die "this host has no apt: set-up needs a Debian-like host (its mirror is used)"
 	have_mmdebstrap || die "mmdebstrap is missing: install it (apt install mmdebstrap), then run this again"
-	[ -n "$(debian_mirror)" ] || die "no Debian mirror in this host's apt sources: add one (deb ... main)"
+	[ -n "$(debian_mirror)" ] || die "this host's apt has no Debian mirror: give one with KVSINK_DEBIAN_MIRROR=URL"
 	make_artefact root "$dir" "making the Debian $ROOT_SUITE root (about 1 GB, 2-4 min)" make_root
 }
 
@@ -54,9 +58,21 @@ make_root() {
 	mirror=$(debian_mirror)
 	[ -f "$keyring" ] || { echo "error: $keyring is missing (apt install debian-archive-keyring)"; return 1; }
 	list=$(printf '%s,' $ROOT_PACKAGES)
+	if [ "$(id -u)" = 0 ]; then
+		debstrap "$mirror" "$keyring" "${list%,}" root "$tmp"
+	else
+		# All files become the user's own, so that the root can be used and deleted without further rights.
+		debstrap "$mirror" "$keyring" "${list%,}" unshare - |
+			tar -x --no-same-owner --no-same-permissions --exclude='./dev/*' -C "$tmp"
+	fi
+	[ -e "$tmp/vmlinuz" ]
+}
+
+# $1 mirror, $2 keyring, $3 packages, $4 mode, $5 target
+debstrap() {
 	# INITRD=No: the guest has its own initramfs, making Debian's takes half a minute.
-	INITRD=No mmdebstrap --variant=minbase --mode="$(root_mode)" \
-		--include="${list%,}" --keyring="$keyring" \
+	INITRD=No mmdebstrap --variant=minbase --mode="$4" --format="$([ "$5" = - ] && echo tar || echo directory)" \
+		--include="$3" --keyring="$2" \
 		--dpkgopt='force-unsafe-io' \
 		--dpkgopt='path-exclude=/usr/share/doc/*' \
 		--dpkgopt='path-exclude=/usr/share/locale/*' \
@@ -65,10 +81,8 @@ make_root() {
 		--customize-hook='chroot "$1" groupadd --force --system render' \
 		--customize-hook='echo kvsink > "$1/etc/hostname"' \
 		--customize-hook='ln -sfn /proc/self/mounts "$1/etc/mtab"' \
-		"$ROOT_SUITE" "$tmp" - <<-SOURCES
-		deb [signed-by=$keyring] $mirror $ROOT_SUITE main
-		deb-src [signed-by=$keyring] $mirror $ROOT_SUITE main
+		"$ROOT_SUITE" "$5" - <<-SOURCES
+		deb [signed-by=$2] $1 $ROOT_SUITE main
+		deb-src [signed-by=$2] $1 $ROOT_SUITE main
 		SOURCES
 }
-
-root_mode() { [ "$(id -u)" = 0 ] && echo root || echo unshare; }
