@@ -23,8 +23,8 @@
  *   sram-latency-ns=<n>, hbm-latency-ns=<n>, job-overhead-ns=<n>,
  *   sram-gbps=<n>, hbm-gbps=<n>, dma-gbps=<n>
  *                    the modelled clock; none of it slows the emulation down
- *   threads=<n>      threads that do the arithmetic (0 .. 16, default 2). Without
- *                    any the main loop does it, in an order that depends on nothing
+ *   threads=<n>      threads that do the arithmetic (0..16, default 2). With 0
+ *                    the main loop does it, in an order that depends on nothing
  *                    but the doorbells; for tests and fuzzing
  *   inject-hang=<n>  the next n jobs never end, until a reset. Can be set with
  *                    qom-set while the guest runs

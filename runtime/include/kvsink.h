@@ -49,7 +49,7 @@ struct kvs_batch;
  * @device: receives the device, to be dropped with kvs_close()
  *
  * Options of sim: sizes sram, hbm (number with K, M or G), numbers tags, streams, rings, ring-slots,
- * gart-pages, burst, timing sram-latency, hbm-latency (ns), sram-gbps, hbm-gbps, dma-gbps, overhead (ns),
+ * gart-pages, burst, timing sram-latency-ns, hbm-latency-ns, sram-gbps, hbm-gbps, dma-gbps, job-overhead-ns,
  * threads (for arithmetic, 1 to 16, default 1), faults inject-hang and inject-dma-error (how many). With
  * share=NAME every open of this process that gives the same name attaches to one chip as a file of its
  * own; uid=N opens it as that ordinary user (without it the opener is an administrator).

@@ -37,7 +37,7 @@ guest_run() {
 # the very kernel is booted once, with a watchdog, and the answer is kept for this kernel, QEMU and machine.
 
 kvm_verdict_file() {
-	{ initramfs_dir; qemu_base_dir; uname -srv; grep -m 1 '^model name' /proc/cpuinfo; cat /sys/class/dmi/id/product_uuid 2>/dev/null; } |
+	{ kernel_release; cat "$(qemu_source_dir)/version"; uname -srv; grep -m 1 '^model name' /proc/cpuinfo; cat /sys/class/dmi/id/product_uuid 2>/dev/null; } |
 		sha256sum | cut -c1-12 | sed "s|^|$CACHE/kvm-probe-|"
 }
 

