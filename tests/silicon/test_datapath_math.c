@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: MIT
+/* The datapath's own exp, log and softcap against libm, and the kernels that use them. */
+#include "fp.h"
+
+#include "datapath_case.h"
+#include "tap.h"
+#include "vec.h"
+
+static void exp64(void)
+{
+	double x, worst = 0.0, e;
+	int i;
+
+	for (i = 0; i <= 1000000; i++) {
+		x = -690.0 * i / 1000000 * i / 1000000;
+		e = fabs(kvsink_exp64(x) / exp(x) - 1.0);
+		worst = e > worst ? e : worst;
+	}
+	tap_ok(worst < 6e-16, "exp64: within 2 ulp on [-690, 0] (%.1e)", worst);
+	tap_ok(kvsink_exp64(0.0) == 1.0 && kvsink_exp64(-INFINITY) == 0.0 && kvsink_exp64(-701.0) == 0.0,
+	       "exp64: 0, -inf, underflow");
+	tap_ok(isnan(kvsink_exp64(NAN)), "exp64: NaN");
+}
+
+static void log64(void)
+{
+	double x, worst = 0.0, e;
+	int i;
+
+	for (i = 0; i <= 1000000; i++) {
+		x = ldexp(1.0 + i * 1e-6, i % 400 - 100);
+		e = fabs(kvsink_log64(x) - log(x)) / (fabs(log(x)) + 0.5);
+		worst = e > worst ? e : worst;
+	}
+	tap_ok(worst < 6e-16, "log64: within 3 ulp (%.1e)", worst);
+	tap_ok(kvsink_log64(1.0) == 0.0 && kvsink_log64(0.0) == -INFINITY && kvsink_log64(INFINITY) == INFINITY,
+	       "log64: 1, 0, infinity");
+	tap_ok(isnan(kvsink_log64(NAN)) && isnan(kvsink_log64(-1.0)), "log64: NaN and negative numbers");
+}
+
+static void softcap(void)
+{
+	double x, worst = 0.0, e;
+	int i;
+
+	for (i = -1000000; i <= 1000000; i++) {
+		x = i * 1e-3;
+		e = fabs(kvsink_softcap64(x, 50.0) - 50.0 * tanh(x / 50.0));
+		worst = e > worst ? e : worst;
+	}
+	tap_ok(worst < 1e-13, "softcap: 50 tanh(x / 50) on [-1000, 1000] (%.1e)", worst);
+	tap_ok(isnan(kvsink_softcap64(NAN, 30.0)) && kvsink_softcap64(-INFINITY, 30.0) == -30.0,
+	       "softcap: NaN and infinity");
+}
+
+/* e^(s - max) of a tile, and the sum. */
+static void weights(const char *level)
+{
+	float s[KVSINK_TILE] __attribute__((aligned(64))), in[KVSINK_TILE], sum;
+	double worst = 0.0, worst_sum = 0.0, exact, x;
+	int i, round;
+
+	for (round = 0; round < 20000; round++) {
+		for (i = 0; i < KVSINK_TILE; i++)
+			in[i] = s[i] = -(float)dp_random(86 << 16) / 65536 * (round & 1 ? 0.05f : 1.0f);
+		sum = kvsink_vec()->weights(s, 0.0f);
+		for (i = 0, exact = 0.0; i < KVSINK_TILE; i++) {
+			x = exp(in[i]);
+			exact += x;
+			worst = fmax(worst, fabs(s[i] / x - 1.0));
+		}
+		worst_sum = fmax(worst_sum, fabs(sum / exact - 1.0));
+	}
+	tap_ok(worst < 2.4e-7, "exp: within 2 ulp on [-86, 0], %s (%.1e)", level, worst);
+	tap_ok(worst_sum < 6e-7, "exp: sum of a tile, %s (%.1e)", level, worst_sum);
+	for (i = 0; i < KVSINK_TILE; i++)
+		s[i] = i == 0 ? 5.0f : i == 1 ? -INFINITY : i == 2 ? -100.0f : i == 3 ? NAN : 4.0f;
+	tap_ok(kvsink_vec()->max(s) == 5.0f, "max: NaN does not count, %s", level);
+	kvsink_vec()->weights(s, 5.0f);
+	tap_ok(s[0] == 1.0f && s[1] == 0.0f && s[2] == 0.0f && s[3] != s[3],
+	       "exp: 1 at 0, 0 at -inf and below -87, NaN for NaN, %s", level);
+}
+
+static void score(const char *level)
+{
+	float p[KVSINK_TILE] __attribute__((aligned(64)));
+	uint64_t sum[KVSINK_TILE] __attribute__((aligned(64)));
+	uint32_t wrong = 0, end;
+	double unit = 1234567.75;
+	int i;
+
+	for (end = 0; end <= KVSINK_TILE; end++) {
+		for (i = 0; i < KVSINK_TILE; i++) {
+			p[i] = (float)dp_random(1u << 24) * 0x1p-24f;
+			sum[i] = 7;
+		}
+		kvsink_vec()->score(sum, p, unit, end);
+		for (i = 0; i < KVSINK_TILE; i++)
+			wrong += sum[i] != 7 + (i < (int)end ? (uint64_t)nearbyint(p[i] * unit) : 0);
+	}
+	tap_ok(!wrong, "score: rounds to nearest and stops at the limit, %s", level);
+}
+
+int main(void)
+{
+	int level;
+
+	exp64();
+	log64();
+	softcap();
+	for (level = 0; kvsink_simd_name(level); level++) {
+		if (kvsink_simd_force(level)) {
+			tap_skip(kvsink_simd_name(level), "cpu lacks it");
+			continue;
+		}
+		weights(kvsink_simd_name(level));
+		score(kvsink_simd_name(level));
+	}
+	tap_ok(kvsink_simd_force(level) == -1, "simd: a level that does not exist is refused");
+	return tap_done();
+}
