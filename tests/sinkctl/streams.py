@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: MIT
+"""
+Tests with a live stream of sinkctl-stage. They hold for sim: and for a real node alike, so cli and guest both
+run them. The geometry is that of stage.c.
+"""
+from harness import check_record, document, equal, fails, table
+
+LAYERS, KV_HEADS, TOKENS, ROW_BYTES = 4, 2, 20, (16 + 8) * 4
+UNIT = 256
+
+
+def units(bytes_):
+    return (bytes_ + UNIT - 1) // UNIT * UNIT
+
+
+def counters(stage):
+    return {c["name"]: c["value"] for c in stage.tool("counters", "--stream", str(stage.stream))["counters"]}
+
+
+def delta(stage, act):
+    """What act() adds to the stream's counters, without the zeros and the time."""
+    before = counters(stage)
+    act()
+    after = counters(stage)
+    return {name: after[name] - before[name] for name in after
+            if after[name] != before[name] and name not in ("JOBS", "MODELLED_NS", "EXPOSED_DMA_NS")}
+
+
+def tags(stage):
+    return stage.tool("tags", "--stream", str(stage.stream))["tags"]
+
+
+def promote(stage, *words):
+    return stage.tool("promote", "--stream", str(stage.stream), *words)["granted"][0]
+
+
+def evict(stage, *words):
+    return stage.tool("evict", "--stream", str(stage.stream), *words)["evicted"][0]
+
+
+def tests_of(stage, keys):
+    """keys: command -> its key records, from `help --json`."""
+    sid = str(stage.stream)
+
+    def streams():
+        listed = [s for s in stage.tool("streams")["streams"] if s["stream"] == stage.stream]
+        equal(len(listed), 1, "the stage's stream")
+        check_record(listed[0], keys["streams"])
+        geometry = {"length": TOKENS, "layers": LAYERS, "q_heads": 4, "kv_heads": KV_HEADS, "d_k": 16, "d_v": 8,
+                    "format": "F32", "page_tokens": 16, "max_tokens": 64, "reserved_tokens": 64, "entries": 0,
+                    "sram_bytes": 0, "scored": 0, "group_end": [LAYERS]}
+        equal({key: listed[0][key] for key in geometry}, geometry, "geometry")
+        rows = table(stage.run("streams", "--stream", sid).out)
+        equal(rows[0][:3], ["STREAM", "TENANT", "LENGTH"], "heading")
+        equal((len(rows), rows[1][0], rows[1][2]), (2, sid, str(TOKENS)), "row")
+
+    def no_stream():
+        for command in (["tags"], ["counters"], ["promote", "--token", "1"], ["evict", "--token", "1"],
+                        ["config", "get", "T_SINK"]):
+            result = stage.run(*command, "--stream", "999999", "--json")
+            doc = document(result)
+            if command == ["tags"] and result.code == 0:
+                equal(doc["devices"][0]["tags"], [], "tags of no stream")
+                continue
+            equal((result.code, doc["errors"][0]["code"]), (1, "ENOENT"), str(result))
+
+    def promote_all():
+        added = delta(stage, lambda: state.update(grant=promote(stage, "--token", "3")))
+        grant = state["grant"]
+        check_record(grant, keys["promote"])
+        equal((grant["stream"], grant["token"], grant["layer_begin"], grant["layer_end"]), (stage.stream, 3, 0, LAYERS))
+        equal((grant["heads"], grant["row_bytes"]), ([0, 1], ROW_BYTES), "heads and row")
+        equal(grant["sram_bytes"], units(LAYERS * KV_HEADS * ROW_BYTES), "bytes granted")
+        equal(added.get("PROMOTIONS"), 1, "PROMOTIONS")
+        listed = tags(stage)
+        equal([(t["token"], t["generation"]) for t in listed], [(3, grant["generation"])], "tags")
+        check_record(listed[0], keys["tags"])
+
+    def valid_after_barrier():
+        stage.do("barrier")
+        equal([t["state"] for t in tags(stage)], ["valid"], "state behind a barrier")
+        now = counters(stage)
+        equal((now["PROMOTIONS_VALID"], now["DMA_COPY"]), (1, LAYERS * KV_HEADS * ROW_BYTES), "the finished copy")
+
+    def reads_move():
+        added = delta(stage, lambda: stage.do("attend", "0"))
+        equal(added["KV_SRAM_READ"], KV_HEADS * ROW_BYTES, "bytes of one token from SRAM")
+        equal(added["KV_HBM_READ"], (TOKENS - 1) * KV_HEADS * ROW_BYTES, "bytes of the others from HBM")
+
+    def exists():
+        result = stage.run("promote", "--stream", sid, "--token", "3", "--layers", "1")
+        fails(result, 1, "promote", "EEXIST", "EXISTS", "sinkctl tags")
+
+    def table_is_json():
+        grant = tags(stage)[0]
+        rows = table(stage.run("tags", "--stream", sid).out)
+        equal(rows[0], ["STREAM", "TOKEN", "LAYERS", "HEADS", "STATE", "SRAM", "GENERATION"], "heading")
+        equal(rows[1][:5] + rows[1][-1:],
+              [sid, "3", f"0-{LAYERS - 1}", "0-1", "valid", str(grant["generation"])], "row")
+
+    def evict_it():
+        added = delta(stage, lambda: equal(evict(stage, "--token", "3")["entries"], 1, "entries"))
+        equal(added.get("EVICTIONS"), 1, "EVICTIONS")
+        equal(tags(stage), [], "tags")
+        added = delta(stage, lambda: stage.do("attend", "0"))
+        assert "KV_SRAM_READ" not in added, "reads still go to SRAM"
+        equal(added["KV_HBM_READ"], TOKENS * KV_HEADS * ROW_BYTES, "bytes from HBM")
+
+    def nothing_to_evict():
+        fails(stage.run("evict", "--stream", sid, "--token", "3"), 1, "evict", "ENOENT", "NOT_RESIDENT")
+
+    def parts():
+        low = promote(stage, "--token", "5", "--layers", "0-1", "--heads", "1")
+        high = promote(stage, "--token", "5", "--layers", "3", "--heads", "all")
+        equal((low["layer_begin"], low["layer_end"], low["heads"], low["head_mask_hex"]),
+              (0, 2, [1], "0x0000000000000002"), "first entry")
+        equal((high["layer_begin"], high["layer_end"], high["heads"]), (3, 4, [0, 1]), "second entry")
+        equal(low["sram_bytes"], units(2 * ROW_BYTES), "half the heads of half the layers")
+        equal(len(tags(stage)), 2, "entries")
+        equal(evict(stage, "--token", "5", "--layers", "3")["entries"], 1, "those within layer 3")
+        equal([t["layer_begin"] for t in tags(stage)], [0], "what is left")
+        promote(stage, "--token", "6")
+        gone = evict(stage, "--token", "all")
+        equal((gone["token"], gone["entries"]), (None, 2), "all")
+
+    def beyond_the_stream():
+        fails(stage.run("promote", "--stream", sid, "--token", "1", "--layers", "0-4"), 2, "--layers", "0 to 3")
+        fails(stage.run("promote", "--stream", sid, "--token", "1", "--heads", "2"), 2, "--heads", "head 2", "0 to 1")
+        result = stage.run("promote", "--stream", sid, "--token", str(TOKENS))
+        fails(result, 1, "promote")
+        equal(tags(stage), [], "tags")
+
+    def budget():
+        before = stage.tool("config", "get", "--stream", sid, "SRAM_BUDGET")["parameters"][0]["value"]
+        stage.tool("config", "set", "--stream", sid, "SRAM_BUDGET", "256")
+        added = delta(stage, lambda: state.update(
+            result=stage.run("promote", "--stream", sid, "--token", "2", "--json")))
+        error = document(state["result"], 1)["errors"][0]
+        equal((error["code"], error["status"]), ("ENOSPC", "BUDGET"), "error")
+        assert "raise SRAM_BUDGET" in error["message"], error
+        equal(added.get("REFUSALS"), 1, "REFUSALS")
+        equal(tags(stage), [], "tags")
+        stage.tool("config", "set", "--stream", sid, "SRAM_BUDGET", str(before))
+
+    def config_round_trip():
+        for text, value, number in (("0.25", 0x3e800000, 0.25), ("0.1", 0x3dcccccd, 0.1), ("0", 0, 0.0),
+                                    ("3.4028235e38", 0x7f7fffff, 3.4028235e38), ("1e-45", 1, 1e-45)):
+            done = stage.tool("config", "set", "--stream", sid, "t_sink", text)["parameters"][0]
+            check_record(done, keys["config set"])
+            again = stage.tool("config", "get", "--stream", sid, "T_SINK")["parameters"][0]
+            check_record(again, keys["config get"])
+            equal((again["value"], again["hex"], again["float"]), (value, f"0x{value:08x}", number), text)
+            equal((done["value"], done["float"]), (value, number), text)
+        equal(done["previous"], 0x7f7fffff, "previous")
+        stage.tool("config", "set", "--stream", sid, "SCORE_MODE", "rel")
+        mode = stage.tool("config", "get", "--stream", sid, "SCORE_MODE")["parameters"][0]
+        equal((mode["value"], mode["symbol"]), (2, "REL"), "SCORE_MODE")
+        device = stage.tool("config", "get", "SCORE_MODE")["parameters"][0]
+        equal((device["value"], device["stream"]), (1, None), "the device's default stays")
+
+    def config_restricts():
+        stage.tool("config", "set", "--stream", sid, "LAYER_RANGE", "1-2")
+        entry = stage.tool("config", "get", "--stream", sid, "LAYER_RANGE")["parameters"][0]
+        equal(entry["fields"], {"begin": 1, "end": 3}, "LAYER_RANGE")
+        equal(stage.run("promote", "--stream", sid, "--token", "2", "--layers", "0").code, 1, "outside the range")
+        equal(promote(stage, "--token", "2", "--layers", "1-2")["sram_bytes"], units(4 * ROW_BYTES), "inside")
+        evict(stage, "--token", "2")
+        stage.tool("config", "set", "--stream", sid, "LAYER_RANGE", "0xffff0000")
+
+    def injected_failure():
+        stage.do("deny", "5")
+        try:
+            result = stage.run("regs", "read", "T_SINK", "ID", "--json")
+            doc = document(result, 1)
+            equal([e["code"] for e in doc["errors"]], ["EIO", "EIO"], "errors")
+            equal((doc["devices"][0]["registers"], doc["devices"][0]["status"]), ([], "failed"), "device")
+            equal(document(stage.run("regs", "dump", "--json"), 1)["errors"][0]["code"], "EIO", "dump")
+            stage.do("deny", "19")
+            fails(stage.run("regs", "read", "ID"), 3, "ENODEV")
+        finally:
+            stage.do("allow")
+
+    state = {}
+    return [("streams shows the geometry", streams),
+            ("an unknown stream is ENOENT", no_stream),
+            ("promote grants all layers and heads by default", promote_all),
+            ("an entry is valid behind a barrier", valid_after_barrier),
+            ("attention reads the promoted token from SRAM", reads_move),
+            ("a second entry over the same rows is EXISTS", exists),
+            ("the table of tags says what JSON says", table_is_json),
+            ("evict changes tags, counters and reads", evict_it),
+            ("evicting what is not resident is NOT_RESIDENT", nothing_to_evict),
+            ("parts of a token: layers and heads", parts),
+            ("layers, heads and tokens beyond the stream are refused", beyond_the_stream),
+            ("a refusal for lack of budget is named and counted", budget),
+            ("config set and get round trip", config_round_trip),
+            ("LAYER_RANGE restricts promote", config_restricts),
+            ("a failing driver gives errors, not half a document", injected_failure)]
