@@ -160,7 +160,7 @@ static void simd_level(int level)
 	struct result r;
 	unsigned i;
 
-	snprintf(name, sizeof(name), "bits: %s equals %s", kvsink_simd_name(level), kvsink_simd_name(0));
+	snprintf(name, sizeof(name), "SIMD: %s equals %s, bit for bit", kvsink_simd_name(level), kvsink_simd_name(0));
 	snprintf(why, sizeof(why), "cpu lacks %s", kvsink_simd_name(level));
 	if (kvsink_simd_force(level)) {
 		tap_skip(name, why);

@@ -117,7 +117,7 @@ __attribute__((target("f16c"))) static uint32_t f16c_differences(void)
 
 static void f16c(void)
 {
-	const char *name = "FP16: the same bits as the F16C instructions, both ways";
+	const char *name = "SIMD: FP16: the same bits as the F16C instructions, both ways";
 
 #ifdef __x86_64__
 	if (__builtin_cpu_supports("f16c")) {
@@ -144,9 +144,9 @@ int main(void)
 	int level;
 
 	for (level = 0; kvsink_simd_name(level); level++) {
-		snprintf(name, sizeof(name), "FP16 to F32: all 65536 numbers, %s", kvsink_simd_name(level));
+		snprintf(name, sizeof(name), "SIMD: FP16 to F32, %s", kvsink_simd_name(level));
 		if (kvsink_simd_force(level))
-			tap_skip(name, "cpu lacks it");
+			tap_skip(name, "cpu lacks this level");
 		else
 			load_all(kvsink_simd_name(level));
 	}

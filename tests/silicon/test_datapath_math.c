@@ -103,6 +103,7 @@ static void score(const char *level)
 
 int main(void)
 {
+	char name[80];
 	int level;
 
 	exp64();
@@ -110,7 +111,8 @@ int main(void)
 	softcap();
 	for (level = 0; kvsink_simd_name(level); level++) {
 		if (kvsink_simd_force(level)) {
-			tap_skip(kvsink_simd_name(level), "cpu lacks it");
+			snprintf(name, sizeof(name), "SIMD: kernels of %s", kvsink_simd_name(level));
+			tap_skip(name, "cpu lacks this level");
 			continue;
 		}
 		weights(kvsink_simd_name(level));
