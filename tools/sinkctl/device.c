@@ -198,9 +198,9 @@ static void put_info(json_object *record, const struct drm_kvsink_dev_info *info
 	sc_put_u64(record, "sram_bytes", info->sram_bytes);
 	sc_put_u64(record, "hbm_bytes", info->hbm_bytes);
 	sc_put_u64(record, "generation", info->generation);
-	sc_put_u64(record, "tags", info->tags);
-	sc_put_u64(record, "streams", info->streams);
-	sc_put_u64(record, "rings", info->rings);
+	sc_put_u64(record, "tag_count", info->tags);
+	sc_put_u64(record, "stream_count", info->streams);
+	sc_put_u64(record, "ring_count", info->rings);
 	sc_put_u64(record, "ring_slots", info->ring_slots);
 	sc_put_u64(record, "gart_pages", info->gart_pages);
 	sc_put_u64(record, "burst_bytes", info->burst_bytes);

@@ -198,6 +198,7 @@ static int find_command(struct sc_run *run, int at, int argc, char **argv)
 
 	if (at >= argc) {
 		if (run->help) {
+			run->help = false;
 			run->command = sc_find_command("help", NULL, &words);
 			return argc;
 		}

@@ -244,6 +244,14 @@ static void add_columns(struct libscols_table *table, const struct sc_view *view
 			scols_table_new_column(table, key->head, 0, is_right(key) ? SCOLS_FL_RIGHT : 0);
 }
 
+/* A device that could not be opened has nothing to show but itself, in the list. */
+static bool is_shown(struct sc_run *run, json_object *device)
+{
+	const char *status = json_object_get_string(get(device, "status"));
+
+	return run->command->scope == SC_LISTS || !strcmp(status, "ok") || !strcmp(status, "failed");
+}
+
 static void fill(struct sc_run *run, struct libscols_table *table)
 {
 	void (*add)(struct libscols_table *, const struct sc_view *, const char *, json_object *);
@@ -258,6 +266,8 @@ static void fill(struct sc_run *run, struct libscols_table *table)
 	for (size_t i = 0; i < devices; i++) {
 		json_object *device = json_object_array_get_idx(run->devices, i);
 
+		if (!is_shown(run, device))
+			continue;
 		add(table, view, several ? json_object_get_string(get(device, "name")) : NULL, device);
 	}
 }
@@ -296,5 +306,8 @@ int sc_print(struct sc_run *run)
 	if (!run->text)
 		return -1;
 	failed = fputs(run->text, run->out) < 0;
+	/* libsmartcols leaves the last newline to us. */
+	if (*run->text && run->text[strlen(run->text) - 1] != '\n')
+		failed |= fputc('\n', run->out) < 0;
 	return failed | fflush(run->out);
 }

@@ -172,10 +172,7 @@ static void show_help(struct sc_run *run)
 		return;
 	}
 	text = open_memstream(&run->text, &size);
-	if (!strcmp(run->command->name, "help"))
-		sc_help_all(text);
-	else
-		sc_help_command(text, run->command);
+	sc_help_command(text, run->command);
 	fclose(text);
 }
 
