@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * APPEND and STEP_END: rows come in as binary32, are stored in the stream's format, and become part of
+ * the stream all layers together. Rows behind the stream's length can be read by ATTEND but belong to
+ * an open step, which STEP_END closes or drops.
+ */
+#include "chip.h"
+
+struct rows_in {
+	uint32_t elements; /* of one token: all KV heads */
+	uint64_t token_bytes; /* of one token in the stream's format */
+	uint64_t plane; /* offset of the layer's plane in a page */
+	const float *src;
+};
+
+static uint32_t check_append(struct kvsink_ring *ring, const struct kvsink_stream *s,
+			     const struct kvsink_cmd_append *c)
+{
+	uint64_t reserved = (uint64_t)s->mapped_pages << s->page_shift;
+	uint64_t next;
+
+	if (c->reserved)
+		return kvsink_fault(ring, KVSINK_CODE_BAD_FIELD, KVSINK_FIELD(append.reserved));
+	if (c->layer >= s->layers)
+		return kvsink_fault(ring, KVSINK_CODE_BAD_FIELD, KVSINK_FIELD(append.layer));
+	if (!c->count)
+		return kvsink_fault(ring, KVSINK_CODE_BAD_FIELD, KVSINK_FIELD(append.count));
+	next = (uint64_t)s->length + s->layer[c->layer].appended;
+	if (c->first != next)
+		return kvsink_fault(ring, KVSINK_CODE_SEQUENCE, next);
+	if (next + c->count > reserved)
+		return kvsink_fault(ring, KVSINK_CODE_NOT_RESERVED, reserved);
+	return KVSINK_CODE_OK;
+}
+
+static uint32_t fetch(struct kvsink_ring *ring, const struct kvsink_ref *ref, void *buf, uint64_t bytes)
+{
+	uint32_t code;
+
+	if (bytes > KVSINK_STAGE_BYTES)
+		return kvsink_fault(ring, KVSINK_CODE_TOO_BIG, bytes);
+	code = kvsink_operand_check(ring, ref, bytes);
+	return code ? code : kvsink_operand_read(ring, ref, 0, buf, bytes);
+}
+
+/* Store one token's K or V; returns the bus bytes. */
+static uint64_t store(struct kvsink_chip *chip, const struct kvsink_stream *s, const struct rows_in *in,
+		      uint64_t page, uint32_t in_page, uint32_t i)
+{
+	uint64_t at = page + in->plane + in_page * in->token_bytes;
+
+	kvsink_format_store(s->format, chip->config.hbm + at, in->src + (size_t)i * in->elements, in->elements);
+	kvsink_dirty(chip, KVSINK_SPACE_HBM, at, in->token_bytes);
+	return kvsink_ledger_bursts(chip, at, in->token_bytes);
+}
+
+static uint64_t store_rows(struct kvsink_ring *ring, const struct kvsink_stream *s,
+			   const struct kvsink_cmd_append *c, const struct rows_in *k, const struct rows_in *v)
+{
+	struct kvsink_chip *chip = ring->chip;
+	uint32_t first_page = c->first >> s->page_shift;
+	uint64_t bus = 0;
+
+	for (uint32_t i = 0; i < c->count; i++) {
+		uint32_t token = c->first + i;
+		uint32_t in_page = token & ((1u << s->page_shift) - 1);
+		uint64_t page = (uint64_t)(ring->work.pages[(token >> s->page_shift) - first_page] -
+					   chip->config.hbm);
+
+		bus += store(chip, s, k, page, in_page, i);
+		bus += store(chip, s, v, page, in_page, i);
+	}
+	return bus;
+}
+
+static struct rows_in rows_in(const struct kvsink_stream *s, uint32_t width, uint64_t plane, const float *src)
+{
+	uint32_t elements = s->kv_heads * width;
+
+	return (struct rows_in){
+		.elements = elements,
+		.token_bytes = (uint64_t)elements * kvsink_format_bytes(s->format),
+		.plane = plane,
+		.src = src,
+	};
+}
+
+uint32_t kvsink_cmd_append(struct kvsink_ring *ring, const struct kvsink_cmd *cmd)
+{
+	const struct kvsink_cmd_append *c = &cmd->append;
+	struct kvsink_item_work *work = &ring->work;
+	struct kvsink_stream *s;
+	struct rows_in k, v;
+	uint32_t code = kvsink_stream_get(ring, c->stream, &s);
+	uint64_t bus, last;
+
+	if (!code)
+		code = check_append(ring, s, c);
+	if (code)
+		return code;
+	k = rows_in(s, s->d_k, kvsink_page_k(s, c->layer), work->q);
+	v = rows_in(s, s->d_v, kvsink_page_v(s, c->layer), work->out);
+	code = fetch(ring, &c->k, work->q, (uint64_t)c->count * k.elements * sizeof(float));
+	if (!code)
+		code = fetch(ring, &c->v, work->out, (uint64_t)c->count * v.elements * sizeof(float));
+	last = (c->first + c->count - 1) >> s->page_shift;
+	if (!code)
+		code = kvsink_page_resolve(ring, s, c->first >> s->page_shift, (uint32_t)last + 1, work->pages);
+	if (code)
+		return code;
+	bus = store_rows(ring, s, c, &k, &v);
+	s->layer[c->layer].appended += c->count;
+	kvsink_ledger_add(ring->chip, s, KVSINK_COUNTER_KV_HBM_WRITE,
+			  (uint64_t)c->count * (k.token_bytes + v.token_bytes));
+	ring->cost_ps = kvsink_clock_hbm(ring->chip, bus);
+	return KVSINK_CODE_OK;
+}
+
+static void drop_open_step(struct kvsink_stream *s)
+{
+	for (uint32_t l = 0; l < s->layers; l++)
+		s->layer[l].appended = 0;
+}
+
+uint32_t kvsink_cmd_step_end(struct kvsink_ring *ring, const struct kvsink_cmd *cmd)
+{
+	const struct kvsink_cmd_step_end *c = &cmd->step_end;
+	struct kvsink_stream *s;
+	uint32_t code = kvsink_stream_get(ring, c->stream, &s);
+
+	if (code)
+		return code;
+	if (c->reserved)
+		return kvsink_fault(ring, KVSINK_CODE_BAD_FIELD, KVSINK_FIELD(step_end.reserved));
+	if (cmd->flags & KVSINK_STEP_ABORT) {
+		drop_open_step(s);
+		return KVSINK_CODE_OK;
+	}
+	if (!c->count)
+		return kvsink_fault(ring, KVSINK_CODE_BAD_FIELD, KVSINK_FIELD(step_end.count));
+	for (uint32_t l = 0; l < s->layers; l++)
+		if (s->layer[l].appended != c->count)
+			return kvsink_fault(ring, KVSINK_CODE_SEQUENCE, (uint64_t)s->length + s->layer[l].appended);
+	drop_open_step(s);
+	s->length += c->count;
+	kvsink_ledger_add(ring->chip, s, KVSINK_COUNTER_STEPS, c->count);
+	return KVSINK_CODE_OK;
+}

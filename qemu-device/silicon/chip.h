@@ -1,0 +1,340 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Inside the chip: the state of every block and the functions by which blocks call one another.
+ *
+ * Only the control side includes this file; arithmetic lies behind datapath.h, hosts see silicon.h.
+ * Locking: every function runs under the host's one lock, except kvsink_exec(), which touches only its
+ * item. Rows that an item reads stay as they are because its streams are locked (stream->locks):
+ * commands that would change them stall their ring until the item retires.
+ * A command handler checks everything, then acts: when it fails, nothing of it was done.
+ */
+#ifndef KVSINK_CHIP_H
+#define KVSINK_CHIP_H
+
+#include "datapath.h"
+#include "silicon.h"
+
+#define KVSINK_TLB_SLOTS 64 /* direct mapped */
+#define KVSINK_EVENT_SLOTS 256
+#define KVSINK_NONE UINT32_MAX /* no such index */
+#define KVSINK_REG_WORDS (0x100 / 4) /* words of the global register block */
+#define KVSINK_PS_PER_NS 1000u
+
+/* Byte offset of a field in its command, for BAD_FIELD. */
+#define KVSINK_FIELD(member) ((uint64_t)offsetof(struct kvsink_cmd, member))
+/* The same for a field of item i of the command: items count behind the command. */
+#define KVSINK_ITEM_FIELD(i, kind, member)                                                    \
+	(sizeof(struct kvsink_cmd) + (uint64_t)(i) * sizeof(union kvsink_item) +              \
+	 offsetof(union kvsink_item, kind.member))
+
+/* One sequence's KV state. Slots are fixed; `id` 0 means free. */
+struct kvsink_stream {
+	uint64_t id;
+	uint32_t tenant; /* owner */
+	uint32_t hash_next; /* next slot of the same hash chain, or next free slot */
+	uint32_t layers, q_heads, kv_heads, d_k, d_v, format;
+	uint32_t page_shift; /* log2 of tokens a page */
+	uint32_t max_tokens;
+	uint32_t mapped_pages; /* entries of the page table that hold a page */
+	uint32_t score_groups;
+	uint16_t group_end[KVSINK_MAX_SCORE_GROUPS]; /* as in the command */
+	uint64_t page_table; /* HBM offset of uint64_t[max pages] */
+	uint64_t scores; /* HBM offset of uint64_t[score_groups][max_tokens] */
+	uint64_t page_bytes; /* of one page */
+	uint32_t row_bytes; /* K and V of one token, layer and head */
+	uint32_t length; /* tokens that STEP_END made part of the stream */
+	uint32_t first_tag; /* entries by token, then layer; KVSINK_NONE ends */
+	uint32_t entries; /* how many */
+	uint32_t sram_bytes; /* granted to them */
+	uint32_t locks; /* items in flight that read its rows */
+	uint64_t params[KVSINK_PARAM_COUNT];
+	uint64_t counters[KVSINK_COUNTER_COUNT]; /* those in ns are kept in ps */
+	struct kvsink_layer_params *layer; /* [KVSINK_MAX_LAYERS], from the chip's arena */
+};
+
+struct kvsink_layer_params {
+	float scale; /* multiplies q.k */
+	float softcap; /* 0 = none */
+	uint32_t window; /* sliding window in tokens, 0 = none */
+	uint32_t appended; /* rows behind the stream's length */
+	uint32_t scored; /* queries that SCORE has seen */
+};
+
+/* An entry of the tag array: rows of one token in SRAM. */
+struct kvsink_tag {
+	struct kvsink_stream *stream; /* NULL = free */
+	uint64_t head_mask; /* KV heads */
+	uint64_t page; /* HBM offset of the token's page, source of the copy */
+	uint64_t copy_end_ps; /* modelled time at which the copy ends */
+	uint32_t token;
+	uint16_t layer_begin, layer_end;
+	uint32_t generation; /* of this grant; never 0 */
+	uint32_t sram_offset, sram_bytes; /* granted range */
+	uint32_t next; /* next entry of the stream, or next free one */
+	bool valid; /* the copy has ended: reads go to SRAM */
+};
+
+/* A granted range of SRAM. Kept sorted by offset; the gaps are what is free. */
+struct kvsink_span {
+	uint32_t offset, bytes;
+};
+
+/* A copy that the migration engine has yet to finish. It is stale when the tag has another generation. */
+struct kvsink_copy {
+	uint64_t end_ps;
+	uint32_t tag;
+	uint32_t generation;
+};
+
+/* One valid translation. */
+struct kvsink_tlb_slot {
+	uint64_t bus; /* of the page */
+	uint32_t page; /* GART page; KVSINK_NONE = empty slot */
+};
+
+/* Ledger of one staged task: what it reads, counted when it is staged, booked when it retires. */
+struct kvsink_task_bytes {
+	uint64_t sram, sram_bus, hbm, hbm_bus;
+};
+
+/* One item of arithmetic. It belongs to its ring and is staged, executed and retired in turn. */
+struct kvsink_item_work {
+	struct kvsink_ring *ring;
+	bool busy; /* the host has it; nothing here may change */
+	bool scoring; /* SCORE, else ATTEND */
+	uint64_t epoch; /* of the chip when it was staged: another one now means a reset came between */
+	uint32_t tasks; /* used entries of the arrays below */
+	struct kvsink_attend_task task[KVSINK_MAX_ITEMS];
+	struct kvsink_task_bytes bytes[KVSINK_MAX_ITEMS];
+	struct kvsink_stream *stream[KVSINK_MAX_ITEMS]; /* locked while busy, unless a reset came */
+	uint64_t mass[KVSINK_MAX_ITEMS]; /* attention on SRAM rows, units of 2^-32 */
+	uint32_t layer; /* SCORE: its layer */
+	struct kvsink_ref out_ref, stats_ref; /* where outputs go when it retires */
+	bool has_stats; /* stats are wanted */
+	float *q, *out; /* KVSINK_STAGE_BYTES each; staging of every other command, too */
+	struct kvsink_attend_stat *stats; /* KVSINK_STAGE_BYTES */
+	uint64_t *score; /* [KVSINK_MAX_TOKENS], zero between items */
+	const uint8_t **pages; /* arena of page addresses, pages_max of them */
+	uint64_t pages_used, pages_max;
+	struct kvsink_resident *resident; /* arena of resident lists, residents_max of them */
+	uint64_t residents_used, residents_max;
+	float *scratch; /* [KVSINK_MAX_PARTS][KVSINK_SCRATCH_FLOATS] */
+};
+
+/* One ring of the command processor. */
+struct kvsink_ring {
+	struct kvsink_chip *chip;
+	unsigned index;
+	uint64_t jobs, cpls; /* bus addresses */
+	uint32_t doorbell, head; /* jobs published and completed, modulo 2^32 */
+	bool halted; /* fault in fetch or completion, until a reset */
+	bool hung; /* injected: the job never ends, until a reset */
+	bool active; /* a job was fetched and has not ended */
+	bool stalled; /* its command waits until some item retires */
+	struct kvsink_job_desc desc; /* the job, copied in once */
+	struct kvsink_cmd cmd[KVSINK_MAX_CMDS];
+	union kvsink_item item[KVSINK_MAX_ITEMS];
+	uint32_t next_cmd; /* command to execute next */
+	uint32_t result[4]; /* of the last command that has results */
+	uint64_t fault_address; /* of the last failure */
+	uint64_t begin_ps; /* modelled time at which the job began */
+	uint64_t cost_ps; /* of the command, beyond the fixed cost */
+	struct kvsink_stream *stream; /* whose ledger the command's bytes and time go to; may be NULL */
+	struct kvsink_item_work work;
+};
+
+struct kvsink_chip {
+	struct kvsink_chip_config config;
+	struct kvsink_host_ops ops;
+	void *opaque; /* for ops */
+	uint64_t epoch; /* grows at every reset; never told to anyone */
+	uint32_t reg[KVSINK_REG_WORDS]; /* global registers, by offset / 4 */
+	uint32_t counter_latch; /* high half of the counter whose low half was read last */
+	uint32_t irq_lines; /* level of each line, as last seen */
+	uint64_t now_ps; /* the modelled clock */
+	uint64_t counters[KVSINK_COUNTER_COUNT]; /* device-wide ledger; those in ns are kept in ps */
+	uint64_t params[KVSINK_PARAM_COUNT]; /* defaults of new streams, and the device-wide budget */
+	struct kvsink_tlb_slot tlb[KVSINK_TLB_SLOTS];
+	struct kvsink_stream *streams; /* [config.streams] */
+	struct kvsink_layer_params *layers; /* arena: [config.streams][KVSINK_MAX_LAYERS] */
+	uint32_t *stream_hash; /* [hash_size] first slot of each chain */
+	uint32_t hash_size; /* power of two */
+	uint32_t free_stream; /* first free slot */
+	uint32_t live_streams;
+	struct kvsink_tag *tags; /* [config.tags] */
+	uint32_t free_tag; /* first free entry */
+	uint32_t used_tags, valid_tags;
+	uint32_t tag_generation; /* of the last grant */
+	struct kvsink_span *spans; /* [config.tags], span_count used, by offset */
+	uint32_t span_count;
+	uint32_t sram_used; /* bytes granted */
+	struct kvsink_copy *copies; /* [2 * config.tags], in order of their end */
+	uint32_t copy_first, copy_count; /* the part of `copies` in use */
+	uint64_t dma_free_ps; /* when the migration engine has done all copies */
+	struct kvsink_event_rec events[KVSINK_EVENT_SLOTS];
+	uint32_t event_next; /* number of the next event, modulo 2^32 */
+	uint64_t event_total; /* events ever, to know how many slots are filled */
+	uint32_t inject_hang, inject_dma_error; /* how many are still to come */
+	struct kvsink_ring ring[KVSINK_MAX_RINGS];
+};
+
+/* ---- core.c: life ---- */
+
+__attribute__((format(printf, 2, 3))) void kvsink_log(struct kvsink_chip *chip, const char *format, ...);
+void kvsink_dirty(struct kvsink_chip *chip, uint32_t space, uint64_t offset, uint64_t bytes);
+
+/* ---- regs.c: registers, interrupts, error latch ---- */
+
+void kvsink_regs_reset(struct kvsink_chip *chip, enum kvsink_reset_kind kind);
+bool kvsink_enabled(const struct kvsink_chip *chip);
+void kvsink_irq_raise(struct kvsink_chip *chip, uint32_t bits); /* of IRQ_STATUS */
+void kvsink_error_latch(struct kvsink_ring *ring, uint32_t code, uint32_t cmd, uint64_t address);
+uint64_t kvsink_gart_base(const struct kvsink_chip *chip);
+
+/* ---- ring.c: command processor ---- */
+
+/* A handler returns a result code. Codes below never leave the chip. */
+#define KVSINK_STALL 0x10000u /* wait for an item in flight, then execute the command again */
+
+/* Remember what the code says and return it. */
+uint32_t kvsink_fault(struct kvsink_ring *ring, uint32_t code, uint64_t address);
+void kvsink_ring_reset(struct kvsink_ring *ring, enum kvsink_reset_kind kind);
+bool kvsink_privileged(const struct kvsink_ring *ring);
+bool kvsink_items_in_flight(const struct kvsink_chip *chip);
+/* The command after `code` came out: clock, ledger, next command or end of the job. */
+void kvsink_ring_advance(struct kvsink_ring *ring, uint32_t code);
+/* Items [first, first + count) lie inside the job's? Else BAD_FIELD at `field`. */
+uint32_t kvsink_check_items(struct kvsink_ring *ring, uint32_t first, uint64_t count, uint64_t field);
+
+/* ---- commands: one handler each, called from the opcode table in ring.c ---- */
+
+typedef uint32_t kvsink_handler(struct kvsink_ring *ring, const struct kvsink_cmd *cmd);
+
+kvsink_handler kvsink_cmd_stream_create, kvsink_cmd_stream_destroy; /* stream.c */
+kvsink_handler kvsink_cmd_page_map; /* page.c */
+kvsink_handler kvsink_cmd_gart_invalidate; /* gart.c */
+kvsink_handler kvsink_cmd_config; /* config.c */
+kvsink_handler kvsink_cmd_query; /* query.c */
+kvsink_handler kvsink_cmd_append, kvsink_cmd_step_end; /* append.c */
+kvsink_handler kvsink_cmd_copy, kvsink_cmd_fill; /* copy.c */
+kvsink_handler kvsink_cmd_score, kvsink_cmd_attend; /* stage.c */
+kvsink_handler kvsink_cmd_classify; /* classify.c */
+kvsink_handler kvsink_cmd_promote, kvsink_cmd_evict; /* tag.c */
+kvsink_handler kvsink_cmd_barrier, kvsink_cmd_advance; /* clock.c */
+
+/* ---- gart.c: operands in the three spaces ---- */
+
+void kvsink_gart_flush(struct kvsink_chip *chip);
+/* Fields, privilege, bounds and every translation of [ref, ref + bytes). */
+uint32_t kvsink_operand_check(struct kvsink_ring *ring, const struct kvsink_ref *ref, uint64_t bytes);
+/* Move bytes at ref->offset + at; checked before. */
+uint32_t kvsink_operand_read(struct kvsink_ring *ring, const struct kvsink_ref *ref, uint64_t at, void *buf,
+			     uint64_t bytes);
+uint32_t kvsink_operand_write(struct kvsink_ring *ring, const struct kvsink_ref *ref, uint64_t at,
+			      const void *buf, uint64_t bytes);
+
+/* ---- stream.c ---- */
+
+void kvsink_streams_reset(struct kvsink_chip *chip, enum kvsink_reset_kind kind);
+struct kvsink_stream *kvsink_stream_find(struct kvsink_chip *chip, uint64_t id);
+/* Find it and check the job's tenant; it becomes ring->stream. */
+uint32_t kvsink_stream_get(struct kvsink_ring *ring, uint64_t id, struct kvsink_stream **out);
+/* Score group of a layer. */
+uint32_t kvsink_stream_group(const struct kvsink_stream *stream, uint32_t layer);
+static inline uint32_t kvsink_stream_max_pages(const struct kvsink_stream *stream)
+{
+	return stream->max_tokens >> stream->page_shift;
+}
+
+/* ---- page.c: page tables and row addresses ---- */
+
+/* HBM offset of the stream's page with that index, read from the page table and checked. */
+uint32_t kvsink_page_lookup(struct kvsink_ring *ring, const struct kvsink_stream *stream, uint32_t index,
+			    uint64_t *offset);
+/* Addresses of pages [first, end); `out` has room for KVSINK_MAX_TOKENS of them at least. */
+uint32_t kvsink_page_resolve(struct kvsink_ring *ring, const struct kvsink_stream *stream, uint32_t first,
+			     uint32_t end, const uint8_t **out);
+/* Where the planes of a layer begin inside a page. */
+uint64_t kvsink_page_k(const struct kvsink_stream *stream, uint32_t layer);
+uint64_t kvsink_page_v(const struct kvsink_stream *stream, uint32_t layer);
+
+/* ---- tag.c: tag array ---- */
+
+void kvsink_tags_reset(struct kvsink_chip *chip);
+/* Valid entries that cover the layer, token ascending; `out` holds `room`. Returns how many. */
+uint64_t kvsink_tag_residents(struct kvsink_chip *chip, const struct kvsink_stream *stream, uint32_t layer,
+			      struct kvsink_resident *out, uint64_t room);
+/* Drop every entry of a stream that lies in the layer range; token may be KVSINK_TOKEN_ALL. */
+uint32_t kvsink_tag_evict(struct kvsink_chip *chip, struct kvsink_stream *stream, uint32_t token,
+			  uint32_t layer_begin, uint32_t layer_end, bool log_events);
+
+/* ---- budget.c: the only allocator of SRAM ---- */
+
+void kvsink_budget_reset(struct kvsink_chip *chip);
+/* OK with *offset, or BUDGET or FRAGMENTED with *offset = what the code says. */
+uint32_t kvsink_budget_grant(struct kvsink_chip *chip, struct kvsink_stream *stream, uint32_t bytes,
+			     uint32_t *offset);
+/* Scrub and take back. */
+void kvsink_budget_release(struct kvsink_chip *chip, struct kvsink_stream *stream, uint32_t offset);
+
+/* ---- dma.c: migration engine ---- */
+
+void kvsink_dma_reset(struct kvsink_chip *chip);
+void kvsink_dma_start(struct kvsink_chip *chip, uint32_t tag);
+/* Finish what ends by now. */
+void kvsink_dma_catch_up(struct kvsink_chip *chip);
+
+/* ---- clock.c: modelled time ---- */
+
+/* Time passes; copies that end by then end. */
+void kvsink_clock_pass(struct kvsink_chip *chip, uint64_t ps);
+uint64_t kvsink_clock_ps(uint64_t bytes, uint32_t gbps);
+/* From now: latency and transfer of HBM, which copies under way slow down. */
+uint64_t kvsink_clock_hbm(const struct kvsink_chip *chip, uint64_t bus_bytes);
+uint64_t kvsink_clock_sram(const struct kvsink_chip *chip, uint64_t bus_bytes);
+uint64_t kvsink_clock_add(uint64_t a_ps, uint64_t b_ps); /* saturates */
+/* Until the stream's last copy ends. */
+uint64_t kvsink_clock_copies(const struct kvsink_chip *chip, const struct kvsink_stream *stream);
+
+/* ---- ledger.c: bytes and counts ---- */
+
+/* Device-wide, and for the stream when there is one. */
+void kvsink_ledger_add(struct kvsink_chip *chip, struct kvsink_stream *stream, enum kvsink_counter counter,
+		       uint64_t n);
+/* A counter as software sees it. */
+uint64_t kvsink_ledger_value(const uint64_t *counters, unsigned counter);
+/* Bytes of the bursts that [address, address + bytes) touches. */
+uint64_t kvsink_ledger_bursts(const struct kvsink_chip *chip, uint64_t address, uint64_t bytes);
+/* What a task reads. */
+struct kvsink_task_bytes kvsink_ledger_task(const struct kvsink_chip *chip, const struct kvsink_attend_task *task);
+
+/* ---- event.c ---- */
+
+void kvsink_event(struct kvsink_chip *chip, enum kvsink_event_code code, const struct kvsink_stream *stream,
+		  uint32_t tenant, uint32_t token, uint32_t detail);
+
+/* ---- stage.c: arithmetic items ---- */
+
+/* Allocate the staging buffers of a ring, at create. */
+int kvsink_work_init(struct kvsink_ring *ring);
+void kvsink_work_fini(struct kvsink_ring *ring);
+
+/* ---- config.c: parameters ---- */
+
+extern const uint64_t kvsink_param_default[KVSINK_PARAM_COUNT];
+static inline uint32_t kvsink_param_window(const struct kvsink_stream *stream)
+{
+	uint32_t window = (uint32_t)stream->params[KVSINK_PARAM_LOCAL_WINDOW];
+
+	return !window && stream->params[KVSINK_PARAM_SCORE_MODE] == KVSINK_SCORE_RAW ? 1 : window;
+}
+/* Queries scored in any layer of the stream. */
+bool kvsink_stream_scored(const struct kvsink_stream *stream);
+
+/* ---- classify.c ---- */
+
+/* The scores of a group, as datapath.h wants them; `windows` holds KVSINK_MAX_LAYERS. */
+void kvsink_score_view_of(const struct kvsink_chip *chip, const struct kvsink_stream *stream, uint32_t group,
+			  uint32_t *windows, struct kvsink_score_view *view);
+
+#endif

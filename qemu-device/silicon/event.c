@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: MIT */
+/* The log of the last KVSINK_EVENT_SLOTS events, numbered modulo 2^32; QUERY reads it. */
+#include "chip.h"
+
+void kvsink_event(struct kvsink_chip *chip, enum kvsink_event_code code, const struct kvsink_stream *stream,
+		  uint32_t tenant, uint32_t token, uint32_t detail)
+{
+	chip->events[chip->event_next++ % KVSINK_EVENT_SLOTS] = (struct kvsink_event_rec){
+		.modelled_ns = chip->now_ps / KVSINK_PS_PER_NS,
+		.stream = stream ? stream->id : 0,
+		.code = code,
+		.tenant = tenant,
+		.token = token,
+		.detail = detail,
+	};
+	chip->event_total++;
+}

@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * QUERY: writes records about streams, entries, counters, scores, parameters and events.
+ *
+ * A job sees its own tenant's streams; a privileged one sees all. Answers are put together in the ring's
+ * staging buffer, then written behind one another: the head and as many records as there are.
+ */
+#include <string.h>
+
+#include "chip.h"
+
+/* What is being put together. */
+struct answer {
+	struct kvsink_ring *ring;
+	const struct kvsink_cmd_query *c;
+	struct kvsink_stream *stream; /* asked for; NULL = all, or the device */
+	struct kvsink_list_head *head;
+	uint8_t *rec; /* behind the head */
+};
+
+struct query_desc {
+	uint32_t record_bytes;
+	bool needs_stream; /* stream 0 makes no sense */
+	void (*list)(struct answer *to);
+};
+
+/* One record that matches: counted, and written if it is among those wanted. */
+static void emit(struct answer *to, const void *rec)
+{
+	struct kvsink_list_head *head = to->head;
+
+	if (head->total++ < to->c->first || head->written == to->c->max)
+		return;
+	memcpy(to->rec + (size_t)head->written * head->record_bytes, rec, head->record_bytes);
+	head->written++;
+}
+
+/* May the job see this stream, and did it ask for it? */
+static bool wanted(const struct answer *to, const struct kvsink_stream *s)
+{
+	if (!s->id || (to->stream && to->stream != s))
+		return false;
+	return kvsink_privileged(to->ring) || s->tenant == to->ring->desc.tenant;
+}
+
+static void emit_stream(struct answer *to, const struct kvsink_stream *s)
+{
+	struct kvsink_stream_rec rec = {
+		.stream = s->id,
+		.tenant = s->tenant,
+		.length = s->length,
+		.layers = (uint16_t)s->layers,
+		.q_heads = (uint16_t)s->q_heads,
+		.kv_heads = (uint16_t)s->kv_heads,
+		.d_k = (uint16_t)s->d_k,
+		.d_v = (uint16_t)s->d_v,
+		.format = (uint16_t)s->format,
+		.page_tokens = 1u << s->page_shift,
+		.max_tokens = s->max_tokens,
+		.reserved_tokens = s->mapped_pages << s->page_shift,
+		.entries = s->entries,
+		.sram_bytes = s->sram_bytes,
+		.scored = s->layer[0].scored,
+		.score_groups = s->score_groups,
+	};
+
+	memcpy(rec.group_end, s->group_end, sizeof(rec.group_end));
+	emit(to, &rec);
+}
+
+static void list_streams(struct answer *to)
+{
+	const struct kvsink_chip *chip = to->ring->chip;
+
+	for (uint32_t i = 0; i < chip->config.streams; i++)
+		if (wanted(to, &chip->streams[i]))
+			emit_stream(to, &chip->streams[i]);
+}
+
+/* Where an entry lies in SRAM is only for the driver to know. */
+static void emit_tag(struct answer *to, const struct kvsink_tag *tag)
+{
+	struct kvsink_tag_rec rec = {
+		.stream = tag->stream->id,
+		.tenant = tag->stream->tenant,
+		.token = tag->token,
+		.layer_begin = tag->layer_begin,
+		.layer_end = tag->layer_end,
+		.flags = tag->valid ? KVSINK_TAG_VALID : 0,
+		.head_mask = tag->head_mask,
+		.sram_offset = kvsink_privileged(to->ring) ? tag->sram_offset : 0,
+		.sram_bytes = tag->sram_bytes,
+		.generation = tag->generation,
+		.row_bytes = tag->stream->row_bytes,
+	};
+
+	emit(to, &rec);
+}
+
+static void list_tags(struct answer *to)
+{
+	const struct kvsink_chip *chip = to->ring->chip;
+
+	for (uint32_t i = 0; i < chip->config.streams; i++) {
+		const struct kvsink_stream *s = &chip->streams[i];
+
+		if (!wanted(to, s))
+			continue;
+		for (uint32_t t = s->first_tag; t != KVSINK_NONE; t = chip->tags[t].next)
+			emit_tag(to, &chip->tags[t]);
+	}
+}
+
+static void list_counters(struct answer *to)
+{
+	const uint64_t *counters = to->stream ? to->stream->counters : to->ring->chip->counters;
+
+	for (unsigned i = 0; i < KVSINK_COUNTER_COUNT; i++) {
+		uint64_t value = kvsink_ledger_value(counters, i);
+
+		emit(to, &value);
+	}
+}
+
+static void list_params(struct answer *to)
+{
+	const uint64_t *params = to->stream ? to->stream->params : to->ring->chip->params;
+
+	for (unsigned i = 0; i < KVSINK_PARAM_COUNT; i++)
+		emit(to, &params[i]);
+}
+
+static void list_scores(struct answer *to)
+{
+	const struct kvsink_stream *s = to->stream;
+	uint32_t windows[KVSINK_MAX_LAYERS];
+	struct kvsink_score_view view;
+	uint64_t max = 0, reads;
+
+	kvsink_score_view_of(to->ring->chip, s, to->c->group, windows, &view);
+	if (view.mode == KVSINK_SCORE_REL)
+		max = kvsink_score_max(&view);
+	to->head->total = view.tokens;
+	for (uint32_t t = to->c->first; t < view.tokens && to->head->written < to->c->max; t++) {
+		struct kvsink_score_rec rec = { .sum = view.sum[t], .observers = kvsink_observers(&view, t) };
+		float score = kvsink_score_value(&view, t, max);
+
+		memcpy(&rec.score, &score, sizeof(rec.score));
+		memcpy(to->rec + (size_t)to->head->written++ * sizeof(rec), &rec, sizeof(rec));
+	}
+	reads = to->head->written + (view.mode == KVSINK_SCORE_REL ? view.tokens : 0);
+	kvsink_ledger_add(to->ring->chip, to->stream, KVSINK_COUNTER_SCORE_HBM, reads * sizeof(uint64_t));
+}
+
+/* Resets concern every tenant; anything else only the one it happened to. */
+static bool event_wanted(const struct answer *to, const struct kvsink_event_rec *event)
+{
+	if (to->stream && event->stream != to->stream->id)
+		return false;
+	return kvsink_privileged(to->ring) || event->tenant == to->ring->desc.tenant ||
+	       event->code == KVSINK_EVENT_ENGINE_RESET;
+}
+
+/* From event number `first`, or from the oldest that is still there; `next` is where to go on. */
+static void list_events(struct answer *to)
+{
+	const struct kvsink_chip *chip = to->ring->chip;
+	uint32_t kept = chip->event_total < KVSINK_EVENT_SLOTS ? (uint32_t)chip->event_total : KVSINK_EVENT_SLOTS;
+	uint32_t number = to->c->first;
+	struct kvsink_list_head *head = to->head;
+
+	if (chip->event_next - number > kept)
+		number = chip->event_next - kept;
+	head->next = chip->event_next;
+	for (; number != chip->event_next; number++) {
+		const struct kvsink_event_rec *event = &chip->events[number % KVSINK_EVENT_SLOTS];
+
+		if (!event_wanted(to, event))
+			continue;
+		if (head->total++ == to->c->max)
+			head->next = number;
+		if (head->written < to->c->max)
+			memcpy(to->rec + (size_t)head->written++ * sizeof(*event), event, sizeof(*event));
+	}
+}
+
+static const struct query_desc queries[] = {
+	[KVSINK_QUERY_STREAMS] = { sizeof(struct kvsink_stream_rec), false, list_streams },
+	[KVSINK_QUERY_TAGS] = { sizeof(struct kvsink_tag_rec), false, list_tags },
+	[KVSINK_QUERY_COUNTERS] = { sizeof(uint64_t), false, list_counters },
+	[KVSINK_QUERY_SCORES] = { sizeof(struct kvsink_score_rec), true, list_scores },
+	[KVSINK_QUERY_PARAMS] = { sizeof(uint64_t), false, list_params },
+	[KVSINK_QUERY_EVENTS] = { sizeof(struct kvsink_event_rec), false, list_events },
+};
+
+static uint32_t check_scope(struct answer *to, const struct query_desc *query)
+{
+	const struct kvsink_cmd_query *c = to->c;
+	struct kvsink_ring *ring = to->ring;
+	uint32_t groups, code = KVSINK_CODE_OK;
+
+	if (c->stream || query->needs_stream)
+		code = kvsink_stream_get(ring, c->stream, &to->stream);
+	else if (c->what == KVSINK_QUERY_COUNTERS && !kvsink_privileged(ring))
+		code = kvsink_fault(ring, KVSINK_CODE_TENANT, 0);
+	if (code)
+		return code;
+	groups = c->what == KVSINK_QUERY_SCORES ? to->stream->score_groups : 1;
+	if (c->group >= groups)
+		return kvsink_fault(ring, KVSINK_CODE_BAD_FIELD, KVSINK_FIELD(query.group));
+	return KVSINK_CODE_OK;
+}
+
+uint32_t kvsink_cmd_query(struct kvsink_ring *ring, const struct kvsink_cmd *cmd)
+{
+	const struct kvsink_cmd_query *c = &cmd->query;
+	struct answer to = { .ring = ring, .c = c, .head = (void *)ring->work.q };
+	const struct query_desc *query;
+	uint64_t bytes;
+	uint32_t code;
+
+	if (c->what >= sizeof(queries) / sizeof(queries[0]) || !queries[c->what].list)
+		return kvsink_fault(ring, KVSINK_CODE_BAD_FIELD, KVSINK_FIELD(query.what));
+	query = &queries[c->what];
+	code = check_scope(&to, query);
+	if (code)
+		return code;
+	bytes = sizeof(*to.head) + (uint64_t)c->max * query->record_bytes;
+	if (bytes > KVSINK_STAGE_BYTES)
+		return kvsink_fault(ring, KVSINK_CODE_TOO_BIG, bytes);
+	code = kvsink_operand_check(ring, &c->dst, bytes);
+	if (code)
+		return code;
+	to.rec = (uint8_t *)(to.head + 1);
+	*to.head = (struct kvsink_list_head){ .record_bytes = query->record_bytes };
+	query->list(&to);
+	return kvsink_operand_write(ring, &c->dst, 0, to.head,
+				    sizeof(*to.head) + (uint64_t)to.head->written * query->record_bytes);
+}

@@ -1,0 +1,454 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Arithmetic items: staging, execution, retirement of ATTEND and SCORE.
+ *
+ * Staging checks everything and resolves every address: queries are read in, pages and residents looked
+ * up, outputs translated; then the streams are locked and the item goes to the host. Nothing of the
+ * outside is touched until it retires, in the order of the host's choice: outputs, scores, ledger, clock.
+ * A reset in between changes the chip's epoch; then the item is dropped.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "chip.h"
+
+int kvsink_work_init(struct kvsink_ring *ring)
+{
+	const struct kvsink_chip_config *config = &ring->chip->config;
+	struct kvsink_item_work *work = &ring->work;
+	uint64_t entries = config->sram_bytes / KVSINK_SRAM_UNIT;
+
+	work->ring = ring;
+	/* as many pages as HBM holds, and those of the longest stream even if it maps a page twice */
+	work->pages_max = config->hbm_bytes / KVSINK_HBM_ALIGN + KVSINK_MAX_TOKENS;
+	work->residents_max = (entries < config->tags ? entries : config->tags) * KVSINK_MAX_LAYERS;
+	work->q = calloc(1, KVSINK_STAGE_BYTES);
+	work->out = calloc(1, KVSINK_STAGE_BYTES);
+	work->stats = calloc(1, KVSINK_STAGE_BYTES);
+	work->score = calloc(KVSINK_MAX_TOKENS, sizeof(*work->score));
+	work->pages = calloc(work->pages_max, sizeof(*work->pages));
+	work->resident = calloc(work->residents_max, sizeof(*work->resident));
+	work->scratch = calloc(KVSINK_MAX_PARTS * KVSINK_SCRATCH_FLOATS, sizeof(*work->scratch));
+	return work->q && work->out && work->stats && work->score && work->pages && work->resident &&
+			       work->scratch ?
+		       0 :
+		       -1;
+}
+
+void kvsink_work_fini(struct kvsink_ring *ring)
+{
+	struct kvsink_item_work *work = &ring->work;
+
+	free(work->q);
+	free(work->out);
+	free(work->stats);
+	free(work->score);
+	free(work->pages);
+	free(work->resident);
+	free(work->scratch);
+}
+
+/* ---- staging ---- */
+
+static uint64_t q_bytes(const struct kvsink_attend_task *task)
+{
+	return (uint64_t)task->count * task->q_heads * task->rows.d_k * sizeof(float);
+}
+
+static uint64_t out_bytes(const struct kvsink_attend_task *task)
+{
+	return (uint64_t)task->count * task->q_heads * task->rows.d_v * sizeof(float);
+}
+
+static uint64_t stat_bytes(const struct kvsink_attend_task *task)
+{
+	return (uint64_t)task->count * task->q_heads * sizeof(struct kvsink_attend_stat);
+}
+
+static uint32_t extent(const struct kvsink_attend_task *task)
+{
+	return task->first + task->count;
+}
+
+/* Fill in what the stream says; addresses follow later. */
+static void task_init(struct kvsink_item_work *work, uint32_t i, struct kvsink_stream *s, uint32_t layer,
+		      uint32_t first, uint32_t count)
+{
+	struct kvsink_attend_task *task = &work->task[i];
+
+	work->stream[i] = s;
+	work->mass[i] = 0;
+	*task = (struct kvsink_attend_task){
+		.rows = {
+			.format = s->format,
+			.kv_heads = s->kv_heads,
+			.d_k = s->d_k,
+			.d_v = s->d_v,
+			.page_shift = s->page_shift,
+			.k_offset = kvsink_page_k(s, layer),
+			.v_offset = kvsink_page_v(s, layer),
+		},
+		.q_heads = s->q_heads,
+		.first = first,
+		.count = count,
+		.scale = s->layer[layer].scale,
+		.softcap = s->layer[layer].softcap,
+		.window = s->layer[layer].window,
+		.mass_sram = &work->mass[i],
+	};
+}
+
+/* Pages of task i: those of an earlier task of the stream, or looked up for the longest of its tasks. */
+static uint32_t resolve_pages(struct kvsink_ring *ring, uint32_t i)
+{
+	struct kvsink_item_work *work = &ring->work;
+	struct kvsink_stream *s = work->stream[i];
+	uint32_t longest = extent(&work->task[i]), pages, code;
+
+	for (uint32_t j = 0; j < work->tasks; j++) {
+		if (work->stream[j] != s)
+			continue;
+		if (j < i) {
+			work->task[i].rows.pages = work->task[j].rows.pages;
+			return KVSINK_CODE_OK;
+		}
+		if (extent(&work->task[j]) > longest)
+			longest = extent(&work->task[j]);
+	}
+	pages = ((longest - 1) >> s->page_shift) + 1;
+	if (pages > work->pages_max - work->pages_used)
+		return kvsink_fault(ring, KVSINK_CODE_TOO_BIG, (uint64_t)pages * sizeof(uint64_t));
+	ring->stream = s;
+	work->task[i].rows.pages = work->pages + work->pages_used;
+	code = kvsink_page_resolve(ring, s, 0, pages, work->pages + work->pages_used);
+	work->pages_used += pages;
+	return code;
+}
+
+/* Residents of task i, or those of an earlier task of the same layer. Prefill reads HBM only. */
+static void resolve_residents(struct kvsink_ring *ring, uint32_t i, uint32_t layer)
+{
+	struct kvsink_item_work *work = &ring->work;
+	struct kvsink_rows *rows = &work->task[i].rows;
+
+	if (work->scoring)
+		return;
+	for (uint32_t j = 0; j < i; j++) {
+		if (work->stream[j] == work->stream[i] && work->task[j].rows.k_offset == rows->k_offset) {
+			rows->resident = work->task[j].rows.resident;
+			rows->residents = work->task[j].rows.residents;
+			return;
+		}
+	}
+	rows->resident = work->resident + work->residents_used;
+	rows->residents = (uint32_t)kvsink_tag_residents(ring->chip, work->stream[i], layer,
+							 work->resident + work->residents_used,
+							 work->residents_max - work->residents_used);
+	work->residents_used += rows->residents;
+}
+
+struct operands {
+	const struct kvsink_ref *q, *out, *stats; /* stats may be NULL */
+};
+
+static uint32_t check_operand(struct kvsink_ring *ring, const struct kvsink_ref *ref, uint64_t bytes)
+{
+	if (bytes > KVSINK_STAGE_BYTES)
+		return kvsink_fault(ring, KVSINK_CODE_TOO_BIG, bytes);
+	return kvsink_operand_check(ring, ref, bytes);
+}
+
+/* Sizes of q, out and stats over all tasks; then the tasks' places in the staging buffers. */
+static uint32_t place_operands(struct kvsink_ring *ring, const struct operands *op)
+{
+	struct kvsink_item_work *work = &ring->work;
+	uint64_t q = 0, out = 0, stats = 0;
+	uint32_t code;
+
+	for (uint32_t i = 0; i < work->tasks; i++) {
+		q += q_bytes(&work->task[i]);
+		out += out_bytes(&work->task[i]);
+		stats += stat_bytes(&work->task[i]);
+	}
+	code = check_operand(ring, op->q, q);
+	if (!code)
+		code = check_operand(ring, op->out, out);
+	if (!code && op->stats)
+		code = check_operand(ring, op->stats, stats);
+	if (code)
+		return code;
+	for (uint32_t i = 0, at_q = 0, at_out = 0, at_stats = 0; i < work->tasks; i++) {
+		struct kvsink_attend_task *task = &work->task[i];
+
+		task->q = (const float *)((uint8_t *)work->q + at_q);
+		task->out = (float *)((uint8_t *)work->out + at_out);
+		task->stats = op->stats ? (void *)((uint8_t *)work->stats + at_stats) : NULL;
+		at_q += (uint32_t)q_bytes(task);
+		at_out += (uint32_t)out_bytes(task);
+		at_stats += (uint32_t)stat_bytes(task);
+	}
+	work->out_ref = *op->out;
+	work->has_stats = op->stats;
+	if (op->stats)
+		work->stats_ref = *op->stats;
+	return KVSINK_CODE_OK;
+}
+
+static uint32_t read_queries(struct kvsink_ring *ring, const struct kvsink_ref *ref)
+{
+	struct kvsink_item_work *work = &ring->work;
+	uint32_t code = KVSINK_CODE_OK;
+
+	for (uint32_t i = 0; i < work->tasks && !code; i++) {
+		uint64_t at = (uint64_t)((const uint8_t *)work->task[i].q - (const uint8_t *)work->q);
+
+		ring->stream = work->stream[i];
+		code = kvsink_operand_read(ring, ref, at, (uint8_t *)work->q + at, q_bytes(&work->task[i]));
+	}
+	return code;
+}
+
+static void work_begin(struct kvsink_item_work *work, bool scoring)
+{
+	work->scoring = scoring;
+	work->tasks = 0;
+	work->pages_used = 0;
+	work->residents_used = 0;
+	work->epoch = work->ring->chip->epoch;
+}
+
+/* All checks passed: count what the tasks read and keep their rows as they are. */
+static void work_commit(struct kvsink_item_work *work)
+{
+	for (uint32_t i = 0; i < work->tasks; i++) {
+		work->bytes[i] = kvsink_ledger_task(work->ring->chip, &work->task[i]);
+		work->stream[i]->locks++;
+	}
+}
+
+static uint32_t check_item(struct kvsink_ring *ring, uint32_t i, const struct kvsink_attend_item *item)
+{
+	struct kvsink_stream *s;
+	uint32_t code = kvsink_stream_get(ring, item->stream, &s);
+	uint64_t rows;
+
+	if (code)
+		return code;
+	if (item->layer >= s->layers)
+		return kvsink_fault(ring, KVSINK_CODE_BAD_FIELD, KVSINK_ITEM_FIELD(i, attend, layer));
+	if (!item->count)
+		return kvsink_fault(ring, KVSINK_CODE_BAD_FIELD, KVSINK_ITEM_FIELD(i, attend, count));
+	for (unsigned r = 0; r < 3; r++)
+		if (item->reserved[r])
+			return kvsink_fault(ring, KVSINK_CODE_BAD_FIELD, KVSINK_ITEM_FIELD(i, attend, reserved));
+	rows = (uint64_t)s->length + s->layer[item->layer].appended;
+	if ((uint64_t)item->first + item->count > rows)
+		return kvsink_fault(ring, KVSINK_CODE_SEQUENCE, rows);
+	task_init(&ring->work, i, s, item->layer, item->first, item->count);
+	return KVSINK_CODE_OK;
+}
+
+uint32_t kvsink_cmd_attend(struct kvsink_ring *ring, const struct kvsink_cmd *cmd)
+{
+	const struct kvsink_cmd_attend *c = &cmd->attend;
+	struct operands op = { &c->q, &c->out, c->stats.space == KVSINK_SPACE_NONE ? NULL : &c->stats };
+	const union kvsink_item *item = ring->item + c->first_item;
+	struct kvsink_item_work *work = &ring->work;
+	uint32_t code;
+
+	if (c->mode != KVSINK_ATTEND_SPLIT)
+		return kvsink_fault(ring, KVSINK_CODE_UNSUPPORTED, KVSINK_FIELD(attend.mode));
+	if (c->reserved)
+		return kvsink_fault(ring, KVSINK_CODE_BAD_FIELD, KVSINK_FIELD(attend.reserved));
+	if (!c->item_count)
+		return kvsink_fault(ring, KVSINK_CODE_BAD_FIELD, KVSINK_FIELD(attend.item_count));
+	code = kvsink_check_items(ring, c->first_item, c->item_count, KVSINK_FIELD(attend.first_item));
+	if (code)
+		return code;
+	work_begin(work, false);
+	for (; work->tasks < c->item_count && !code; work->tasks++)
+		code = check_item(ring, work->tasks, &item[work->tasks].attend);
+	if (!code)
+		code = place_operands(ring, &op);
+	for (uint32_t i = 0; i < work->tasks && !code; i++) {
+		code = resolve_pages(ring, i);
+		if (!code)
+			resolve_residents(ring, i, item[i].attend.layer);
+	}
+	if (!code)
+		code = read_queries(ring, op.q);
+	if (!code)
+		work_commit(work);
+	return code;
+}
+
+static uint32_t check_score(struct kvsink_ring *ring, const struct kvsink_stream *s, const struct kvsink_cmd_score *c)
+{
+	if (c->reserved)
+		return kvsink_fault(ring, KVSINK_CODE_BAD_FIELD, KVSINK_FIELD(score.reserved));
+	if (c->layer >= s->layers)
+		return kvsink_fault(ring, KVSINK_CODE_BAD_FIELD, KVSINK_FIELD(score.layer));
+	if (!c->count)
+		return kvsink_fault(ring, KVSINK_CODE_BAD_FIELD, KVSINK_FIELD(score.count));
+	if (c->first != s->layer[c->layer].scored)
+		return kvsink_fault(ring, KVSINK_CODE_SEQUENCE, s->layer[c->layer].scored);
+	/* an open step may still be dropped, a score cannot be taken back */
+	if ((uint64_t)c->first + c->count > s->length)
+		return kvsink_fault(ring, KVSINK_CODE_SEQUENCE, s->length);
+	return KVSINK_CODE_OK;
+}
+
+uint32_t kvsink_cmd_score(struct kvsink_ring *ring, const struct kvsink_cmd *cmd)
+{
+	const struct kvsink_cmd_score *c = &cmd->score;
+	struct operands op = { &c->q, &c->out, NULL };
+	struct kvsink_item_work *work = &ring->work;
+	struct kvsink_stream *s;
+	uint32_t code = kvsink_stream_get(ring, c->stream, &s);
+
+	if (!code)
+		code = check_score(ring, s, c);
+	if (code)
+		return code;
+	work_begin(work, true);
+	work->tasks = 1;
+	work->layer = c->layer;
+	task_init(work, 0, s, c->layer, c->first, c->count);
+	work->task[0].score = work->score;
+	work->task[0].local_window = kvsink_param_window(s);
+	code = place_operands(ring, &op);
+	if (!code)
+		code = resolve_pages(ring, 0);
+	if (!code)
+		code = read_queries(ring, op.q);
+	if (!code)
+		work_commit(work);
+	return code;
+}
+
+/* ---- execution ---- */
+
+void kvsink_exec(struct kvsink_item_work *work, unsigned part, unsigned parts)
+{
+	if (part < parts && parts <= KVSINK_MAX_PARTS)
+		kvsink_attend_part(work->task, work->tasks, part, parts, work->scratch + part * KVSINK_SCRATCH_FLOATS);
+}
+
+/* ---- retirement ---- */
+
+static uint32_t write_outputs(struct kvsink_ring *ring)
+{
+	struct kvsink_item_work *work = &ring->work;
+	uint32_t code = KVSINK_CODE_OK;
+
+	for (uint32_t i = 0; i < work->tasks && !code; i++) {
+		const struct kvsink_attend_task *task = &work->task[i];
+		uint64_t at = (uint64_t)((const uint8_t *)task->out - (const uint8_t *)work->out);
+
+		ring->stream = work->stream[i];
+		code = kvsink_operand_write(ring, &work->out_ref, at, task->out, out_bytes(task));
+		if (code || !work->has_stats)
+			continue;
+		at = (uint64_t)((const uint8_t *)task->stats - (const uint8_t *)work->stats);
+		code = kvsink_operand_write(ring, &work->stats_ref, at, task->stats, stat_bytes(task));
+	}
+	return code;
+}
+
+static void add_scores(struct kvsink_item_work *work)
+{
+	struct kvsink_chip *chip = work->ring->chip;
+	struct kvsink_stream *s = work->stream[0];
+	uint64_t bytes = (uint64_t)extent(&work->task[0]) * sizeof(uint64_t);
+	uint64_t at = s->scores + (uint64_t)kvsink_stream_group(s, work->layer) * s->max_tokens * sizeof(uint64_t);
+	uint64_t *sum = (uint64_t *)(void *)(chip->config.hbm + at);
+
+	for (uint32_t t = 0; t < extent(&work->task[0]); t++)
+		sum[t] = sum[t] > UINT64_MAX - work->score[t] ? UINT64_MAX : sum[t] + work->score[t];
+	kvsink_dirty(chip, KVSINK_SPACE_HBM, at, bytes);
+	s->layer[work->layer].scored = extent(&work->task[0]);
+	kvsink_ledger_add(chip, s, KVSINK_COUNTER_SCORE_HBM, 2 * bytes);
+}
+
+static void book_task(struct kvsink_item_work *work, uint32_t i)
+{
+	struct kvsink_chip *chip = work->ring->chip;
+	struct kvsink_stream *s = work->stream[i];
+	const struct kvsink_task_bytes *bytes = &work->bytes[i];
+	uint64_t queries = (uint64_t)work->task[i].count * work->task[i].q_heads;
+
+	if (work->scoring) {
+		kvsink_ledger_add(chip, s, KVSINK_COUNTER_PREFILL_HBM_READ, bytes->hbm);
+		kvsink_ledger_add(chip, s, KVSINK_COUNTER_PREFILL_HBM_READ_BUS, bytes->hbm_bus);
+		kvsink_ledger_add(chip, s, KVSINK_COUNTER_SCORED_QUERIES, queries);
+		return;
+	}
+	kvsink_ledger_add(chip, s, KVSINK_COUNTER_KV_HBM_READ, bytes->hbm);
+	kvsink_ledger_add(chip, s, KVSINK_COUNTER_KV_HBM_READ_BUS, bytes->hbm_bus);
+	kvsink_ledger_add(chip, s, KVSINK_COUNTER_KV_SRAM_READ, bytes->sram);
+	kvsink_ledger_add(chip, s, KVSINK_COUNTER_KV_SRAM_READ_BUS, bytes->sram_bus);
+	kvsink_ledger_add(chip, s, KVSINK_COUNTER_MASS_SRAM, work->mass[i]);
+	kvsink_ledger_add(chip, s, KVSINK_COUNTER_MASS_TOTAL, queries << 32);
+	kvsink_ledger_add(chip, s, KVSINK_COUNTER_QUERIES, queries);
+}
+
+/* The tiers work at the same time: the slower one decides. */
+static uint64_t work_cost(const struct kvsink_item_work *work)
+{
+	const struct kvsink_chip *chip = work->ring->chip;
+	uint64_t sram = 0, hbm = 0, sram_ps, hbm_ps;
+
+	for (uint32_t i = 0; i < work->tasks; i++) {
+		sram += work->bytes[i].sram_bus;
+		hbm += work->bytes[i].hbm_bus;
+	}
+	sram_ps = kvsink_clock_sram(chip, sram);
+	hbm_ps = kvsink_clock_hbm(chip, hbm);
+	return sram_ps > hbm_ps ? sram_ps : hbm_ps;
+}
+
+/* A batch of several streams takes its time from each of them; the device counts it once. */
+static void book_time(struct kvsink_item_work *work)
+{
+	const struct kvsink_chip *chip = work->ring->chip;
+	uint64_t ps = (uint64_t)chip->config.job_overhead_ns * KVSINK_PS_PER_NS;
+
+	ps = kvsink_clock_add(ps, work->ring->cost_ps);
+	for (uint32_t i = 0, j; i < work->tasks; i++) {
+		for (j = 0; work->stream[j] != work->stream[i]; j++)
+			;
+		if (j == i)
+			work->stream[i]->counters[KVSINK_COUNTER_MODELLED_NS] += ps;
+	}
+	work->ring->stream = NULL;
+}
+
+static void work_end(struct kvsink_item_work *work)
+{
+	struct kvsink_ring *ring = work->ring;
+	uint32_t code;
+
+	for (uint32_t i = 0; i < work->tasks; i++) {
+		work->stream[i]->locks--;
+		book_task(work, i);
+	}
+	code = write_outputs(ring);
+	if (!code && work->scoring)
+		add_scores(work);
+	ring->cost_ps = work_cost(work);
+	book_time(work);
+	kvsink_ring_advance(ring, code);
+}
+
+void kvsink_retire(struct kvsink_chip *chip, struct kvsink_item_work *work)
+{
+	if (!work->busy)
+		return;
+	work->busy = false;
+	if (work->epoch == chip->epoch)
+		work_end(work);
+	if (work->scoring)
+		memset(work->score, 0, extent(&work->task[0]) * sizeof(*work->score));
+	for (unsigned i = 0; i < chip->config.rings; i++)
+		chip->ring[i].stalled = false;
+}
