@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: MIT
+/*
+ * One stream on the device for one sequence of the model; see attention.h. A layer of a decode step is
+ * one job (APPEND, ATTEND), a layer of a prefill chunk another (APPEND, SCORE); STEP_END is a job of its
+ * own, since only after the last layer it is known that none has failed.
+ */
+#include <math.h>
+#include <string.h>
+
+#include "attention.h"
+#include "fail.h"
+
+#define CHUNK_ALIGN 64 /* bytes; of the operands within the buffer */
+
+int attention_fail(const struct attention *a, const char *what, int error)
+{
+	const char *line = kvs_device_error(a->device);
+
+	return fail("%s: %s: %s", kvs_device_name(a->device), what, *line ? line : strerror(-error));
+}
+
+static uint64_t align(uint64_t bytes)
+{
+	return (bytes + CHUNK_ALIGN - 1) & ~(uint64_t)(CHUNK_ALIGN - 1);
+}
+
+static int attention_buffers(struct attention *a, uint32_t chunk)
+{
+	const struct geometry *g = &a->geometry;
+	uint64_t row = geometry_q_row(g) > geometry_out_row(g) ? geometry_q_row(g) : geometry_out_row(g);
+	uint64_t limit = KVSINK_STAGE_BYTES / (row * sizeof(float));
+	int rc;
+
+	a->chunk = chunk < limit ? chunk : (uint32_t)limit;
+	a->k = align(a->chunk * geometry_q_row(g) * sizeof(float));
+	a->v = align(a->k + a->chunk * geometry_k_row(g) * sizeof(float));
+	a->out = align(a->v + a->chunk * geometry_v_row(g) * sizeof(float));
+	a->stats = align(a->out + a->chunk * geometry_out_row(g) * sizeof(float));
+	rc = kvs_buffer_create(a->device,
+			       a->stats + (uint64_t)a->chunk * g->q_heads * sizeof(struct drm_kvsink_attend_stat), &a->io);
+	if (rc)
+		return attention_fail(a, "cannot create a buffer", rc);
+	a->seen = (const void *)((const char *)kvs_buffer_data(a->io) + a->stats);
+	rc = kvs_batch_create(a->device, &a->batch);
+	return rc ? attention_fail(a, "cannot create a batch", rc) : 0;
+}
+
+int attention_open(struct attention *a, struct kvs_device *device, const struct geometry *g, uint32_t max_tokens,
+		   uint32_t chunk, const struct groups *groups)
+{
+	struct kvs_geometry stream = {
+		.size = sizeof(stream),
+		.layers = g->layers,
+		.q_heads = g->q_heads,
+		.kv_heads = g->kv_heads,
+		.d_k = g->d_k,
+		.d_v = g->d_v,
+		.format = KVSINK_FORMAT_F32,
+		.max_tokens = max_tokens,
+		.score_groups = groups ? groups->count : 0,
+		.scale = 1.0f / sqrtf((float)g->d_k),
+	};
+	int rc;
+
+	memset(a, 0, sizeof(*a));
+	a->device = device;
+	a->geometry = *g;
+	if (groups)
+		memcpy(stream.group_end, groups->end, sizeof(stream.group_end));
+	rc = kvs_stream_create(device, &stream, &a->stream);
+	if (rc)
+		return attention_fail(a, "cannot create a stream", rc);
+	return attention_buffers(a, chunk);
+}
+
+void attention_close(struct attention *a)
+{
+	if (a->batch)
+		kvs_batch_free(a->batch);
+	if (a->stream)
+		kvs_stream_free(a->stream);
+	if (a->io)
+		kvs_buffer_free(a->io);
+	memset(a, 0, sizeof(*a));
+}
+
+static struct kvs_place place(const struct attention *a, uint64_t offset)
+{
+	return (struct kvs_place){ .buffer = a->io, .offset = offset };
+}
+
+static void put(const struct attention *a, uint64_t offset, const float *rows, uint64_t elements)
+{
+	memcpy((char *)kvs_buffer_data(a->io) + offset, rows, elements * sizeof(float));
+}
+
+static int attention_run(struct attention *a, const char *what, uint32_t layer)
+{
+	struct drm_kvsink_job_status status;
+	char where[64];
+	int rc = kvs_batch_run(a->batch, &status);
+
+	kvs_batch_reset(a->batch);
+	if (!rc) {
+		a->modelled_ns += status.end_ns - status.begin_ns;
+		return 0;
+	}
+	snprintf(where, sizeof(where), "%s of layer %u", what, layer);
+	return attention_fail(a, where, rc);
+}
+
+/* Rows [from, from + count) of a layer's call into the buffer, and their APPEND into the batch. */
+static int attention_append(struct attention *a, const struct hook_layer *l, uint32_t from, uint32_t count)
+{
+	const struct geometry *g = &a->geometry;
+	int rc;
+
+	put(a, 0, l->q + from * geometry_q_row(g), count * geometry_q_row(g));
+	put(a, a->k, l->k + from * geometry_k_row(g), count * geometry_k_row(g));
+	put(a, a->v, l->v + from * geometry_v_row(g), count * geometry_v_row(g));
+	kvs_batch_reset(a->batch);
+	rc = kvs_batch_append(a->batch, a->stream, l->layer, l->first + from, count, place(a, a->k), place(a, a->v));
+	return rc ? attention_fail(a, "append", rc) : 0;
+}
+
+static void attention_take(const struct attention *a, const struct hook_layer *l, uint32_t from, uint32_t count)
+{
+	uint64_t row = geometry_out_row(&a->geometry);
+
+	if (l->out)
+		memcpy(l->out + from * row, (char *)kvs_buffer_data(a->io) + a->out, count * row * sizeof(float));
+}
+
+static int attention_score_chunk(struct attention *a, const struct hook_layer *l, uint32_t from, uint32_t count)
+{
+	int rc;
+
+	if (attention_append(a, l, from, count))
+		return -1;
+	rc = kvs_batch_score(a->batch, a->stream, l->layer, l->first + from, count, place(a, 0), place(a, a->out));
+	if (rc)
+		return attention_fail(a, "score", rc);
+	if (attention_run(a, "append and score", l->layer))
+		return -1;
+	attention_take(a, l, from, count);
+	return 0;
+}
+
+int attention_prefill(struct attention *a, const struct hook_layer *l)
+{
+	for (uint32_t from = 0, count; from < l->tokens; from += count) {
+		count = l->tokens - from < a->chunk ? l->tokens - from : a->chunk;
+		if (attention_score_chunk(a, l, from, count))
+			return -1;
+	}
+	return 0;
+}
+
+int attention_load(struct attention *a, uint32_t layer, uint32_t tokens, const float *q, const float *k, const float *v)
+{
+	struct hook_layer l = { .layer = layer, .tokens = tokens, .q = q, .k = k, .v = v };
+
+	return attention_prefill(a, &l);
+}
+
+static int attention_attend_chunk(struct attention *a, const struct hook_layer *l, uint32_t from, uint32_t count)
+{
+	struct drm_kvsink_attend_item item = {
+		.stream = kvs_stream_id(a->stream),
+		.layer = l->layer,
+		.first = l->first + from,
+		.count = count,
+	};
+	int rc;
+
+	if (attention_append(a, l, from, count))
+		return -1;
+	rc = kvs_batch_attend(a->batch, &item, 1, place(a, 0), place(a, a->out), place(a, a->stats));
+	if (rc)
+		return attention_fail(a, "attend", rc);
+	if (attention_run(a, "append and attend", l->layer))
+		return -1;
+	attention_take(a, l, from, count);
+	return 0;
+}
+
+int attention_decode(struct attention *a, const struct hook_layer *l)
+{
+	for (uint32_t from = 0, count; from < l->tokens; from += count) {
+		count = l->tokens - from < a->chunk ? l->tokens - from : a->chunk;
+		if (attention_attend_chunk(a, l, from, count))
+			return -1;
+	}
+	return 0;
+}
+
+int attention_step(struct attention *a, uint32_t tokens)
+{
+	int rc;
+
+	kvs_batch_reset(a->batch);
+	rc = kvs_batch_step_end(a->batch, a->stream, tokens);
+	if (rc)
+		return attention_fail(a, "step end", rc);
+	return attention_run(a, "step end", a->geometry.layers - 1);
+}

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Attention of a model on the device: one stream on libkvsink, its layers appended, scored (prefill)
+ * or attended (decode) one by one, in the order in which the model's graph asks for them.
+ *
+ * Rows are handed over in the model's own order, [token][head][element], binary32. Every function
+ * prints why and returns -1 on failure.
+ */
+#ifndef KVSINK_LLM_ATTENTION_H
+#define KVSINK_LLM_ATTENTION_H
+
+#include <kvsink.h>
+
+#include "hook.h"
+
+/* Score groups as --groups names them: group g covers layers [end[g-1], end[g]). */
+struct groups {
+	uint32_t count; /* 0: all layers in one */
+	uint16_t end[KVSINK_MAX_SCORE_GROUPS];
+};
+
+struct attention {
+	struct geometry geometry;
+	struct kvs_device *device; /* the caller's */
+	struct kvs_stream *stream;
+	struct kvs_batch *batch;
+	struct kvs_buffer *io; /* Q, K, V, O and the statistics of one chunk */
+	uint32_t chunk; /* tokens that fit into it */
+	uint64_t k, v, out, stats; /* offsets in io; Q lies at 0 */
+	uint64_t modelled_ns; /* that the jobs took */
+	const struct drm_kvsink_attend_stat *seen; /* [tokens][q_heads] of the last attend, in io */
+};
+
+/* attention_open - a stream for max_tokens; chunk: tokens that one call will bring at most (larger ones are split) */
+int attention_open(struct attention *attention, struct kvs_device *device, const struct geometry *geometry,
+		   uint32_t max_tokens, uint32_t chunk, const struct groups *groups);
+void attention_close(struct attention *attention);
+/* attention_fail - the line for a failed call of the library; returns -1 */
+int attention_fail(const struct attention *attention, const char *what, int error);
+/* attention_prefill - append a layer's rows and let the device attend and score its queries into layer->out */
+int attention_prefill(struct attention *attention, const struct hook_layer *layer);
+/* attention_load - the same with rows that come from elsewhere; the output is dropped */
+int attention_load(struct attention *attention, uint32_t layer, uint32_t tokens, const float *q, const float *k,
+		   const float *v);
+/* attention_decode - append a layer's rows and attend to everything so far, in split mode, into layer->out */
+int attention_decode(struct attention *attention, const struct hook_layer *layer);
+/* attention_step - the tokens appended to all layers become part of the stream */
+int attention_step(struct attention *attention, uint32_t tokens);
+
+#endif

@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The hook into libllama's graph. libllama asks about every node before it computes it and calls again
+ * when its value is there. The hook copies Q, K and V of a layer in their own calls (their memory is
+ * used again later) and hands them over when the layer's attention output is there; what the owner
+ * writes into that output replaces it, before the next node reads it.
+ *
+ * A node is matched by exact name *and* operation, since views of it carry suffixes and earlier values
+ * carry the same name. Each evaluation must pass every layer once and in order, with the tokens,
+ * positions and shapes expected, or it fails: a model built otherwise is not half understood.
+ */
+#ifndef KVSINK_LLM_HOOK_H
+#define KVSINK_LLM_HOOK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct ggml_tensor;
+
+struct geometry {
+	uint32_t layers;
+	uint32_t q_heads; /* query heads */
+	uint32_t kv_heads;
+	uint32_t d_k; /* elements of a key row */
+	uint32_t d_v; /* elements of a value row */
+};
+
+enum hook_tensor { HOOK_Q, HOOK_K, HOOK_V, HOOK_OUT, HOOK_TENSORS };
+
+/* What one layer of one evaluation looks like to the owner. */
+struct hook_layer {
+	uint32_t layer;
+	uint32_t first; /* position of the first token */
+	uint32_t tokens;
+	const float *q; /* [tokens][q_heads][d_k] */
+	const float *k; /* [tokens][kv_heads][d_k] */
+	const float *v; /* [tokens][kv_heads][d_v] */
+	float *out; /* [tokens][q_heads][d_v]: libllama's own value */
+};
+
+/* The owner's side; context is the owner's. Either may be NULL. Nonzero ends the evaluation with an error. */
+struct hook_owner {
+	/* rows of K or V before they go into libllama's cache: may be changed */
+	int (*rows)(void *context, enum hook_tensor which, uint32_t layer, uint32_t first, uint32_t tokens, float *rows);
+	/* attention of a layer: what it leaves in layer->out is what the model goes on with */
+	int (*attention)(void *context, const struct hook_layer *layer);
+	void *context;
+};
+
+struct hook {
+	struct geometry geometry; /* heads and widths are 0 until the first layer has been seen */
+	struct hook_owner owner; /* both NULL: libllama computes by itself, nothing is even copied */
+	uint32_t first; /* position of the first token of this evaluation */
+	uint32_t tokens; /* of this evaluation */
+	uint32_t layer; /* that is expected next */
+	unsigned seen; /* bit t: enum hook_tensor t of that layer has been copied */
+	float *rows[HOOK_TENSORS]; /* copies of the present layer */
+	uint64_t capacity[HOOK_TENSORS]; /* elements that they hold */
+	bool failed; /* the evaluation has been given up */
+	char why[192]; /* how the graph differs from what is expected; "" if it is the owner who failed */
+};
+
+void hook_init(struct hook *hook, uint32_t layers);
+void hook_free(struct hook *hook);
+/* hook_begin - before an evaluation; hook_end - after it: 0 if every layer passed, else -1 and why */
+void hook_begin(struct hook *hook, uint32_t first, uint32_t tokens);
+int hook_end(struct hook *hook);
+/* hook_callback - for llama_context_params.cb_eval, with the hook as user data */
+bool hook_callback(struct ggml_tensor *tensor, bool ask, void *user);
+
+static inline uint64_t geometry_q_row(const struct geometry *g)
+{
+	return (uint64_t)g->q_heads * g->d_k;
+}
+
+static inline uint64_t geometry_k_row(const struct geometry *g)
+{
+	return (uint64_t)g->kv_heads * g->d_k;
+}
+
+static inline uint64_t geometry_v_row(const struct geometry *g)
+{
+	return (uint64_t)g->kv_heads * g->d_v;
+}
+
+static inline uint64_t geometry_out_row(const struct geometry *g)
+{
+	return (uint64_t)g->q_heads * g->d_v;
+}
+
+/* K and V bytes of one token in all layers and heads, binary32. */
+static inline uint64_t geometry_token_bytes(const struct geometry *g)
+{
+	return (uint64_t)g->layers * (geometry_k_row(g) + geometry_v_row(g)) * sizeof(float);
+}
+
+#endif

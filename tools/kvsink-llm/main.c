@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: MIT
+/*
+ * kvsink-llm: a stock llama.cpp model whose attention is computed by a kvsink device.
+ * This file knows commands and options; each command has a file of its own.
+ */
+#include <errno.h>
+#include <getopt.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <kvsink.h>
+
+#include "fail.h"
+#include "options.h"
+
+static const struct {
+	const char *name;
+	int (*run)(const struct options *options);
+	const char *help;
+} commands[] = {
+	{ "prefill", command_prefill, "--model M --prompt FILE --tokens N --device D --state OUT" },
+	{ "decode", command_decode, "--model M --state S --device D [--tokens N] [--t-sink X] [--hold] ..." },
+	{ "stock", command_stock, "--model M --state S [--tokens N] --logits OUT: libllama alone, from the same state" },
+	{ "compare", command_compare, "A B: two files of logits" },
+	{ "probe", command_probe, "--model M --device D [--tokens N]: is this model's attention the device's?" },
+	{ "report", command_report, "DECODE.json COMPARE.json PREFILL.json [--json OUT]: one table, one result" },
+};
+
+static const char usage_text[] =
+	"options:\n"
+	"  --model FILE          GGUF model\n"
+	"  --prompt FILE         text; its first --tokens tokens are used\n"
+	"  --state FILE          state file: Q, K, V of the prompt\n"
+	"  --device NAME         drm:, drm:/dev/accel/accelN, sim: or sim:sram=1M,... (default drm:)\n"
+	"  --tokens N            prefill: tokens of the prompt; decode, stock: steps (128); probe: tokens (64)\n"
+	"  --t-sink X            decode: threshold of policy 1A; 0 (the default) promotes nothing\n"
+	"  --local-window N      queries nearer than this do not count (64)\n"
+	"  --groups 0-11,12-29   score groups; default: all layers in one\n"
+	"  --mode raw|mean|rel   score mode (mean)\n"
+	"  --threads N           threads of libllama (prefill 2, else 1)\n"
+	"  --logits FILE         write input, choice and logits of each step\n"
+	"  --trace FILE          decode: write Q, K, V of each step and layer\n"
+	"  --json FILE           write the result there instead of to standard output\n"
+	"  --hold                decode: keep the stream open; read \"step [N]\" and \"quit\" from standard input\n"
+	"exit status: 0 done, 1 failed, 2 usage, 3 the model was refused\n";
+
+static void usage(FILE *file)
+{
+	fprintf(file, "usage: kvsink-llm COMMAND [options]      (kvsink %s)\n", kvs_version());
+	for (size_t i = 0; i < sizeof(commands) / sizeof(*commands); i++)
+		fprintf(file, "  %-8s %s\n", commands[i].name, commands[i].help);
+	fputs(usage_text, file);
+}
+
+enum { OPT_TOKENS = 1, OPT_WINDOW, OPT_SINK, OPT_THREADS, OPT_HOLD, OPT_HELP, OPT_STRING };
+
+static const struct option long_options[] = {
+	{ "tokens", required_argument, NULL, OPT_TOKENS },
+	{ "local-window", required_argument, NULL, OPT_WINDOW },
+	{ "t-sink", required_argument, NULL, OPT_SINK },
+	{ "threads", required_argument, NULL, OPT_THREADS },
+	{ "hold", no_argument, NULL, OPT_HOLD },
+	{ "help", no_argument, NULL, OPT_HELP },
+	{ "model", required_argument, NULL, OPT_STRING },
+	{ "prompt", required_argument, NULL, OPT_STRING },
+	{ "state", required_argument, NULL, OPT_STRING },
+	{ "device", required_argument, NULL, OPT_STRING },
+	{ "logits", required_argument, NULL, OPT_STRING },
+	{ "trace", required_argument, NULL, OPT_STRING },
+	{ "json", required_argument, NULL, OPT_STRING },
+	{ "groups", required_argument, NULL, OPT_STRING },
+	{ "mode", required_argument, NULL, OPT_STRING },
+	{ 0 },
+};
+
+static const char **string_option(struct options *o, const char *name)
+{
+	const struct {
+		const char *name;
+		const char **value;
+	} strings[] = {
+		{ "model", &o->model },	  { "prompt", &o->prompt }, { "state", &o->state },
+		{ "device", &o->device }, { "logits", &o->logits }, { "trace", &o->trace },
+		{ "json", &o->json },	  { "groups", &o->groups }, { "mode", &o->mode },
+	};
+
+	for (size_t i = 0; i < sizeof(strings) / sizeof(*strings); i++)
+		if (!strcmp(strings[i].name, name))
+			return strings[i].value;
+	return NULL;
+}
+
+static int parse_number(const char *name, const char *text, uint32_t min, uint32_t max, uint32_t *value)
+{
+	char *end;
+	unsigned long long n;
+
+	errno = 0;
+	n = strtoull(text, &end, 10);
+	if (errno || end == text || *end || *text == '-' || n < min || n > max)
+		return fail("--%s %s: a number from %u to %u is wanted", name, text, min, max);
+	*value = (uint32_t)n;
+	return 0;
+}
+
+static int parse_score(const char *text, float *value)
+{
+	char *end;
+
+	*value = strtof(text, &end);
+	if (end == text || *end || !isfinite(*value) || *value < 0)
+		return fail("--t-sink %s: a finite number that is not negative is wanted", text);
+	return 0;
+}
+
+static int parse_option(struct options *o, int option, const char *name, const char *value)
+{
+	uint32_t threads;
+
+	switch (option) {
+	case OPT_TOKENS:
+		return parse_number(name, value, 1, 1u << 18, &o->tokens);
+	case OPT_WINDOW:
+		return parse_number(name, value, 0, 1u << 18, &o->local_window);
+	case OPT_SINK:
+		return parse_score(value, &o->t_sink);
+	case OPT_THREADS:
+		if (parse_number(name, value, 1, 256, &threads))
+			return -1;
+		o->threads = (int)threads;
+		return 0;
+	case OPT_HOLD:
+		o->hold = true;
+		return 0;
+	default:
+		*string_option(o, name) = value;
+		return 0;
+	}
+}
+
+static int parse_options(int argc, char **argv, struct options *o)
+{
+	int option, index = 0;
+
+	while ((option = getopt_long(argc, argv, "", long_options, &index)) != -1) {
+		if (option == OPT_HELP) {
+			usage(stdout);
+			exit(0);
+		}
+		if (option == '?' || parse_option(o, option, long_options[index].name, optarg))
+			return -1;
+	}
+	for (; optind < argc; optind++) {
+		if (o->file_count == 3)
+			return fail("'%s': too many arguments", argv[optind]);
+		o->files[o->file_count++] = argv[optind];
+	}
+	return 0;
+}
+
+static int run(int (*command)(const struct options *), const struct options *options)
+{
+	int rc = command(options);
+
+	return !rc ? 0 : rc == REFUSED ? EXIT_REFUSED : EXIT_FAILED;
+}
+
+int main(int argc, char **argv)
+{
+	struct options options = { .device = "drm:", .local_window = 64, .mode = "mean" };
+
+	if (argc < 2) {
+		usage(stderr);
+		return EXIT_USAGE;
+	}
+	if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h")) {
+		usage(stdout);
+		return 0;
+	}
+	for (size_t i = 0; i < sizeof(commands) / sizeof(*commands); i++)
+		if (!strcmp(argv[1], commands[i].name))
+			return parse_options(argc - 1, argv + 1, &options) ? EXIT_USAGE : run(commands[i].run, &options);
+	fail("'%s': no such command (see kvsink-llm --help)", argv[1]);
+	return EXIT_USAGE;
+}

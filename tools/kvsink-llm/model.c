@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: MIT
+/* Loading and evaluating a model with stock libllama; see model.h. */
+#include <string.h>
+#include <sys/stat.h>
+
+#include "fail.h"
+#include "hash.h"
+#include "model.h"
+
+static char last_log[256]; /* libllama's last error line, for when it only returns NULL */
+
+static void keep_errors(enum ggml_log_level level, const char *text, void *user)
+{
+	(void)user;
+	if (level != GGML_LOG_LEVEL_ERROR)
+		return;
+	snprintf(last_log, sizeof(last_log), "%s", text);
+	last_log[strcspn(last_log, "\n")] = 0;
+}
+
+static int model_load(struct model *m, const char *path)
+{
+	struct llama_model_params params = llama_model_default_params();
+	struct stat st;
+
+	if (stat(path, &st) || !S_ISREG(st.st_mode))
+		return fail("%s: no such model file", path);
+	params.n_gpu_layers = 0;
+	params.use_extra_bufts = false; /* repacked weights would take another rounding path */
+	m->llama = llama_model_load_from_file(path, params);
+	if (!m->llama)
+		return fail("%s: libllama cannot load it: %s", path, last_log[0] ? last_log : "no reason given");
+	if (llama_model_has_encoder(m->llama) || llama_model_is_recurrent(m->llama) || llama_model_is_hybrid(m->llama) ||
+	    llama_model_n_layer(m->llama) < 1)
+		return fail("%s: not a decoder with attention in every layer", path);
+	return hash_file(path, &m->hash);
+}
+
+static void model_names(struct model *m)
+{
+	if (llama_model_meta_val_str(m->llama, "general.name", m->name, sizeof(m->name)) <= 0)
+		snprintf(m->name, sizeof(m->name), "%s", m->path);
+	if (llama_model_meta_val_str(m->llama, "general.architecture", m->arch, sizeof(m->arch)) <= 0)
+		snprintf(m->arch, sizeof(m->arch), "?");
+}
+
+static int model_context(struct model *m, uint32_t context_tokens, int threads)
+{
+	struct llama_context_params params = llama_context_default_params();
+
+	params.n_ctx = context_tokens;
+	params.n_batch = params.n_ubatch = m->batch_tokens;
+	params.n_seq_max = 1;
+	params.n_threads = params.n_threads_batch = threads;
+	params.flash_attn_type = LLAMA_FLASH_ATTN_TYPE_DISABLED;
+	params.type_k = params.type_v = GGML_TYPE_F32;
+	params.cb_eval = hook_callback;
+	params.cb_eval_user_data = &m->hook;
+	params.no_perf = true;
+	params.op_offload = false;
+	m->context = llama_init_from_model(m->llama, params);
+	return m->context ? 0 : fail("%s: no context of %u tokens: %s", m->path, context_tokens, last_log);
+}
+
+int model_open(struct model *m, const char *path, uint32_t context_tokens, uint32_t batch_tokens, int threads)
+{
+	memset(m, 0, sizeof(*m));
+	m->path = path;
+	m->batch_tokens = batch_tokens;
+	llama_log_set(keep_errors, NULL);
+	llama_backend_init();
+	if (model_load(m, path))
+		return -1;
+	model_names(m);
+	m->vocab = llama_model_get_vocab(m->llama);
+	m->vocab_size = (uint32_t)llama_vocab_n_tokens(m->vocab);
+	hook_init(&m->hook, (uint32_t)llama_model_n_layer(m->llama));
+	m->batch = llama_batch_init((int32_t)batch_tokens, 0, 1);
+	return model_context(m, context_tokens, threads);
+}
+
+void model_close(struct model *m)
+{
+	if (m->batch.token)
+		llama_batch_free(m->batch);
+	if (m->context)
+		llama_free(m->context);
+	if (m->llama)
+		llama_model_free(m->llama);
+	hook_free(&m->hook);
+	memset(m, 0, sizeof(*m));
+}
+
+static void model_fill_batch(struct model *m, const llama_token *tokens, uint32_t count, uint32_t first)
+{
+	m->batch.n_tokens = (int32_t)count;
+	for (uint32_t i = 0; i < count; i++) {
+		m->batch.token[i] = tokens[i];
+		m->batch.pos[i] = (llama_pos)(first + i);
+		m->batch.n_seq_id[i] = 1;
+		m->batch.seq_id[i][0] = 0;
+		m->batch.logits[i] = i + 1 == count;
+	}
+}
+
+int model_refuse(const struct model *m, const char *why)
+{
+	fail("model '%s' (%s, %s) is refused: %s", m->name, m->arch, m->path, why);
+	return REFUSED;
+}
+
+int model_eval(struct model *m, const llama_token *tokens, uint32_t count, uint32_t first)
+{
+	int rc, hooked;
+
+	if (!count || count > m->batch_tokens)
+		return fail("%u tokens in one evaluation: 1 to %u are possible", count, m->batch_tokens);
+	model_fill_batch(m, tokens, count, first);
+	hook_begin(&m->hook, first, count);
+	rc = llama_decode(m->context, m->batch);
+	hooked = hook_end(&m->hook);
+	if (hooked)
+		return m->hook.why[0] ? model_refuse(m, m->hook.why) : -1;
+	return rc ? fail("%s: libllama failed at position %u with %d: %s", m->path, first, rc, last_log) : 0;
+}
+
+const float *model_logits(struct model *m)
+{
+	return llama_get_logits_ith(m->context, -1);
+}
+
+void model_forget(struct model *m)
+{
+	llama_memory_clear(llama_get_memory(m->context), false);
+}
+
+llama_token model_greedy(const struct model *m, const float *logits)
+{
+	uint32_t best = 0;
+
+	for (uint32_t i = 1; i < m->vocab_size; i++)
+		if (logits[i] > logits[best])
+			best = i;
+	return (llama_token)best;
+}
+
+int model_tokenize(const struct model *m, const char *text, size_t bytes, llama_token *tokens, uint32_t max)
+{
+	int n;
+
+	if (bytes > INT32_MAX)
+		return fail("a prompt of %zu bytes is too long", bytes);
+	n = llama_tokenize(m->vocab, text, (int32_t)bytes, tokens, (int32_t)max, true, false);
+	return n >= 0 ? n : fail("the prompt has %d tokens, %u are possible", -n, max);
+}
+
+void model_piece(const struct model *m, llama_token token, char *text, size_t size)
+{
+	int n = llama_token_to_piece(m->vocab, token, text, (int32_t)size - 1, 0, true);
+
+	text[n > 0 ? n : 0] = 0;
+}

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: MIT */
+/* What the command line says, checked for form; each command checks that it has what it needs. */
+#ifndef KVSINK_LLM_OPTIONS_H
+#define KVSINK_LLM_OPTIONS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct options {
+	const char *model; /* GGUF file */
+	const char *prompt; /* text file */
+	const char *state; /* state file */
+	const char *device; /* name for kvs_open() */
+	const char *logits; /* file of logits to write */
+	const char *trace; /* file of decode's Q, K, V to write */
+	const char *json; /* file for the result; NULL: standard output */
+	const char *groups; /* score groups; NULL: all layers in one */
+	const char *mode; /* score mode */
+	uint32_t tokens; /* 0: the command's default */
+	uint32_t local_window;
+	float t_sink;
+	int threads; /* 0: the command's default */
+	bool hold;
+	const char *files[3]; /* arguments without an option */
+	int file_count;
+};
+
+int command_prefill(const struct options *options);
+int command_decode(const struct options *options);
+int command_stock(const struct options *options);
+int command_compare(const struct options *options);
+int command_probe(const struct options *options);
+int command_report(const struct options *options);
+
+#endif

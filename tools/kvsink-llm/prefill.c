@@ -1,0 +1,279 @@
+// SPDX-License-Identifier: MIT
+/*
+ * kvsink-llm prefill: the model reads a prompt, the device computes its attention, and what a decode
+ * needs goes into a state file. On the way the model is probed in full and poisoned layer by layer, and
+ * the device's output is compared with libllama's own for every token and layer.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fail.h"
+#include "hash.h"
+#include "json.h"
+#include "options.h"
+#include "poison.h"
+#include "probe.h"
+#include "state.h"
+
+#define CHUNK 512 /* tokens of one evaluation */
+#define DEFAULT_TOKENS 1024
+
+struct prefill {
+	struct model model;
+	struct kvs_device *device;
+	struct attention attention;
+	llama_token *tokens;
+	uint32_t count; /* of tokens; all but the last are prefilled */
+	float *layers; /* what the state file will hold, see state.h */
+	float *stock; /* libllama's output of one layer and chunk */
+	double *difference; /* largest relative one of each layer */
+	struct state_header header;
+};
+
+static char *read_text(const char *path, size_t *bytes)
+{
+	FILE *file = fopen(path, "rb");
+	char *text = NULL;
+	long size = -1;
+
+	if (file && !fseek(file, 0, SEEK_END) && (size = ftell(file)) >= 0 && !fseek(file, 0, SEEK_SET))
+		text = malloc((size_t)size + 1);
+	if (!text || fread(text, 1, (size_t)size, file) != (size_t)size) {
+		fail("%s: %s", path, errno ? strerror(errno) : "cannot be read");
+		free(text);
+		text = NULL;
+	}
+	if (file)
+		fclose(file);
+	*bytes = size > 0 ? (size_t)size : 0;
+	return text;
+}
+
+static int prefill_tokens(struct prefill *p, const struct options *o)
+{
+	uint32_t wanted = o->tokens ? o->tokens : DEFAULT_TOKENS;
+	size_t bytes;
+	char *text = read_text(o->prompt, &bytes);
+	int n;
+
+	if (!text)
+		return -1;
+	p->tokens = malloc((bytes + 8) * sizeof(*p->tokens)); /* a token is at least one byte */
+	n = p->tokens ? model_tokenize(&p->model, text, bytes, p->tokens, (uint32_t)bytes + 8) : fail("out of memory");
+	free(text);
+	if (n < 0)
+		return -1;
+	if ((uint32_t)n < wanted || wanted < 2)
+		return fail("%s has %d tokens, %u are wanted (at least 2)", o->prompt, n, wanted);
+	p->count = wanted;
+	return 0;
+}
+
+/* Before anything is replaced: both commands of the device against libllama, then NaN in each layer. */
+static int prefill_probe(struct prefill *p)
+{
+	uint32_t tokens = probe_full_tokens(&p->model);
+	int rc;
+
+	if (tokens > p->count - 1)
+		tokens = p->count - 1;
+	for (int score = 0; score < 2; score++) {
+		struct probe probe = { .device = p->device, .score = score, .poison = -1 };
+
+		rc = probe_run(&probe, &p->model, p->tokens, tokens);
+		if (rc)
+			return rc;
+		say("probe: %s agrees with libllama over %u tokens in %u layers, largest relative difference %.2g",
+		    score ? "SCORE" : "ATTEND", tokens, p->model.hook.geometry.layers, probe.worst);
+		if (probe.worst > p->header.probe_relative)
+			p->header.probe_relative = (float)probe.worst;
+	}
+	p->header.probe_tokens = tokens;
+	rc = poison_layers(&p->model, p->tokens[0]);
+	if (rc)
+		return rc;
+	p->header.poisoned_layers = p->model.hook.geometry.layers;
+	say("poison: NaN in place of the device's output reaches the logits from each of %u layers",
+	    p->header.poisoned_layers);
+	return 0;
+}
+
+/* Where rows of one layer and token lie in p->layers. */
+static float *prefill_rows(const struct prefill *p, enum hook_tensor which, uint32_t layer, uint32_t first)
+{
+	const struct geometry *g = &p->model.hook.geometry;
+	uint32_t rows = p->count - 1;
+	float *at = p->layers + layer * state_layer_elements(g, rows);
+
+	if (which == HOOK_Q)
+		return at + first * geometry_q_row(g);
+	at += rows * geometry_q_row(g);
+	if (which == HOOK_K)
+		return at + first * geometry_k_row(g);
+	return at + rows * geometry_k_row(g) + first * geometry_v_row(g);
+}
+
+static int prefill_layer(void *context, const struct hook_layer *l)
+{
+	struct prefill *p = context;
+	const struct geometry *g = &p->model.hook.geometry;
+	double difference;
+
+	memcpy(prefill_rows(p, HOOK_Q, l->layer, l->first), l->q, l->tokens * geometry_q_row(g) * sizeof(float));
+	memcpy(prefill_rows(p, HOOK_K, l->layer, l->first), l->k, l->tokens * geometry_k_row(g) * sizeof(float));
+	memcpy(prefill_rows(p, HOOK_V, l->layer, l->first), l->v, l->tokens * geometry_v_row(g) * sizeof(float));
+	memcpy(p->stock, l->out, l->tokens * geometry_out_row(g) * sizeof(float));
+	if (attention_prefill(&p->attention, l))
+		return -1;
+	difference = relative_difference(l->out, p->stock, l->tokens, geometry_out_row(g));
+	if (!(difference <= p->difference[l->layer]))
+		p->difference[l->layer] = difference;
+	return 0;
+}
+
+static int prefill_memory(struct prefill *p)
+{
+	const struct geometry *g = &p->model.hook.geometry;
+
+	p->layers = malloc(g->layers * state_layer_elements(g, p->count - 1) * sizeof(float));
+	p->stock = malloc(CHUNK * geometry_out_row(g) * sizeof(float));
+	p->difference = calloc(g->layers, sizeof(*p->difference));
+	if (!p->layers || !p->stock || !p->difference)
+		return fail("out of memory for the state of %u tokens", p->count);
+	return attention_open(&p->attention, p->device, g, p->count - 1, CHUNK, NULL);
+}
+
+static int prefill_chunks(struct prefill *p)
+{
+	int rc = 0;
+
+	p->model.hook.owner = (struct hook_owner){ .attention = prefill_layer, .context = p };
+	for (uint32_t first = 0, count; first < p->count - 1 && !rc; first += count) {
+		count = p->count - 1 - first < CHUNK ? p->count - 1 - first : CHUNK;
+		rc = model_eval(&p->model, p->tokens + first, count, first);
+		if (!rc)
+			rc = attention_step(&p->attention, count);
+		say("prefill: %u of %u tokens", first + count, p->count - 1);
+	}
+	p->model.hook.owner = (struct hook_owner){ 0 };
+	return rc;
+}
+
+/* The whole prefill is held to the probe's limit as well: the state must be one that stock would accept. */
+static int prefill_check(struct prefill *p)
+{
+	double worst = 0;
+	char why[128];
+
+	for (uint32_t layer = 0; layer < p->model.hook.geometry.layers; layer++)
+		if (!(p->difference[layer] <= worst))
+			worst = p->difference[layer];
+	p->header.prefill_relative = (float)worst;
+	if (worst <= PROBE_LIMIT)
+		return 0;
+	snprintf(why, sizeof(why), "in prefill the device's attention differs by %.2g relative, %.0e is allowed", worst,
+		 PROBE_LIMIT);
+	return model_refuse(&p->model, why);
+}
+
+static int prefill_write(struct prefill *p, const char *path)
+{
+	const struct geometry *g = &p->model.hook.geometry;
+	struct state_header *h = &p->header;
+
+	h->model_hash = p->model.hash;
+	h->tokens = p->count;
+	h->layers = g->layers;
+	h->q_heads = g->q_heads;
+	h->kv_heads = g->kv_heads;
+	h->d_k = g->d_k;
+	h->d_v = g->d_v;
+	if (hash_build(&h->build_hash))
+		return -1;
+	return state_write(path, h, p->tokens, p->layers);
+}
+
+static int prefill_report(const struct prefill *p, const struct options *o)
+{
+	struct json_object *document = json_object_new_object(), *layers = json_object_new_array();
+
+	for (uint32_t layer = 0; layer < p->model.hook.geometry.layers; layer++)
+		json_object_array_add(layers, json_object_new_double(p->difference[layer]));
+	json_string(document, "schema", "kvsink-llm-prefill/1");
+	json_string(document, "model", p->model.name);
+	json_string(document, "device", kvs_device_name(p->device));
+	json_integer(document, "tokens", p->count);
+	json_integer(document, "state_bytes", p->header.file_bytes);
+	json_integer(document, "probe_tokens", p->header.probe_tokens);
+	json_number(document, "probe_relative", p->header.probe_relative);
+	json_integer(document, "poisoned_layers", p->header.poisoned_layers);
+	json_number(document, "prefill_relative", p->header.prefill_relative);
+	json_object_object_add(document, "prefill_relative_by_layer", layers);
+	return json_output(document, o->json);
+}
+
+static int prefill(struct prefill *p, const struct options *o)
+{
+	int rc;
+
+	if (model_open(&p->model, o->model, o->tokens ? o->tokens : DEFAULT_TOKENS, CHUNK, o->threads ? o->threads : 2) ||
+	    prefill_tokens(p, o))
+		return -1;
+	if (kvs_open(o->device, &p->device))
+		return fail("--device %s: %s", o->device, kvs_open_error());
+	rc = prefill_probe(p);
+	if (!rc)
+		rc = prefill_memory(p);
+	if (!rc)
+		rc = prefill_chunks(p);
+	if (!rc)
+		rc = prefill_check(p);
+	if (rc)
+		return rc;
+	return prefill_write(p, o->state) ? -1 : prefill_report(p, o);
+}
+
+int command_prefill(const struct options *o)
+{
+	struct prefill p = { 0 };
+	int rc;
+
+	if (!o->model || !o->prompt || !o->state)
+		return fail("prefill needs --model, --prompt and --state");
+	rc = prefill(&p, o);
+	attention_close(&p.attention);
+	kvs_close(p.device);
+	model_close(&p.model);
+	free(p.tokens);
+	free(p.layers);
+	free(p.stock);
+	free(p.difference);
+	return rc;
+}
+
+/* kvsink-llm probe: only the part above that asks whether this model may run at all. Tokens are made up. */
+int command_probe(const struct options *o)
+{
+	struct prefill p = { 0 };
+	int rc = -1;
+
+	if (!o->model)
+		return fail("probe needs --model");
+	p.count = (o->tokens ? o->tokens : PROBE_TOKENS) + 1;
+	p.tokens = calloc(p.count, sizeof(*p.tokens));
+	if (!p.tokens || model_open(&p.model, o->model, p.count, p.count, o->threads ? o->threads : 2))
+		goto out;
+	for (uint32_t i = 0; i < p.count; i++)
+		p.tokens[i] = (llama_token)((i * 7919u + 17) % p.model.vocab_size);
+	if (kvs_open(o->device, &p.device)) {
+		fail("--device %s: %s", o->device, kvs_open_error());
+		goto out;
+	}
+	rc = prefill_probe(&p);
+out:
+	kvs_close(p.device);
+	model_close(&p.model);
+	free(p.tokens);
+	return rc;
+}

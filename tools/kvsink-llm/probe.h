@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Is the device's attention this model's attention? A few tokens go through the model as it is, and the
+ * device's output is compared with libllama's own in every layer, before it replaces any. A model with
+ * another scale, a soft cap, a window or anything else unknown to us is refused by name.
+ */
+#ifndef KVSINK_LLM_PROBE_H
+#define KVSINK_LLM_PROBE_H
+
+#include "attention.h"
+#include "model.h"
+
+#define PROBE_LIMIT 1e-4 /* relative difference that is allowed, of each token's output in each layer */
+#define PROBE_TOKENS 64 /* of a full probe; a model with sliding windows needs this many more */
+#define PROBE_SHORT 4 /* of the one that a guest repeats */
+
+struct probe {
+	struct kvs_device *device;
+	bool score; /* let SCORE compute instead of ATTEND */
+	int poison; /* layer whose output becomes NaN after the comparison; -1 for none */
+	double worst; /* out: largest relative difference */
+	/* while it runs */
+	const struct model *model;
+	struct attention attention;
+	float *stock; /* libllama's output of the present layer */
+	int error; /* 0, -1 or REFUSED */
+};
+
+/* probe_run - compare over the tokens; 0, -1, or REFUSED with the line printed. Leaves libllama's cache empty. */
+int probe_run(struct probe *probe, struct model *model, const llama_token *tokens, uint32_t count);
+/* probe_full_tokens - how many tokens a full probe of this model needs */
+uint32_t probe_full_tokens(const struct model *model);
+/* relative_difference - largest of |a - b| / |b| over vectors of a width (Euclidean); NaN counts as infinite */
+double relative_difference(const float *a, const float *b, uint32_t vectors, uint64_t width);
+
+#endif

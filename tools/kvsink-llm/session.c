@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: MIT
+/* A decode session, from files to steps; see session.h. Used by decode and by --hold. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fail.h"
+#include "logits.h"
+#include "poison.h"
+#include "probe.h"
+#include "session.h"
+
+#define DEFAULT_STEPS 128
+#define CONTEXT 256 /* of libllama's cache, which holds one token at a time */
+
+static int session_policy(struct session *s, const struct options *o)
+{
+	uint32_t layers = s->model.hook.geometry.layers;
+
+	s->policy.t_sink = o->t_sink;
+	s->policy.local_window = o->local_window;
+	if (place_mode(o->mode, &s->policy.mode))
+		return -1;
+	if (o->groups)
+		return place_groups(o->groups, layers, &s->policy.groups);
+	s->policy.groups = (struct groups){ .count = 1, .end = { (uint16_t)layers } };
+	return 0;
+}
+
+/* A few tokens only: the full probe was made when the state was, by the same build, on the same model. */
+static int session_probe(struct session *s)
+{
+	uint32_t count = s->state.rows < PROBE_SHORT ? s->state.rows : PROBE_SHORT;
+	uint32_t last = s->model.hook.geometry.layers - 1;
+	struct probe probe = { .device = s->device, .poison = (int)last };
+	int rc;
+
+	if (!s->state.header.probe_tokens || s->state.header.poisoned_layers != last + 1 ||
+	    !(s->state.header.probe_relative <= PROBE_LIMIT))
+		return fail("%s: the state was made without a probe of the model", s->state.path);
+	rc = probe_run(&probe, &s->model, s->state.tokens, count);
+	if (!rc)
+		rc = poison_check(&s->model, last);
+	if (rc)
+		return rc;
+	s->probe_relative = probe.worst;
+	say("probe: ATTEND agrees with libllama over %u tokens in every layer (%.2g relative); NaN reached the logits", count,
+	    probe.worst);
+	return 0;
+}
+
+/* K and V into HBM, and the prompt's attention once more on this device, for the scores. */
+static int session_load(struct session *s)
+{
+	const float *q, *k, *v;
+
+	for (uint32_t layer = 0; layer < s->state.geometry.layers; layer++) {
+		if (state_read_layer(&s->state, &q, &k, &v) ||
+		    attention_load(&s->attention, layer, s->state.rows, q, k, v))
+			return -1;
+		if (layer % 10 == 9)
+			say("state: %u of %u layers loaded and scored", layer + 1, s->state.geometry.layers);
+	}
+	return attention_step(&s->attention, s->state.rows);
+}
+
+static int session_layer(void *context, const struct hook_layer *l)
+{
+	struct session *s = context;
+	const struct geometry *g = &s->state.geometry;
+	double mass = 0;
+
+	if (s->trace && (fwrite(l->q, sizeof(float), geometry_q_row(g), s->trace) != geometry_q_row(g) ||
+			 fwrite(l->k, sizeof(float), geometry_k_row(g), s->trace) != geometry_k_row(g) ||
+			 fwrite(l->v, sizeof(float), geometry_v_row(g), s->trace) != geometry_v_row(g)))
+		return fail("%s: %s", s->options->trace, strerror(errno));
+	if (attention_decode(&s->attention, l))
+		return -1;
+	for (uint32_t head = 0; head < g->q_heads; head++) {
+		float share;
+
+		memcpy(&share, &s->attention.seen[head].mass_sram, sizeof(share));
+		mass += share;
+	}
+	s->mass_sram[l->layer] += mass / g->q_heads;
+	return 0;
+}
+
+static int session_counters(struct session *s, uint64_t *counters)
+{
+	int rc = kvs_counters(s->device, kvs_stream_id(s->attention.stream), counters);
+
+	return rc < 0 ? attention_fail(&s->attention, "cannot read counters", rc) : 0;
+}
+
+static int session_memory(struct session *s, const struct options *o)
+{
+	s->max_steps = o->tokens ? o->tokens : DEFAULT_STEPS;
+	s->chosen = calloc(s->max_steps, sizeof(*s->chosen));
+	s->mass_sram = calloc(s->state.geometry.layers, sizeof(*s->mass_sram));
+	if (!s->chosen || !s->mass_sram)
+		return fail("out of memory for %u steps", s->max_steps);
+	if (o->logits && logits_create(o->logits, s->model.vocab_size, s->model.hash, &s->logits))
+		return -1;
+	if (o->trace && !(s->trace = fopen(o->trace, "wb")))
+		return fail("%s: %s", o->trace, strerror(errno));
+	return 0;
+}
+
+static int session_files(struct session *s, const struct options *o)
+{
+	int rc;
+
+	if (model_open(&s->model, o->model, CONTEXT, PROBE_SHORT, o->threads ? o->threads : 1) ||
+	    state_open(&s->state, o->state, &s->model) || session_policy(s, o) || session_memory(s, o))
+		return -1;
+	s->model.hook.geometry = s->state.geometry; /* a model with other heads or widths is refused by the hook */
+	if (kvs_open(o->device, &s->device))
+		return fail("--device %s: %s", o->device, kvs_open_error());
+	rc = kvs_device_info(s->device, &s->info);
+	if (rc)
+		return fail("--device %s: %s", o->device, kvs_device_error(s->device));
+	say("%s on %s, state of %u tokens", s->model.name, kvs_device_name(s->device), s->state.header.tokens);
+	return session_probe(s);
+}
+
+static int session_place(struct session *s)
+{
+	if (attention_open(&s->attention, s->device, &s->state.geometry, s->state.rows + s->max_steps, s->state.rows,
+			   &s->policy.groups) ||
+	    place_configure(&s->attention, &s->policy) || session_load(s) ||
+	    place_sinks(&s->attention, &s->policy, &s->placement))
+		return -1;
+	say("policy 1A: %u sinks at T_sink %g, %u promoted", s->placement.count, (double)s->policy.t_sink,
+	    s->placement.granted);
+	return session_counters(s, s->before);
+}
+
+int session_open(struct session *s, const struct options *o)
+{
+	int rc;
+
+	memset(s, 0, sizeof(*s));
+	s->options = o;
+	rc = session_files(s, o);
+	if (!rc)
+		rc = session_place(s);
+	if (rc)
+		return rc;
+	s->modelled_before = s->attention.modelled_ns;
+	s->position = s->state.rows;
+	s->next = s->state.tokens[s->state.rows];
+	s->model.hook.owner = (struct hook_owner){ .attention = session_layer, .context = s };
+	return 0;
+}
+
+void session_close(struct session *s)
+{
+	free(s->placement.tokens);
+	attention_close(&s->attention);
+	kvs_close(s->device);
+	state_close(&s->state);
+	model_close(&s->model);
+	if (s->logits)
+		fclose(s->logits);
+	if (s->trace)
+		fclose(s->trace);
+	free(s->chosen);
+	free(s->mass_sram);
+	memset(s, 0, sizeof(*s));
+}
+
+int session_step(struct session *s)
+{
+	struct logits_step step = { .position = (int32_t)s->position, .input = s->next };
+	const float *logits;
+	int rc;
+
+	if (s->steps == s->max_steps)
+		return fail("no room for another step: --tokens %u are done", s->max_steps);
+	model_forget(&s->model);
+	rc = model_eval(&s->model, &s->next, 1, s->position);
+	if (rc)
+		return rc;
+	if (attention_step(&s->attention, 1))
+		return -1;
+	logits = model_logits(&s->model);
+	step.chosen = s->next = model_greedy(&s->model, logits);
+	s->chosen[s->steps++] = s->next;
+	s->position++;
+	return s->logits ? logits_write(s->logits, s->options->logits, &step, logits, s->model.vocab_size) : 0;
+}
+
+int session_bytes(struct session *s, struct session_bytes *b)
+{
+	uint64_t now[KVSINK_COUNTER_COUNT];
+	uint64_t seen = 0; /* tokens that all steps have looked at */
+
+	memset(b, 0, sizeof(*b));
+	if (session_counters(s, now))
+		return -1;
+	for (int i = 0; i < KVSINK_COUNTER_COUNT; i++)
+		now[i] -= s->before[i];
+	for (uint32_t step = 0; step < s->steps; step++)
+		seen += s->state.rows + step + 1;
+	b->uniform = seen * geometry_token_bytes(&s->state.geometry);
+	b->hbm = now[KVSINK_COUNTER_KV_HBM_READ];
+	b->sram = now[KVSINK_COUNTER_KV_SRAM_READ];
+	b->hbm_bus = now[KVSINK_COUNTER_KV_HBM_READ_BUS];
+	b->sram_bus = now[KVSINK_COUNTER_KV_SRAM_READ_BUS];
+	b->modelled_ns = now[KVSINK_COUNTER_MODELLED_NS];
+	if (now[KVSINK_COUNTER_MASS_TOTAL])
+		b->mass_sram = (double)now[KVSINK_COUNTER_MASS_SRAM] / (double)now[KVSINK_COUNTER_MASS_TOTAL];
+	return 0;
+}

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A decode session: the model, its state on the device, and where the sequence stands. libllama keeps
+ * no KV at all: its cache is emptied before every step and positions are given, so that each step can
+ * only be right if the device's output is the one used.
+ */
+#ifndef KVSINK_LLM_SESSION_H
+#define KVSINK_LLM_SESSION_H
+
+#include "options.h"
+#include "place.h"
+#include "state.h"
+
+struct session {
+	struct model model;
+	struct state state;
+	struct kvs_device *device;
+	struct drm_kvsink_dev_info info;
+	struct attention attention;
+	struct policy policy;
+	struct placement placement;
+	double probe_relative; /* of the short probe made here */
+	uint32_t position; /* of the next step: tokens that the stream holds */
+	llama_token next; /* that the next step decodes */
+	uint32_t steps; /* done */
+	uint32_t max_steps;
+	llama_token *chosen; /* [max_steps] */
+	double *mass_sram; /* [layers]: sum over steps of the mean over heads */
+	uint64_t before[KVSINK_COUNTER_COUNT]; /* of the stream, when decode began */
+	uint64_t modelled_before; /* attention.modelled_ns then */
+	FILE *logits, *trace;
+	const struct options *options;
+};
+
+/* What the counters say of decode so far. */
+struct session_bytes {
+	uint64_t uniform; /* KV bytes that a device without SRAM would have read from HBM: geometry and lengths */
+	uint64_t hbm, sram; /* KV bytes read, useful */
+	uint64_t hbm_bus, sram_bus; /* whole bursts */
+	uint64_t modelled_ns;
+	double mass_sram; /* share of the attention mass served from SRAM */
+};
+
+/* session_open - load, probe, poison, load the state into the device, place sinks. Prints why on failure. */
+int session_open(struct session *session, const struct options *options);
+void session_close(struct session *session);
+/* session_step - decode one token */
+int session_step(struct session *session);
+int session_bytes(struct session *session, struct session_bytes *bytes);
+
+#endif
