@@ -103,8 +103,9 @@ static int parse_layer_range(struct sc_run *run, const char *text)
 		run->value = begin | (uint64_t)end << 16;
 		return 0;
 	}
-	if (!sc_parse_u64(text, UINT32_MAX, &run->value))
-		return sc_usage(run, "LAYER_RANGE '%s': FIRST-LAST, or begin | end << 16 is allowed", text);
+	if (!sc_parse_u64(text, UINT32_MAX, &run->value) || (run->value & 0xffff) >= run->value >> 16)
+		return sc_usage(run, "LAYER_RANGE '%s': FIRST-LAST, or begin | end << 16 with begin < end is allowed",
+				text);
 	return 0;
 }
 

@@ -134,6 +134,10 @@ static int visit(struct sc_run *run, const char *name)
 		if (error == -ENOENT)
 			error = -ENODEV;
 		sc_put_text(device.record, "status", strerrorname_np(-error));
+		if (error == -EINVAL) { /* an option of sim: that does not exist, say */
+			sc_usage(run, "-d '%s': %s", name, kvs_open_error());
+			return error;
+		}
 		return sc_error(run, &device, error, NULL, "open", kvs_open_error());
 	}
 	error = run->command->run(run, &device);
