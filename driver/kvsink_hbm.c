@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * HBM: given out in ranges when a stream is made or extended, never while a command executes.
+ *
+ * What is given out is zero: a range is cleared by the chip before it returns to drm_mm. A range whose
+ * clearing failed waits in hbm.dirty, and is tried again before anybody hears ENOSPC.
+ */
+#include <drm/drm_drv.h>
+#include <drm/drm_managed.h>
+#include <drm/drm_print.h>
+#include <linux/slab.h>
+
+#include "kvsink_gem.h"
+#include "kvsink_job.h"
+
+static void kvsink_hbm_fini(struct drm_device *dev, void *unused)
+{
+	struct kvsink_device *kdev = to_kvsink_device(dev);
+
+	kvsink_hbm_free_clean(kdev, &kdev->hbm.dirty);
+	drm_mm_takedown(&kdev->hbm.mm);
+}
+
+int kvsink_hbm_init(struct kvsink_device *kdev)
+{
+	drm_mm_init(&kdev->hbm.mm, 0, kdev->info.hbm_bytes);
+	return drmm_add_action_or_reset(&kdev->base, kvsink_hbm_fini, NULL);
+}
+
+/* Before the device is registered: whatever was there. */
+int kvsink_hbm_scrub_all(struct kvsink_device *kdev)
+{
+	struct kvsink_cmd cmd;
+
+	kvsink_logic_build_scrub(0, kdev->info.hbm_bytes, &cmd);
+	return kvsink_kernel_run(kdev, &cmd, 1, NULL);
+}
+
+/* Return ranges that are clean, or that nobody will see again. Empties the list. */
+void kvsink_hbm_free_clean(struct kvsink_device *kdev, struct list_head *ranges)
+{
+	struct kvsink_hbm_range *range, *next;
+
+	mutex_lock(&kdev->hbm.lock);
+	list_for_each_entry_safe(range, next, ranges, link) {
+		drm_mm_remove_node(&range->node);
+		list_del(&range->link);
+		kfree(range);
+	}
+	mutex_unlock(&kdev->hbm.lock);
+}
+
+/* Clear up to one job's worth of ranges, moved from the head of @ranges to @clean. */
+static int kvsink_hbm_scrub_some(struct kvsink_device *kdev, struct list_head *ranges, struct list_head *clean)
+{
+	struct kvsink_cmd *cmds = kcalloc(KVSINK_MAX_CMDS, sizeof(*cmds), GFP_KERNEL);
+	struct kvsink_hbm_range *range, *next;
+	u32 count = 0;
+	int err;
+
+	if (!cmds)
+		return -ENOMEM;
+	list_for_each_entry(range, ranges, link) {
+		if (count == KVSINK_MAX_CMDS)
+			break;
+		kvsink_logic_build_scrub(range->node.start, range->node.size, &cmds[count++]);
+	}
+	err = kvsink_kernel_run(kdev, cmds, count, NULL);
+	kfree(cmds);
+	if (err && err != -ENODEV) /* gone: the next probe clears everything */
+		return err;
+	list_for_each_entry_safe(range, next, ranges, link) {
+		if (!count--)
+			break;
+		list_move_tail(&range->link, clean);
+	}
+	return 0;
+}
+
+/* Clear, then return. Empties the list; what cannot be cleared goes to hbm.dirty. */
+void kvsink_hbm_free(struct kvsink_device *kdev, struct list_head *ranges)
+{
+	LIST_HEAD(clean);
+	int err = 0;
+
+	while (!err && !list_empty(ranges))
+		err = kvsink_hbm_scrub_some(kdev, ranges, &clean);
+	kvsink_hbm_free_clean(kdev, &clean);
+	if (!err)
+		return;
+	drm_err(&kdev->base, "HBM could not be cleared (%d), it stays out of use\n", err);
+	mutex_lock(&kdev->hbm.lock);
+	list_splice_tail_init(ranges, &kdev->hbm.dirty);
+	mutex_unlock(&kdev->hbm.lock);
+}
+
+static int kvsink_hbm_insert(struct kvsink_device *kdev, struct kvsink_hbm_range *range, u64 bytes)
+{
+	int err;
+
+	mutex_lock(&kdev->hbm.lock);
+	err = drm_mm_insert_node_generic(&kdev->hbm.mm, &range->node, bytes, KVSINK_HBM_ALIGN, 0, DRM_MM_INSERT_BEST);
+	mutex_unlock(&kdev->hbm.lock);
+	return err;
+}
+
+/* True if there was something to try again. */
+static bool kvsink_hbm_retry_dirty(struct kvsink_device *kdev)
+{
+	LIST_HEAD(dirty);
+
+	mutex_lock(&kdev->hbm.lock);
+	list_splice_init(&kdev->hbm.dirty, &dirty);
+	mutex_unlock(&kdev->hbm.lock);
+	if (list_empty(&dirty))
+		return false;
+	kvsink_hbm_free(kdev, &dirty);
+	return true;
+}
+
+struct kvsink_hbm_range *kvsink_hbm_alloc(struct kvsink_device *kdev, u64 bytes)
+{
+	struct kvsink_hbm_range *range = kzalloc(sizeof(*range), GFP_KERNEL);
+	int err;
+
+	if (!range)
+		return ERR_PTR(-ENOMEM);
+	err = kvsink_hbm_insert(kdev, range, bytes);
+	if (err == -ENOSPC && kvsink_hbm_retry_dirty(kdev))
+		err = kvsink_hbm_insert(kdev, range, bytes);
+	if (err) {
+		kfree(range);
+		return ERR_PTR(err);
+	}
+	return range;
+}

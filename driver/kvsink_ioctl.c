@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The ioctls that are no job or one small one: DEV_QUERY, REG_READ, PROMOTE, EVICT, CONFIG_SET; and the copy
+ * of arrays that the others use.
+ */
+#include <drm/drm_drv.h>
+#include <drm/drm_print.h>
+#include <linux/slab.h>
+#include <linux/uaccess.h>
+
+#include "kvsink_job.h"
+#include "kvsink_query.h"
+#include "kvsink_stream.h"
+
+/*
+ * A copy of array->count elements of @size bytes, whatever stride the caller has. kvsink_logic_array() has
+ * bounded count and stride. Free with kvfree().
+ */
+void *kvsink_copy_array(const struct drm_kvsink_array *array, size_t size)
+{
+	void __user *from = u64_to_user_ptr(array->array);
+	void *copy = kvmalloc_array(array->count, size, GFP_KERNEL);
+	u32 i;
+	int err = 0;
+
+	if (!copy)
+		return ERR_PTR(-ENOMEM);
+	if (array->stride == size && copy_from_user(copy, from, array->count * size))
+		err = -EFAULT;
+	for (i = 0; array->stride != size && !err && i < array->count; i++)
+		err = copy_struct_from_user(copy + i * size, size, from + (size_t)i * array->stride, array->stride);
+	if (!err)
+		return copy;
+	kvfree(copy);
+	return ERR_PTR(err);
+}
+
+/* ---- DEV_QUERY, REG_READ ----------------------------------------------------------------------------------- */
+
+int kvsink_ioctl_dev_query(struct drm_device *dev, void *data, struct drm_file *drm_file)
+{
+	struct kvsink_device *kdev = to_kvsink_device(dev);
+	struct drm_kvsink_dev_query *args = data;
+	struct drm_kvsink_dev_info info = kdev->info;
+	void __user *to = u64_to_user_ptr(args->pointer);
+	u32 size = min_t(u32, args->size, sizeof(info));
+
+	if (args->type != DRM_KVSINK_DEV_QUERY_INFO)
+		return -EINVAL;
+	info.generation = READ_ONCE(kdev->generation);
+	if (args->pointer) {
+		if (copy_to_user(to, &info, size) || clear_user(to + size, args->size - size))
+			return -EFAULT;
+	}
+	args->size = sizeof(info);
+	return 0;
+}
+
+static u64 kvsink_read_counter(struct kvsink_device *kdev, u32 offset)
+{
+	u32 lo, hi;
+
+	spin_lock(&kdev->counter_lock);
+	lo = kvsink_read(kdev, offset);
+	hi = kvsink_read(kdev, offset + 4);
+	spin_unlock(&kdev->counter_lock);
+	return (u64)hi << 32 | lo;
+}
+
+int kvsink_ioctl_reg_read(struct drm_device *dev, void *data, struct drm_file *drm_file)
+{
+	struct kvsink_device *kdev = to_kvsink_device(dev);
+	struct drm_kvsink_reg_read *args = data;
+	int access, index;
+	bool wide;
+
+	if (args->pad)
+		return -EINVAL;
+	access = kvsink_logic_reg_access(args->offset, kdev->info.rings, &wide);
+	if (access < 0)
+		return access;
+	if (access && !capable(CAP_SYS_ADMIN))
+		return -EACCES;
+	if (!drm_dev_enter(dev, &index))
+		return -ENODEV;
+	args->value = wide ? kvsink_read_counter(kdev, args->offset) : kvsink_read(kdev, args->offset);
+	drm_dev_exit(index);
+	return 0;
+}
+
+/* ---- PROMOTE, EVICT, CONFIG_SET ------------------------------------------------------------------------------ */
+
+/* A job with one command, its place, and a lookup that holds what it finds for the job. */
+static struct kvsink_job *kvsink_one_command(struct drm_file *drm_file, struct kvsink_lookup *lookup,
+					     struct kvsink_cmd **cmd)
+{
+	struct kvsink_file *file = drm_file->driver_priv;
+	struct kvsink_job *job = kvsink_job_create(file->kdev, file, capable(CAP_SYS_ADMIN));
+
+	if (IS_ERR(job))
+		return job;
+	*cmd = kvsink_job_cmd(job);
+	kvsink_lookup_init(lookup, drm_file, job);
+	return job;
+}
+
+/* Ask the chip how much SRAM the stream holds now, for fdinfo; nothing depends on it. */
+static void kvsink_refresh_sram(struct drm_file *drm_file, u64 id)
+{
+	struct kvsink_file *file = drm_file->driver_priv;
+
+	mutex_lock(&file->answer_lock);
+	kvsink_query_streams(drm_file, id);
+	mutex_unlock(&file->answer_lock);
+}
+
+int kvsink_ioctl_promote(struct drm_device *dev, void *data, struct drm_file *drm_file)
+{
+	struct drm_kvsink_promote *args = data;
+	struct kvsink_lookup lookup;
+	struct kvsink_cmd *cmd;
+	struct kvsink_job *job = kvsink_one_command(drm_file, &lookup, &cmd);
+	int err;
+
+	if (IS_ERR(job))
+		return PTR_ERR(job);
+	err = kvsink_logic_build_promote(&lookup.env, args, cmd);
+	if (!err) {
+		err = kvsink_job_run(job);
+		args->code = job->completed ? job->cpl.code : KVSINK_CODE_ABORTED;
+	}
+	if (!err) {
+		args->sram_bytes = job->cpl.result[0];
+		args->generation = job->cpl.result[1];
+		kvsink_refresh_sram(drm_file, args->stream);
+	}
+	kvsink_job_put(job);
+	return err;
+}
+
+int kvsink_ioctl_evict(struct drm_device *dev, void *data, struct drm_file *drm_file)
+{
+	struct drm_kvsink_evict *args = data;
+	struct kvsink_lookup lookup;
+	struct kvsink_cmd *cmd;
+	struct kvsink_job *job = kvsink_one_command(drm_file, &lookup, &cmd);
+	int err;
+
+	if (IS_ERR(job))
+		return PTR_ERR(job);
+	err = kvsink_logic_build_evict(&lookup.env, args, cmd);
+	if (!err) {
+		err = kvsink_job_run(job);
+		args->code = job->completed ? job->cpl.code : KVSINK_CODE_ABORTED;
+	}
+	if (!err) {
+		args->entries = job->cpl.result[0];
+		kvsink_refresh_sram(drm_file, args->stream);
+	}
+	kvsink_job_put(job);
+	return err;
+}
+
+int kvsink_ioctl_config_set(struct drm_device *dev, void *data, struct drm_file *drm_file)
+{
+	struct drm_kvsink_config *args = data;
+	struct kvsink_lookup lookup;
+	struct kvsink_cmd *cmd;
+	struct kvsink_job *job = kvsink_one_command(drm_file, &lookup, &cmd);
+	int err;
+
+	if (IS_ERR(job))
+		return PTR_ERR(job);
+	err = kvsink_logic_build_config(&lookup.env, args, cmd);
+	if (!err && !args->stream && !lookup.admin)
+		err = -EACCES;
+	if (!err)
+		err = kvsink_job_run(job);
+	kvsink_job_put(job);
+	return err;
+}

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Streams as the kernel keeps them: who owns one, its geometry, and its memory in HBM.
+ */
+#ifndef KVSINK_STREAM_H
+#define KVSINK_STREAM_H
+
+#include <linux/completion.h>
+
+#include "kvsink_device.h"
+#include "kvsink_gem.h"
+#include "logic.h"
+
+struct kvsink_stream {
+	/** @ref: kvsink_device.streams, and one for each job and caller. */
+	struct kref ref;
+	/** @kdev: the device. */
+	struct kvsink_device *kdev;
+	/** @owner: the file that made it; for comparison only, except on the owner's own behalf. */
+	struct kvsink_file *owner;
+	/** @tenant: uid of the owner. */
+	u32 tenant;
+	/** @geometry: what arguments are checked against; constant. */
+	struct kvsink_logic_stream geometry;
+	/** @layout: sizes in HBM; constant. */
+	struct kvsink_logic_layout layout;
+	/** @lock: protects @ranges, @pages and @retired. */
+	struct mutex lock;
+	/** @ranges: all its HBM: page table, scores, runs of pages. */
+	struct list_head ranges;
+	/** @pages: pages that the chip has in its page table. */
+	u32 pages;
+	/** @retired: no longer to be used; its end is on its way. */
+	bool retired;
+	/** @link: in kvsink_file.streams. */
+	struct list_head link;
+	/** @hbm_bytes: HBM reserved, for fdinfo. */
+	atomic64_t hbm_bytes;
+	/** @sram_bytes: SRAM held, as the chip told last, for fdinfo. */
+	atomic64_t sram_bytes;
+	/** @sram_generation: contents-lost generation in which it told so. */
+	u32 sram_generation;
+	/** @after: last job of the owner that may still use it. */
+	struct dma_fence *after;
+	/** @retire_work: drops it in the chip, scrubs, returns the memory. */
+	struct work_struct retire_work;
+	/** @gone: completed when that has happened. */
+	struct completion gone;
+};
+
+struct kvsink_stream *kvsink_stream_find(struct kvsink_file *file, u64 id, bool own, bool admin);
+void kvsink_stream_put(struct kvsink_stream *stream);
+void kvsink_stream_set_sram(struct kvsink_stream *stream, u64 bytes);
+void kvsink_streams_close(struct kvsink_file *file);
+
+/* kvsink_ioctl.c */
+void *kvsink_copy_array(const struct drm_kvsink_array *array, size_t size);
+
+#endif
