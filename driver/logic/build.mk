@@ -3,4 +3,4 @@
 
 LOGIC_OBJS := $(patsubst %.c,$(B)/obj/%.o,$(wildcard driver/logic/*.c))
 
-$(LOGIC_OBJS): EXTRA = -fPIC $(shell pkg-config --cflags libdrm)
+$(LOGIC_OBJS): EXTRA = -fPIC -fvisibility=hidden $(shell pkg-config --cflags libdrm)

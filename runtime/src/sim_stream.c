@@ -1,0 +1,283 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Streams of sim: - who owns one, its memory in HBM, and the scrub when it ends.
+ *
+ * HBM that was ever given to the chip is zeroed by the chip before anyone else gets it; what could not be
+ * scrubbed stays taken.
+ */
+#include <stdlib.h>
+
+#include "sim.h"
+
+#define KERNEL_TRIES 3 /* a reset may overtake a job of the kernel */
+
+struct sim_stream *sim_stream_find(struct sim_chip *chip, uint64_t id)
+{
+	struct sim_stream *stream = chip->streams;
+
+	while (stream && stream->geometry.id != id)
+		stream = stream->next;
+	return stream;
+}
+
+static int run_kernel(struct sim_chip *chip, struct sim_job *job)
+{
+	int err = -ECANCELED;
+
+	for (int i = 0; i < KERNEL_TRIES && err == -ECANCELED; i++)
+		err = sim_job_run(chip, NULL, job);
+	return err;
+}
+
+/* ---- HBM ----------------------------------------------------------------------------------------- */
+
+/* Ranges of HBM to scrub and give back, as many as fit into one job. */
+struct scrub {
+	struct sim_chip *chip;
+	struct sim_job job;
+};
+
+static void scrub_flush(struct scrub *scrub)
+{
+	struct sim_job *job = &scrub->job;
+
+	if (job->cmds && !run_kernel(scrub->chip, job))
+		for (uint32_t i = 0; i < job->cmds; i++)
+			sim_space_free(&scrub->chip->hbm, job->cmd[i].fill.dst.offset,
+				       job->cmd[i].fill.bytes);
+	job->cmds = 0;
+}
+
+static void scrub_add(struct scrub *scrub, uint64_t offset, uint64_t bytes)
+{
+	struct kvsink_cmd *last = &scrub->job.cmd[scrub->job.cmds - 1];
+
+	if (scrub->job.cmds && last->fill.dst.offset + last->fill.bytes == offset) {
+		last->fill.bytes += bytes;
+		return;
+	}
+	if (scrub->job.cmds == KVSINK_MAX_CMDS)
+		scrub_flush(scrub);
+	kvsink_logic_build_scrub(offset, bytes, &scrub->job.cmd[scrub->job.cmds++]);
+}
+
+/* Pages that the chip never saw. */
+static void free_pages(struct sim_chip *chip, struct sim_stream *stream, uint32_t first, uint32_t end)
+{
+	while (end > first)
+		sim_space_free(&chip->hbm, stream->pages[--end], stream->layout.page_bytes);
+}
+
+/* Pages [page_count, total), each where there is room; all or none. */
+static int alloc_pages(struct sim_chip *chip, struct sim_stream *stream, uint32_t total)
+{
+	for (uint32_t i = stream->page_count; i < total; i++) {
+		int err = sim_space_alloc(&chip->hbm, stream->layout.page_bytes, &stream->pages[i]);
+
+		if (err) {
+			free_pages(chip, stream, stream->page_count, i);
+			return err;
+		}
+	}
+	return 0;
+}
+
+static int alloc_hbm(struct sim_chip *chip, struct sim_stream *stream)
+{
+	int err = sim_space_alloc(&chip->hbm, stream->layout.table_bytes, &stream->table);
+
+	if (err)
+		return err;
+	err = sim_space_alloc(&chip->hbm, stream->layout.score_bytes, &stream->scores);
+	if (err)
+		goto free_table;
+	err = alloc_pages(chip, stream, stream->layout.reserve_pages);
+	if (err)
+		goto free_scores;
+	return 0;
+free_scores:
+	sim_space_free(&chip->hbm, stream->scores, stream->layout.score_bytes);
+free_table:
+	sim_space_free(&chip->hbm, stream->table, stream->layout.table_bytes);
+	return err;
+}
+
+/* ---- life ------------------------------------------------------------------------------------------ */
+
+/*
+ * Fill `job`, which may hold STREAM_CREATE, with PAGE_MAP and run it, again and again until the chip has
+ * pages [page_count, total). What it got counts at once.
+ */
+static int map_pages(struct sim_file *file, struct sim_stream *stream, struct sim_job *job, uint32_t total)
+{
+	int err = 0;
+
+	while (!err && (job->cmds || stream->page_count < total)) {
+		uint32_t room = 4 * (KVSINK_MAX_ITEMS - job->items);
+		uint32_t count = total - stream->page_count;
+
+		count = count < room ? count : room;
+		if (count) {
+			kvsink_logic_build_page_map(stream->geometry.id, stream->page_count,
+						    &stream->pages[stream->page_count], count, job->items,
+						    &job->cmd[job->cmds++], &job->item[job->items]);
+			job->items += KVSINK_LOGIC_PAGE_ITEMS(count);
+		}
+		err = sim_job_run(file->chip, file, job);
+		if (!err)
+			stream->page_count += count;
+		job->cmds = 0;
+		job->items = 0;
+	}
+	return err;
+}
+
+/* The chip drops it, then all of its memory is scrubbed. */
+static void retire(struct sim_chip *chip, struct sim_stream *stream, uint32_t pages)
+{
+	struct scrub *scrub = calloc(1, sizeof(*scrub));
+	int err;
+
+	if (!scrub)
+		return; /* its HBM stays taken */
+	scrub->chip = chip;
+	kvsink_logic_build_destroy(stream->geometry.id, &scrub->job.cmd[scrub->job.cmds++]);
+	err = run_kernel(chip, &scrub->job);
+	scrub->job.cmds = 0;
+	if (!err || err == -ENOENT) {
+		scrub_add(scrub, stream->table, stream->layout.table_bytes);
+		scrub_add(scrub, stream->scores, stream->layout.score_bytes);
+		for (uint32_t i = 0; i < pages; i++)
+			scrub_add(scrub, stream->pages[i], stream->layout.page_bytes);
+		scrub_flush(scrub);
+	}
+	free(scrub);
+}
+
+static void free_stream(struct sim_stream *stream)
+{
+	if (stream)
+		free(stream->pages);
+	free(stream);
+}
+
+static int start_stream(struct sim_file *file, struct sim_stream *stream,
+			const struct drm_kvsink_stream_create *args, const struct drm_kvsink_layer *layers)
+{
+	struct sim_job *job = calloc(1, sizeof(*job));
+	int err;
+
+	if (!job)
+		return -ENOMEM;
+	stream->geometry.id = ++file->chip->last_stream;
+	kvsink_logic_build_create(args, layers, stream->geometry.id, file->tenant, stream->table,
+				  stream->scores, &job->cmd[0], job->item);
+	job->cmds = 1;
+	job->items = args->layers.count;
+	err = map_pages(file, stream, job, stream->layout.reserve_pages);
+	free(job);
+	return err;
+}
+
+int sim_ioctl_stream_create(struct sim_file *file, void *data)
+{
+	struct drm_kvsink_stream_create *args = data;
+	struct drm_kvsink_layer layers[KVSINK_MAX_LAYERS];
+	struct sim_stream *stream = calloc(1, sizeof(*stream));
+	struct kvsink_logic_env env;
+	int err;
+
+	sim_env(file, &env);
+	err = stream ? sim_copy_array(&args->layers, sizeof(*layers), 1, KVSINK_MAX_LAYERS, layers) : -ENOMEM;
+	if (!err)
+		err = kvsink_logic_stream_create(&env, args, layers, &stream->geometry, &stream->layout);
+	if (err)
+		goto fail;
+	stream->owner = file;
+	stream->tenant = file->tenant;
+	stream->pages = calloc(stream->layout.max_pages, sizeof(*stream->pages));
+	err = stream->pages ? alloc_hbm(file->chip, stream) : -ENOMEM;
+	if (err)
+		goto fail;
+	err = start_stream(file, stream, args, layers);
+	if (err) {
+		retire(file->chip, stream, stream->layout.reserve_pages);
+		goto fail;
+	}
+	stream->next = file->chip->streams;
+	file->chip->streams = stream;
+	args->stream = stream->geometry.id;
+	return 0;
+fail:
+	free_stream(stream);
+	return err;
+}
+
+int sim_ioctl_stream_reserve(struct sim_file *file, void *data)
+{
+	struct drm_kvsink_stream_reserve *args = data;
+	struct kvsink_logic_stream geometry;
+	struct kvsink_logic_env env;
+	struct sim_stream *stream;
+	struct sim_job *job;
+	uint32_t total;
+	int err;
+
+	sim_env(file, &env);
+	err = kvsink_logic_stream_reserve(&env, args, &geometry, &total);
+	if (err)
+		return err;
+	stream = sim_stream_find(file->chip, args->stream);
+	if (total <= stream->page_count)
+		return 0;
+	err = alloc_pages(file->chip, stream, total);
+	if (err)
+		return err;
+	job = calloc(1, sizeof(*job));
+	err = job ? map_pages(file, stream, job, total) : -ENOMEM;
+	if (err)
+		free_pages(file->chip, stream, stream->page_count, total);
+	free(job);
+	return err;
+}
+
+static void unlink_stream(struct sim_chip *chip, struct sim_stream *stream)
+{
+	struct sim_stream **at = &chip->streams;
+
+	while (*at != stream)
+		at = &(*at)->next;
+	*at = stream->next;
+}
+
+static void end_stream(struct sim_chip *chip, struct sim_stream *stream)
+{
+	unlink_stream(chip, stream);
+	retire(chip, stream, stream->page_count);
+	free_stream(stream);
+}
+
+int sim_ioctl_stream_destroy(struct sim_file *file, void *data)
+{
+	struct drm_kvsink_stream_destroy *args = data;
+	struct kvsink_logic_stream geometry;
+	struct kvsink_logic_env env;
+	int err;
+
+	sim_env(file, &env);
+	err = env.stream(env.ctx, args->stream, true, &geometry);
+	if (!err)
+		end_stream(file->chip, sim_stream_find(file->chip, args->stream));
+	return err;
+}
+
+void sim_streams_close(struct sim_file *file)
+{
+	struct sim_stream *stream = file->chip->streams, *next;
+
+	for (; stream; stream = next) {
+		next = stream->next;
+		if (stream->owner == file)
+			end_stream(file->chip, stream);
+	}
+}
