@@ -31,7 +31,7 @@ enum tier { SRAM, HBM };
 /* Up to 64 tokens of one partition, ascending; a lane that is not present is never read. */
 struct tile {
 	uint64_t present; /* lanes */
-	uint32_t lanes; /* tokens listed below */
+	uint32_t lanes;	  /* tokens listed below */
 	uint32_t token[TILE];
 	const uint8_t *k[TILE], *v[TILE];
 };
@@ -39,7 +39,7 @@ struct tile {
 /* Place in a partition. */
 struct cursor {
 	enum tier tier;
-	uint32_t next; /* HBM: first token of the next tile */
+	uint32_t next;	   /* HBM: first token of the next tile */
 	uint32_t resident; /* next one to look at */
 };
 
@@ -54,18 +54,18 @@ struct partial {
 struct unit {
 	const struct kvsink_attend_task *task;
 	const struct kvsink_vec_ops *ops;
-	uint32_t head; /* KV head */
-	uint32_t q_head, heads; /* query heads of the unit: [q_head, q_head + heads) */
+	uint32_t head;		 /* KV head */
+	uint32_t q_head, heads;	 /* query heads of the unit: [q_head, q_head + heads) */
 	uint32_t query, queries; /* queries of the unit: [query, query + queries) */
-	uint32_t rows; /* heads * queries; row = query in unit * heads + head in unit */
-	uint32_t begin, end; /* tokens that some query sees */
-	double *q; /* [ROWS][STRIDE] */
-	double *acc[TIERS]; /* [ROWS][STRIDE]: O times its sum of weights */
-	double *kt; /* [STRIDE][TILE] */
-	float *f32; /* [TILE][STRIDE]: K or V rows in binary32 */
-	float *logits; /* tiles of [rows][TILE] that are kept, then one that is not */
-	uint32_t keep; /* tiles that can be kept */
-	uint32_t used; /* tiles seen in this sweep */
+	uint32_t rows;		 /* heads * queries; row = query in unit * heads + head in unit */
+	uint32_t begin, end;	 /* tokens that some query sees */
+	double *q;		 /* [ROWS][STRIDE] */
+	double *acc[TIERS];	 /* [ROWS][STRIDE]: O times its sum of weights */
+	double *kt;		 /* [STRIDE][TILE] */
+	float *f32;		 /* [TILE][STRIDE]: K or V rows in binary32 */
+	float *logits;		 /* tiles of [rows][TILE] that are kept, then one that is not */
+	uint32_t keep;		 /* tiles that can be kept */
+	uint32_t used;		 /* tiles seen in this sweep */
 	struct partial part[TIERS][ROWS];
 };
 
@@ -81,7 +81,8 @@ static uint32_t row_token(const struct unit *u, uint32_t row)
 
 /* ---- tiles ---- */
 
-static void tile_add(struct tile *tile, const struct unit *u, uint32_t lane, const uint8_t *k, const uint8_t *v)
+static void tile_add(struct tile *tile, const struct unit *u, uint32_t lane, const uint8_t *k,
+		     const uint8_t *v)
 {
 	tile->k[lane] = k;
 	tile->v[lane] = v;
@@ -157,7 +158,7 @@ static bool next_tile_sram(const struct unit *u, struct cursor *c, struct tile *
 
 static struct cursor tiles_of(const struct unit *u, enum tier tier)
 {
-	return (struct cursor){ .tier = tier, .next = u->begin / TILE * TILE };
+	return (struct cursor){.tier = tier, .next = u->begin / TILE * TILE};
 }
 
 /* The next tile in which something is visible. */
@@ -195,7 +196,8 @@ static uint64_t lane_mask(uint32_t begin, uint32_t end)
 }
 
 /* Lanes that the query of a row sees: [*begin, *end). */
-static void row_lanes(const struct unit *u, const struct tile *tile, uint32_t row, uint32_t *begin, uint32_t *end)
+static void row_lanes(const struct unit *u, const struct tile *tile, uint32_t row, uint32_t *begin,
+		      uint32_t *end)
 {
 	uint32_t token = row_token(u, row);
 
@@ -350,7 +352,8 @@ static void sweep_score(struct unit *u, enum tier tier, const double *unit)
 		}
 		for (lane = 0; lane < TILE; lane++)
 			if (sum[lane])
-				__atomic_fetch_add(&u->task->score[tile.token[lane]], sum[lane], __ATOMIC_RELAXED);
+				__atomic_fetch_add(&u->task->score[tile.token[lane]], sum[lane],
+						   __ATOMIC_RELAXED);
 	}
 }
 
@@ -372,7 +375,7 @@ static void unit_load(struct unit *u)
 			u->q[row * STRIDE + e] = q[e];
 		for (t = 0; t < TIERS; t++) {
 			memset(u->acc[t] + row * STRIDE, 0, padded(u->task->rows.d_v) * sizeof(double));
-			u->part[t][row] = (struct partial){ .max = -INFINITY };
+			u->part[t][row] = (struct partial){.max = -INFINITY};
 		}
 	}
 }
@@ -469,7 +472,7 @@ struct cut {
 
 static struct cut cut_task(const struct kvsink_attend_task *task)
 {
-	struct cut c = { .group = task->q_heads / task->rows.kv_heads };
+	struct cut c = {.group = task->q_heads / task->rows.kv_heads};
 
 	c.slices = (c.group + ROWS - 1) / ROWS;
 	c.heads = (c.group + c.slices - 1) / c.slices;
@@ -507,7 +510,7 @@ static void place_scratch(struct unit *u, float *scratch)
 void kvsink_attend_part(const struct kvsink_attend_task *tasks, unsigned count, unsigned part, unsigned parts,
 			float *scratch)
 {
-	struct unit u = { .ops = kvsink_vec() };
+	struct unit u = {.ops = kvsink_vec()};
 	uint32_t index, units, turn = 0;
 	struct cut c;
 	unsigned i;
@@ -525,10 +528,11 @@ void kvsink_attend_part(const struct kvsink_attend_task *tasks, unsigned count, 
 
 /* ---- bytes ---- */
 
-struct kvsink_row_count kvsink_count_rows(const struct kvsink_rows *rows, uint32_t window, uint32_t token, uint32_t head)
+struct kvsink_row_count kvsink_count_rows(const struct kvsink_rows *rows, uint32_t window, uint32_t token,
+					  uint32_t head)
 {
 	uint32_t begin = window && token >= window ? token - window + 1 : 0;
-	struct kvsink_row_count n = { .hbm = (uint64_t)token - begin + 1 };
+	struct kvsink_row_count n = {.hbm = (uint64_t)token - begin + 1};
 	const struct kvsink_resident *r;
 
 	for (r = rows->resident; r < rows->resident + rows->residents; r++) {

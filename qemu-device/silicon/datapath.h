@@ -17,7 +17,7 @@
 
 /* A resident token, for one layer: its rows lie in SRAM by rank of the KV head in `head_mask`. */
 struct kvsink_resident {
-	uint64_t head_mask; /* KV heads of the entry */
+	uint64_t head_mask;  /* KV heads of the entry */
 	const uint8_t *rows; /* of the first head in the mask: K row, then V row; next head follows */
 	uint32_t token;
 	uint32_t reserved;
@@ -28,10 +28,11 @@ struct kvsink_rows {
 	uint32_t format; /* enum kvsink_format */
 	uint32_t kv_heads, d_k, d_v;
 	uint32_t page_shift; /* log2 of tokens a page */
-	uint64_t k_offset, v_offset; /* of this layer's planes inside a page: [token in page][kv head][element] */
-	const uint8_t *const *pages; /* address of each page in HBM */
-	const struct kvsink_resident *resident; /* valid entries that cover this layer; token ascending; several
-						 * entries of one token have disjoint masks */
+	/* of this layer's planes inside a page: [token in page][kv head][element] */
+	uint64_t k_offset, v_offset;
+	const uint8_t *const *pages;		/* address of each page in HBM */
+	const struct kvsink_resident *resident; /* valid entries that cover this layer; token ascending;
+						 * several entries of one token have disjoint masks */
 	uint32_t residents;
 };
 
@@ -41,12 +42,12 @@ struct kvsink_attend_task {
 	uint32_t q_heads;
 	uint32_t first, count;
 	float scale, softcap;
-	uint32_t window; /* 0 = none */
-	const float *q; /* [count][q_heads][d_k] */
-	float *out; /* [count][q_heads][d_v] */
+	uint32_t window;		  /* 0 = none */
+	const float *q;			  /* [count][q_heads][d_k] */
+	float *out;			  /* [count][q_heads][d_v] */
 	struct kvsink_attend_stat *stats; /* [count][q_heads] or NULL */
-	/* SCORE: attention of query i on token t <= first + i - local_window is added (2^-32 units); else NULL */
-	uint64_t *score; /* [first + count]; added atomically */
+	/* SCORE: attention of query i on token t <= first + i - local_window is added (2^-32 units) */
+	uint64_t *score;       /* [first + count], added atomically; or NULL */
 	uint32_t local_window; /* at least 1 in RAW mode */
 	/* results, added atomically (2^-32 units and row bytes) */
 	uint64_t *mass_sram; /* may be NULL */
@@ -64,7 +65,7 @@ void kvsink_attend_part(const struct kvsink_attend_task *tasks, unsigned count, 
 #define KVSINK_UNIT_LOGITS (24 * 64 * 64)
 
 /* K tile (binary64), queries and two outputs (binary64), K or V rows, logits, alignment. */
-#define KVSINK_SCRATCH_FLOATS                                                                             \
+#define KVSINK_SCRATCH_FLOATS                                                                                \
 	((size_t)(2 * 64 + 6 * KVSINK_UNIT_ROWS + 64) * KVSINK_MAX_HEAD_DIM + KVSINK_UNIT_LOGITS + 16)
 
 /* Rows that one query at `token` reads of one KV head, by tier: for the ledger and the modelled clock. */
@@ -81,19 +82,20 @@ void kvsink_merge(float *o, float *lse, const float *o2, float lse2, unsigned n)
 
 /* ---- formats ---- */
 
-void kvsink_format_store(uint32_t format, void *row, const float *src, unsigned n); /* round to nearest even */
-void kvsink_format_load(uint32_t format, float *dst, const void *row, unsigned n); /* exact */
+/* Store rounds to nearest even, load is exact. */
+void kvsink_format_store(uint32_t format, void *row, const float *src, unsigned n);
+void kvsink_format_load(uint32_t format, float *dst, const void *row, unsigned n);
 
 /* ---- scores and classification (kv-math section 1) ---- */
 
 struct kvsink_score_view {
 	const uint64_t *sum; /* [tokens], units of 2^-32 */
-	uint32_t tokens; /* tokens that have a score: [0, tokens) */
-	uint32_t scored; /* queries scored in each layer of the group */
-	uint32_t layers; /* layers of the group */
+	uint32_t tokens;     /* tokens that have a score: [0, tokens) */
+	uint32_t scored;     /* queries scored in each layer of the group */
+	uint32_t layers;     /* layers of the group */
 	uint32_t q_heads;
 	uint32_t local_window;
-	uint32_t mode; /* enum kvsink_score_mode */
+	uint32_t mode;		 /* enum kvsink_score_mode */
 	const uint32_t *windows; /* sliding window of each layer of the group, 0 = none */
 };
 

@@ -10,7 +10,8 @@
 #include "datapath.h"
 #include "vec.h"
 
-/* Ties to even: for normal results by adding to the bits, for subnormal ones by the adder (0.5 has their ulp). */
+/* Ties to even: for normal results by adding to the bits, for subnormal ones by the adder (0.5 has their
+ * ulp). */
 static uint16_t fp16_from_f32(float value)
 {
 	uint32_t bits = kvsink_f32_bits(value);
@@ -57,8 +58,8 @@ static const struct {
 	void (*store)(void *row, const float *src, unsigned n);
 	void (*load)(float *dst, const void *row, unsigned n);
 } formats[KVSINK_FORMAT_COUNT] = {
-	[KVSINK_FORMAT_F32] = { f32_store, f32_load },
-	[KVSINK_FORMAT_FP16] = { fp16_store, fp16_load },
+	[KVSINK_FORMAT_F32] = {f32_store, f32_load},
+	[KVSINK_FORMAT_FP16] = {fp16_store, fp16_load},
 };
 
 void kvsink_format_store(uint32_t format, void *row, const float *src, unsigned n)

@@ -16,12 +16,12 @@ struct kvsink_merged kvsink_merge_weights(double lse_a, double lse_b)
 	double a, b;
 
 	if (lse_b == -INFINITY)
-		return (struct kvsink_merged){ .a = lse_a == -INFINITY ? 0.0 : 1.0, .b = 0.0, .lse = lse_a };
+		return (struct kvsink_merged){.a = lse_a == -INFINITY ? 0.0 : 1.0, .b = 0.0, .lse = lse_a};
 	if (lse_a == -INFINITY)
-		return (struct kvsink_merged){ .a = 0.0, .b = 1.0, .lse = lse_b };
+		return (struct kvsink_merged){.a = 0.0, .b = 1.0, .lse = lse_b};
 	a = kvsink_exp64(lse_a - top);
 	b = kvsink_exp64(lse_b - top);
-	return (struct kvsink_merged){ .a = a / (a + b), .b = b / (a + b), .lse = top + kvsink_log64(a + b) };
+	return (struct kvsink_merged){.a = a / (a + b), .b = b / (a + b), .lse = top + kvsink_log64(a + b)};
 }
 
 void kvsink_merge(float *o, float *lse, const float *o2, float lse2, unsigned n)

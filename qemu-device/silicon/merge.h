@@ -5,7 +5,7 @@
 
 struct kvsink_merged {
 	double a, b; /* weights of the two outputs; they add up to 1, or are 0 where that side is empty */
-	double lse; /* of both together */
+	double lse;  /* of both together */
 };
 
 struct kvsink_merged kvsink_merge_weights(double lse_a, double lse_b);

@@ -35,11 +35,11 @@ static const struct {
 	int (*supported)(void);
 } levels[] = {
 #ifdef __x86_64__
-	{ "sse2", &kvsink_vec_sse2, has_sse2 },
-	{ "avx2", &kvsink_vec_avx2, has_avx2 },
-	{ "avx512f", &kvsink_vec_avx512f, has_avx512f },
+	{"sse2", &kvsink_vec_sse2, has_sse2},
+	{"avx2", &kvsink_vec_avx2, has_avx2},
+	{"avx512f", &kvsink_vec_avx512f, has_avx512f},
 #else
-	{ "base", &kvsink_vec_sse2, has_base },
+	{"base", &kvsink_vec_sse2, has_base},
 #endif
 };
 

@@ -14,7 +14,7 @@
 
 #include "kvsink_hw.h"
 
-#define KVSINK_TILE 64 /* tokens of a tile */
+#define KVSINK_TILE 64			      /* tokens of a tile */
 #define KVSINK_ROW_STRIDE KVSINK_MAX_HEAD_DIM /* elements between rows of q and acc */
 
 struct kvsink_vec_ops {

@@ -11,9 +11,9 @@
 
 #define VF (VEC_BYTES / 4) /* floats in a register */
 #define VD (VEC_BYTES / 8) /* doubles in a register */
-#define LANES 16 /* virtual lanes */
-#define NF (LANES / VF) /* registers of 16 floats */
-#define ND 2 /* registers of doubles that logits() works on at once */
+#define LANES 16	   /* virtual lanes */
+#define NF (LANES / VF)	   /* registers of 16 floats */
+#define ND 2		   /* registers of doubles that logits() works on at once */
 #define INLINE static inline __attribute__((always_inline))
 
 typedef float vf __attribute__((vector_size(VEC_BYTES), may_alias));
@@ -46,12 +46,13 @@ INLINE vf fp16_to_f32(vi half)
 static void fp16_load(float *dst, const void *src, unsigned n)
 {
 	const uint8_t *from = src;
-	uint16_t tail[VF] = { 0 };
+	uint16_t tail[VF] = {0};
 	float out[VF];
 	unsigned i;
 
 	for (i = 0; i + VF <= n; i += VF)
-		*(vf_any *)(dst + i) = fp16_to_f32(__builtin_convertvector(*(const vu16_any *)(from + 2 * i), vi));
+		*(vf_any *)(dst + i) =
+			fp16_to_f32(__builtin_convertvector(*(const vu16_any *)(from + 2 * i), vi));
 	if (i == n)
 		return;
 	memcpy(tail, from + 2 * i, 2 * (n - i));
@@ -66,8 +67,10 @@ INLINE void transpose4(double *kt, const float *rows, unsigned stride)
 	v4f c = *(const v4f *)(rows + 2 * stride), d = *(const v4f *)(rows + 3 * stride);
 	v4f ab0 = __builtin_shufflevector(a, b, 0, 4, 1, 5), ab1 = __builtin_shufflevector(a, b, 2, 6, 3, 7);
 	v4f cd0 = __builtin_shufflevector(c, d, 0, 4, 1, 5), cd1 = __builtin_shufflevector(c, d, 2, 6, 3, 7);
-	v4f e0 = __builtin_shufflevector(ab0, cd0, 0, 1, 4, 5), e1 = __builtin_shufflevector(ab0, cd0, 2, 3, 6, 7);
-	v4f e2 = __builtin_shufflevector(ab1, cd1, 0, 1, 4, 5), e3 = __builtin_shufflevector(ab1, cd1, 2, 3, 6, 7);
+	v4f e0 = __builtin_shufflevector(ab0, cd0, 0, 1, 4, 5),
+	    e1 = __builtin_shufflevector(ab0, cd0, 2, 3, 6, 7);
+	v4f e2 = __builtin_shufflevector(ab1, cd1, 0, 1, 4, 5),
+	    e3 = __builtin_shufflevector(ab1, cd1, 2, 3, 6, 7);
 
 	*(v4d *)kt = __builtin_convertvector(e0, v4d);
 	*(v4d *)(kt + KVSINK_TILE) = __builtin_convertvector(e1, v4d);
@@ -96,10 +99,10 @@ INLINE void logit_store(float *s, vd dot, double scale, double cap)
 }
 
 /* `rows` is a constant where this is inlined. */
-INLINE void logit_block(float *s, const double *q, const unsigned rows, const double *kt, unsigned d, double scale,
-			double cap)
+INLINE void logit_block(float *s, const double *q, const unsigned rows, const double *kt, unsigned d,
+			double scale, double cap)
 {
-	vd acc[VEC_ROWS][ND] = { 0 };
+	vd acc[VEC_ROWS][ND] = {0};
 	unsigned e, i, j;
 
 	for (e = 0; e < d; e++) {
@@ -117,17 +120,18 @@ INLINE void logit_block(float *s, const double *q, const unsigned rows, const do
 			logit_store(s + i * KVSINK_TILE + j * VD, acc[i][j], scale, cap);
 }
 
-static void logits(float *s, const double *q, unsigned rows, const double *kt, unsigned d, double scale, double cap)
+static void logits(float *s, const double *q, unsigned rows, const double *kt, unsigned d, double scale,
+		   double cap)
 {
 	unsigned t, r;
 
 	for (t = 0; t < KVSINK_TILE; t += ND * VD) {
 		for (r = 0; r + VEC_ROWS <= rows; r += VEC_ROWS)
-			logit_block(s + r * KVSINK_TILE + t, q + (size_t)r * KVSINK_ROW_STRIDE, VEC_ROWS, kt + t, d,
-				    scale, cap);
+			logit_block(s + r * KVSINK_TILE + t, q + (size_t)r * KVSINK_ROW_STRIDE, VEC_ROWS,
+				    kt + t, d, scale, cap);
 		for (; r < rows; r++)
-			logit_block(s + r * KVSINK_TILE + t, q + (size_t)r * KVSINK_ROW_STRIDE, 1, kt + t, d, scale,
-				    cap);
+			logit_block(s + r * KVSINK_TILE + t, q + (size_t)r * KVSINK_ROW_STRIDE, 1, kt + t, d,
+				    scale, cap);
 	}
 }
 
@@ -137,7 +141,7 @@ static float max(const float *s)
 	float result = -INFINITY;
 	unsigned i;
 
-	best = select_f(best == best, best, (vf){ 0 } - INFINITY);
+	best = select_f(best == best, best, (vf){0} - INFINITY);
 	for (i = VF; i < KVSINK_TILE; i += VF) {
 		vf x = *(const vf *)(s + i);
 
@@ -148,11 +152,12 @@ static float max(const float *s)
 	return result;
 }
 
-/* e^x for x <= 0 within 2 ulp, 1 at 0, 0 below -87, NaN for NaN. Taylor to the 7th power on |r| <= ln(2)/2. */
+/* e^x for x <= 0 within 2 ulp, 1 at 0, 0 below -87, NaN for NaN. Taylor to the 7th power on |r| <= ln(2)/2.
+ */
 INLINE vf exp_f(vf x)
 {
 	vi tiny = x < -87.0f;
-	vf y = select_f(tiny, (vf){ 0 }, x);
+	vf y = select_f(tiny, (vf){0}, x);
 	vf n = (y * (float)KVSINK_LOG2E + 0x1.8p23f) - 0x1.8p23f;
 	vf r = (y - n * 0x1.63p-1f) + n * 0x1.bd0106p-13f; /* ln(2) = 0x1.63p-1 - 0x1.bd0106p-13 */
 	vf p = r * (1.0f / 5040) + 1.0f / 720;
@@ -163,8 +168,8 @@ INLINE vf exp_f(vf x)
 	p = p * r + 0.5f;
 	p = (p * r) * r + r + 1.0f;
 	/* n of a NaN is anything in an int; p stays NaN whatever it is multiplied with but 0 bits */
-	p = p * (vf)((__builtin_convertvector(select_f(n == n, n, (vf){ 0 }), vi) + 127) << 23);
-	return select_f(tiny, (vf){ 0 }, p);
+	p = p * (vf)((__builtin_convertvector(select_f(n == n, n, (vf){0}), vi) + 127) << 23);
+	return select_f(tiny, (vf){0}, p);
 }
 
 static float weights(float *s, float max)
@@ -188,10 +193,10 @@ static float weights(float *s, float max)
 	return lane[0];
 }
 
-INLINE void pv_block(double *acc, const float *p, const unsigned rows, unsigned begin, unsigned end, const float *v,
-		     unsigned stride)
+INLINE void pv_block(double *acc, const float *p, const unsigned rows, unsigned begin, unsigned end,
+		     const float *v, unsigned stride)
 {
-	vf sum[VEC_ROWS][NF] = { 0 };
+	vf sum[VEC_ROWS][NF] = {0};
 	unsigned t, i, j;
 
 	for (t = begin; t < end; t++) {
@@ -199,7 +204,8 @@ INLINE void pv_block(double *acc, const float *p, const unsigned rows, unsigned 
 		for (i = 0; i < rows; i++)
 #pragma GCC unroll 4
 			for (j = 0; j < NF; j++)
-				sum[i][j] += *(const vf *)(v + (size_t)t * stride + j * VF) * p[i * KVSINK_TILE + t];
+				sum[i][j] += *(const vf *)(v + (size_t)t * stride + j * VF) *
+					     p[i * KVSINK_TILE + t];
 	}
 #pragma GCC unroll 8
 	for (i = 0; i < rows; i++)
@@ -215,17 +221,18 @@ INLINE void pv_block(double *acc, const float *p, const unsigned rows, unsigned 
 		}
 }
 
-static void pv(double *acc, const float *p, unsigned rows, unsigned begin, unsigned end, const float *v, unsigned n)
+static void pv(double *acc, const float *p, unsigned rows, unsigned begin, unsigned end, const float *v,
+	       unsigned n)
 {
 	unsigned e, r;
 
 	for (e = 0; e < n; e += LANES) {
 		for (r = 0; r + VEC_ROWS <= rows; r += VEC_ROWS)
-			pv_block(acc + (size_t)r * KVSINK_ROW_STRIDE + e, p + r * KVSINK_TILE, VEC_ROWS, begin, end,
-				 v + e, n);
+			pv_block(acc + (size_t)r * KVSINK_ROW_STRIDE + e, p + r * KVSINK_TILE, VEC_ROWS,
+				 begin, end, v + e, n);
 		for (; r < rows; r++)
-			pv_block(acc + (size_t)r * KVSINK_ROW_STRIDE + e, p + r * KVSINK_TILE, 1, begin, end, v + e,
-				 n);
+			pv_block(acc + (size_t)r * KVSINK_ROW_STRIDE + e, p + r * KVSINK_TILE, 1, begin, end,
+				 v + e, n);
 	}
 }
 

@@ -17,7 +17,7 @@ struct dp_geometry {
 	uint32_t format, kv_heads, group, d_k, d_v, page_shift;
 	uint32_t first, count, window;
 	float softcap;
-	double top; /* greatest |logit| */
+	double top;		   /* greatest |logit| */
 	uint32_t resident_percent; /* of (token, head) */
 	uint32_t local_window;
 	bool scored;
@@ -120,7 +120,7 @@ static inline void dp_add_resident(struct dp_case *c, uint32_t token, uint64_t m
 	uint32_t b = kvsink_format_bytes(r->format), row = kvsink_row_bytes(r->d_k, r->d_v, r->format), h;
 	uint8_t *to = c->sram + (size_t)r->residents * r->kv_heads * row;
 
-	c->resident[r->residents++] = (struct kvsink_resident){ .head_mask = mask, .rows = to, .token = token };
+	c->resident[r->residents++] = (struct kvsink_resident){.head_mask = mask, .rows = to, .token = token};
 	for (h = 0; h < r->kv_heads; h++) {
 		if (!(mask >> h & 1))
 			continue;
@@ -189,7 +189,7 @@ static inline void dp_new(struct dp_case *c, const struct dp_geometry *g)
 	uint32_t pages = (n + page - 1) / page;
 	size_t plane = (size_t)page * g->kv_heads * g->d_k * b;
 
-	*c = (struct dp_case){ .tokens = n };
+	*c = (struct dp_case){.tokens = n};
 	c->hbm = malloc((size_t)pages * page * g->kv_heads * row);
 	c->sram = malloc((size_t)2 * n * g->kv_heads * row);
 	c->pages = malloc(pages * sizeof(*c->pages));
@@ -204,12 +204,24 @@ static inline void dp_new(struct dp_case *c, const struct dp_geometry *g)
 	for (i = 0; i < g->count * q_heads * g->d_k; i++)
 		c->q[i] = dp_normal();
 	c->task = (struct kvsink_attend_task){
-		.rows = { .format = g->format, .kv_heads = g->kv_heads, .d_k = g->d_k, .d_v = g->d_v,
-			  .page_shift = g->page_shift, .v_offset = plane, .pages = c->pages,
-			  .resident = c->resident },
-		.q_heads = q_heads, .first = g->first, .count = g->count, .softcap = g->softcap,
-		.window = g->window, .q = c->q, .out = c->out, .stats = c->stats,
-		.score = g->scored ? c->score : NULL, .local_window = g->local_window,
+		.rows = {.format = g->format,
+			 .kv_heads = g->kv_heads,
+			 .d_k = g->d_k,
+			 .d_v = g->d_v,
+			 .page_shift = g->page_shift,
+			 .v_offset = plane,
+			 .pages = c->pages,
+			 .resident = c->resident},
+		.q_heads = q_heads,
+		.first = g->first,
+		.count = g->count,
+		.softcap = g->softcap,
+		.window = g->window,
+		.q = c->q,
+		.out = c->out,
+		.stats = c->stats,
+		.score = g->scored ? c->score : NULL,
+		.local_window = g->local_window,
 		.mass_sram = &c->mass,
 	};
 	dp_fill_rows(c);
@@ -247,7 +259,7 @@ struct dp_oracle {
 	double o[KVSINK_MAX_HEAD_DIM];
 	double lse, lse_sram, lse_hbm, mass_sram;
 	double norm; /* sum of a * |v| */
-	double *a; /* [tokens] */
+	double *a;   /* [tokens] */
 };
 
 static inline void dp_solve(const struct dp_case *c, uint32_t i, uint32_t qh, struct dp_oracle *o)
@@ -256,7 +268,7 @@ static inline void dp_solve(const struct dp_case *c, uint32_t i, uint32_t qh, st
 	const struct kvsink_rows *r = &task->rows;
 	uint32_t p = task->first + i, head = qh / (task->q_heads / r->kv_heads), t, e;
 	uint32_t begin = task->window && p + 1 > task->window ? p + 1 - task->window : 0;
-	double top = -INFINITY, z[2] = { 0.0, 0.0 }, x, norm;
+	double top = -INFINITY, z[2] = {0.0, 0.0}, x, norm;
 
 	memset(o->o, 0, sizeof(o->o));
 	memset(o->a, 0, c->tokens * sizeof(double));

@@ -9,23 +9,23 @@
 #define LIMIT 8e-6 /* of the design */
 
 static const struct dp_geometry geometries[] = {
-	{ KVSINK_FORMAT_F32, 3, 3, 64, 64, 4, 200, 1, 0, 0, 64, 0, 1, false },
-	{ KVSINK_FORMAT_F32, 3, 3, 64, 64, 4, 0, 150, 0, 0, 30, 0, 64, true },
-	{ KVSINK_FORMAT_FP16, 3, 3, 64, 64, 4, 130, 3, 0, 0, 64, 5, 1, false },
-	{ KVSINK_FORMAT_FP16, 8, 1, 80, 48, 0, 70, 40, 0, 0, 20, 30, 1, false },
-	{ KVSINK_FORMAT_F32, 1, 32, 33, 17, 3, 65, 3, 0, 0, 64, 50, 1, false },
-	{ KVSINK_FORMAT_F32, 2, 4, 128, 128, 6, 100, 70, 37, 0, 64, 10, 1, false },
-	{ KVSINK_FORMAT_FP16, 2, 2, 96, 96, 2, 500, 2, 100, 0, 40, 20, 1, false },
-	{ KVSINK_FORMAT_F32, 2, 2, 64, 64, 4, 90, 60, 0, 50, 64, 15, 1, false },
-	{ KVSINK_FORMAT_F32, 1, 1, 1, 1, 0, 0, 1, 0, 0, 5, 0, 1, false },
-	{ KVSINK_FORMAT_F32, 1, 1, 1, 3, 0, 0, 9, 1, 0, 5, 0, 1, false },
-	{ KVSINK_FORMAT_F32, 1, 2, 512, 512, 8, 64, 2, 0, 0, 64, 25, 1, false },
-	{ KVSINK_FORMAT_FP16, 64, 1, 16, 16, 4, 63, 2, 0, 0, 64, 10, 1, false },
-	{ KVSINK_FORMAT_F32, 1, 100, 16, 8, 4, 127, 2, 0, 30, 64, 10, 1, false },
-	{ KVSINK_FORMAT_F32, 4, 2, 64, 64, 4, 127, 1, 0, 0, 64, 100, 1, false },
-	{ KVSINK_FORMAT_F32, 1, 3, 64, 64, 4, 8191, 1, 0, 0, 64, 1, 1, false },
-	{ KVSINK_FORMAT_FP16, 1, 3, 64, 64, 4, 8191, 1, 0, 0, 2, 0, 1, false },
-	{ KVSINK_FORMAT_F32, 1, 24, 32, 32, 4, 5000, 1, 0, 0, 16, 1, 1, false }, /* tiles are not all kept */
+	{KVSINK_FORMAT_F32, 3, 3, 64, 64, 4, 200, 1, 0, 0, 64, 0, 1, false},
+	{KVSINK_FORMAT_F32, 3, 3, 64, 64, 4, 0, 150, 0, 0, 30, 0, 64, true},
+	{KVSINK_FORMAT_FP16, 3, 3, 64, 64, 4, 130, 3, 0, 0, 64, 5, 1, false},
+	{KVSINK_FORMAT_FP16, 8, 1, 80, 48, 0, 70, 40, 0, 0, 20, 30, 1, false},
+	{KVSINK_FORMAT_F32, 1, 32, 33, 17, 3, 65, 3, 0, 0, 64, 50, 1, false},
+	{KVSINK_FORMAT_F32, 2, 4, 128, 128, 6, 100, 70, 37, 0, 64, 10, 1, false},
+	{KVSINK_FORMAT_FP16, 2, 2, 96, 96, 2, 500, 2, 100, 0, 40, 20, 1, false},
+	{KVSINK_FORMAT_F32, 2, 2, 64, 64, 4, 90, 60, 0, 50, 64, 15, 1, false},
+	{KVSINK_FORMAT_F32, 1, 1, 1, 1, 0, 0, 1, 0, 0, 5, 0, 1, false},
+	{KVSINK_FORMAT_F32, 1, 1, 1, 3, 0, 0, 9, 1, 0, 5, 0, 1, false},
+	{KVSINK_FORMAT_F32, 1, 2, 512, 512, 8, 64, 2, 0, 0, 64, 25, 1, false},
+	{KVSINK_FORMAT_FP16, 64, 1, 16, 16, 4, 63, 2, 0, 0, 64, 10, 1, false},
+	{KVSINK_FORMAT_F32, 1, 100, 16, 8, 4, 127, 2, 0, 30, 64, 10, 1, false},
+	{KVSINK_FORMAT_F32, 4, 2, 64, 64, 4, 127, 1, 0, 0, 64, 100, 1, false},
+	{KVSINK_FORMAT_F32, 1, 3, 64, 64, 4, 8191, 1, 0, 0, 64, 1, 1, false},
+	{KVSINK_FORMAT_FP16, 1, 3, 64, 64, 4, 8191, 1, 0, 0, 2, 0, 1, false},
+	{KVSINK_FORMAT_F32, 1, 24, 32, 32, 4, 5000, 1, 0, 0, 16, 1, 1, false}, /* tiles are not all kept */
 };
 
 #define GEOMETRIES (sizeof(geometries) / sizeof(geometries[0]))
@@ -36,9 +36,10 @@ static const char *describe(const struct dp_geometry *g)
 {
 	static char text[160];
 
-	snprintf(text, sizeof(text), "%s, %u x %u heads, d %u/%u, %u queries at %u, window %u, cap %g, |logit| %g, %u%%",
-		 g->format == KVSINK_FORMAT_FP16 ? "FP16" : "F32", g->kv_heads, g->group, g->d_k, g->d_v, g->count,
-		 g->first, g->window, (double)g->softcap, g->top, g->resident_percent);
+	snprintf(text, sizeof(text),
+		 "%s, %u x %u heads, d %u/%u, %u queries at %u, window %u, cap %g, |logit| %g, %u%%",
+		 g->format == KVSINK_FORMAT_FP16 ? "FP16" : "F32", g->kv_heads, g->group, g->d_k, g->d_v,
+		 g->count, g->first, g->window, (double)g->softcap, g->top, g->resident_percent);
 	return text;
 }
 
@@ -50,7 +51,7 @@ static bool near(double a, double b, double limit)
 /* Greatest error of all queries and heads; *stats_ok: lse and mass agree as well. */
 static double worst_error(const struct dp_case *c, bool *stats_ok)
 {
-	struct dp_oracle o = { .a = malloc(c->tokens * sizeof(double)) };
+	struct dp_oracle o = {.a = malloc(c->tokens * sizeof(double))};
 	const struct kvsink_attend_stat *s = c->stats;
 	double worst = 0.0, x, mass = 0.0;
 	uint32_t i, h;
@@ -91,7 +92,7 @@ static void accuracy(const struct dp_geometry *g)
 /* |q||k| is a thousand times the logits: binary32 products would be too coarse. */
 static void cancellation(void)
 {
-	struct dp_geometry g = { KVSINK_FORMAT_F32, 1, 2, 64, 64, 4, 200, 4, 0, 0, 64, 5, 1, false };
+	struct dp_geometry g = {KVSINK_FORMAT_F32, 1, 2, 64, 64, 4, 200, 4, 0, 0, 64, 5, 1, false};
 	struct dp_case c;
 	bool stats_ok;
 	uint32_t t, e;
@@ -130,7 +131,7 @@ struct result {
 
 static struct result keep(const struct dp_case *c)
 {
-	struct result r = { malloc(out_bytes(c)), malloc(stat_bytes(c)), malloc(c->tokens * 8), c->mass };
+	struct result r = {malloc(out_bytes(c)), malloc(stat_bytes(c)), malloc(c->tokens * 8), c->mass};
 
 	memcpy(r.out, c->out, out_bytes(c));
 	memcpy(r.stats, c->stats, stat_bytes(c));
@@ -160,7 +161,8 @@ static void simd_level(int level)
 	struct result r;
 	unsigned i;
 
-	snprintf(name, sizeof(name), "SIMD: %s equals %s, bit for bit", kvsink_simd_name(level), kvsink_simd_name(0));
+	snprintf(name, sizeof(name), "SIMD: %s equals %s, bit for bit", kvsink_simd_name(level),
+		 kvsink_simd_name(0));
 	snprintf(why, sizeof(why), "cpu lacks %s", kvsink_simd_name(level));
 	if (kvsink_simd_force(level)) {
 		tap_skip(name, why);
@@ -208,7 +210,7 @@ static void parts(void)
 /* Each query alone gives what it gives among its neighbours. */
 static void blocking(void)
 {
-	static const unsigned which[] = { 1, 3, 5, 7, 9 };
+	static const unsigned which[] = {1, 3, 5, 7, 9};
 	bool equal = true;
 	struct dp_case c;
 	struct result r;
@@ -237,7 +239,7 @@ static void blocking(void)
 /* Entries that do not cover the layer's heads, or lie outside the window, change nothing. */
 static void all_in_hbm(void)
 {
-	struct dp_geometry g = { KVSINK_FORMAT_FP16, 2, 3, 64, 64, 4, 300, 20, 50, 0, 64, 0, 1, false };
+	struct dp_geometry g = {KVSINK_FORMAT_FP16, 2, 3, 64, 64, 4, 300, 20, 50, 0, 64, 0, 1, false};
 	struct dp_case c;
 	struct result r;
 
@@ -245,7 +247,8 @@ static void all_in_hbm(void)
 	dp_run(&c, 1);
 	r = keep(&c);
 	tap_ok(c.stats[0].lse_sram == -INFINITY && c.stats[0].mass_sram == 0.0f && c.mass == 0 &&
-	       c.stats[0].lse == c.stats[0].lse_hbm, "no residents: lse_sram is -inf, mass 0");
+		       c.stats[0].lse == c.stats[0].lse_hbm,
+	       "no residents: lse_sram is -inf, mass 0");
 	dp_add_resident(&c, 3, 3);
 	dp_add_resident(&c, 100, 2);
 	dp_run(&c, 1);
@@ -257,7 +260,7 @@ static void all_in_hbm(void)
 /* The tier is really read: a resident's HBM row may be garbage, and a row in HBM is not read from SRAM. */
 static void tiers(void)
 {
-	struct dp_geometry g = { KVSINK_FORMAT_F32, 8, 2, 32, 32, 4, 200, 3, 0, 0, 20, 0, 1, false };
+	struct dp_geometry g = {KVSINK_FORMAT_F32, 8, 2, 32, 32, 4, 200, 3, 0, 0, 20, 0, 1, false};
 	uint32_t h, e, b = 0;
 	struct dp_case c;
 	struct result r;
@@ -288,7 +291,7 @@ static void tiers(void)
 /* NaN in rows that a query may not see must not reach it; NaN in one that it sees must. */
 static void poison(void)
 {
-	struct dp_geometry g = { KVSINK_FORMAT_F32, 1, 2, 32, 32, 4, 50, 40, 30, 0, 20, 10, 1, false };
+	struct dp_geometry g = {KVSINK_FORMAT_F32, 1, 2, 32, 32, 4, 50, 40, 30, 0, 20, 10, 1, false};
 	uint32_t i, e, clean = 0, dirty = 0;
 	struct dp_case c;
 	struct result r;
@@ -344,8 +347,8 @@ static void ragged(void)
 
 static void row_counts(void)
 {
-	static const uint32_t windows[] = { 0, 1, 5, 64, 1000 };
-	struct dp_geometry g = { KVSINK_FORMAT_FP16, 8, 1, 4, 4, 2, 150, 1, 0, 0, 5, 25, 1, false };
+	static const uint32_t windows[] = {0, 1, 5, 64, 1000};
+	struct dp_geometry g = {KVSINK_FORMAT_FP16, 8, 1, 4, 4, 2, 150, 1, 0, 0, 5, 25, 1, false};
 	struct kvsink_row_count n;
 	uint32_t w, t, h, x, sram, all;
 	bool equal = true;

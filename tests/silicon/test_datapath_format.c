@@ -73,7 +73,8 @@ static void store_rounding(void)
 
 	for (i = 0; i < 0x7c00; i++)
 		for (sign = 0; sign <= 0x8000; sign += 0x8000) {
-			double a = dp_half((uint16_t)i), b = i == 0x7bff ? 65536.0 : dp_half((uint16_t)(i + 1));
+			double a = dp_half((uint16_t)i),
+			       b = i == 0x7bff ? 65536.0 : dp_half((uint16_t)(i + 1));
 
 			middle = bits_of((float)((a + b) / 2)) | sign << 16;
 			wrong += store(float_of(middle)) != (sign | (i & 1 ? i + 1 : i));
@@ -104,7 +105,7 @@ __attribute__((target("f16c"))) static uint32_t f16c_differences(void)
 
 	for (i = 0; i < 65536; i++) {
 		x = _cvtsh_ss((uint16_t)i);
-		kvsink_format_load(KVSINK_FORMAT_FP16, &x, &(uint16_t){ (uint16_t)i }, 1);
+		kvsink_format_load(KVSINK_FORMAT_FP16, &x, &(uint16_t){(uint16_t)i}, 1);
 		wrong += bits_of(x) != bits_of(_cvtsh_ss((uint16_t)i));
 	}
 	for (i = 0; i < 1u << 22; i++) {
@@ -130,7 +131,7 @@ static void f16c(void)
 
 static void f32(void)
 {
-	uint32_t in[5] = { 0x7f800001, 1, 0x80000000, 0x3f800000, 0xff800000 }, out[5];
+	uint32_t in[5] = {0x7f800001, 1, 0x80000000, 0x3f800000, 0xff800000}, out[5];
 	uint8_t row[21];
 
 	kvsink_format_store(KVSINK_FORMAT_F32, row + 1, (const float *)(const void *)in, 5);

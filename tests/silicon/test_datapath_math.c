@@ -33,7 +33,8 @@ static void log64(void)
 		worst = e > worst ? e : worst;
 	}
 	tap_ok(worst < 6e-16, "log64: within 3 ulp (%.1e)", worst);
-	tap_ok(kvsink_log64(1.0) == 0.0 && kvsink_log64(0.0) == -INFINITY && kvsink_log64(INFINITY) == INFINITY,
+	tap_ok(kvsink_log64(1.0) == 0.0 && kvsink_log64(0.0) == -INFINITY &&
+		       kvsink_log64(INFINITY) == INFINITY,
 	       "log64: 1, 0, infinity");
 	tap_ok(isnan(kvsink_log64(NAN)) && isnan(kvsink_log64(-1.0)), "log64: NaN and negative numbers");
 }

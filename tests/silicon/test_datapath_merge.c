@@ -5,8 +5,8 @@
 
 #define N 16
 
-static const float one[N] = { 1.5f, -2.0f, 0.0f, -0.0f, 1e-40f, 3e38f, 0.1f, 7.0f };
-static const float two[N] = { -0.5f, 4.0f, 1.0f, 2.0f, 1.0f, -3e38f, 0.2f, 9.0f };
+static const float one[N] = {1.5f, -2.0f, 0.0f, -0.0f, 1e-40f, 3e38f, 0.1f, 7.0f};
+static const float two[N] = {-0.5f, 4.0f, 1.0f, 2.0f, 1.0f, -3e38f, 0.2f, 9.0f};
 
 /* Merge of (one, lse_a) and (two, lse_b) within rounding of the formula; lse likewise. */
 static void vector(float lse_a, float lse_b, const char *name)
@@ -20,7 +20,8 @@ static void vector(float lse_a, float lse_b, const char *name)
 	kvsink_merge(o, &lse, two, lse_b, N);
 	for (i = 0; i < N; i++) {
 		expect = (a * one[i] + b * two[i]) / (a + b);
-		close = close && fabs(o[i] - expect) <= 1.2e-7 * (fabs(one[i]) * a + fabs(two[i]) * b) / (a + b) + 1e-44;
+		close = close && fabs(o[i] - expect) <=
+					 1.2e-7 * (fabs(one[i]) * a + fabs(two[i]) * b) / (a + b) + 1e-44;
 	}
 	tap_ok(close, "merge: output, %s", name);
 	expect = top + log(a + b);
@@ -80,9 +81,10 @@ static void partitions(void)
 			part_z += exp(x[i] - top);
 			part_o += exp(x[i] - top) * v[i];
 		}
-		kvsink_merge(&got, &lse, &(float){ (float)(part_o / part_z) }, (float)(top + log(part_z)), 1);
+		kvsink_merge(&got, &lse, &(float){(float)(part_o / part_z)}, (float)(top + log(part_z)), 1);
 	}
-	tap_ok(fabs(got - o / z) < 4e-6 && fabs(lse - log(z)) < 4e-6, "merge: three partitions make the whole");
+	tap_ok(fabs(got - o / z) < 4e-6 && fabs(lse - log(z)) < 4e-6,
+	       "merge: three partitions make the whole");
 }
 
 int main(void)

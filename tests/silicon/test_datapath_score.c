@@ -6,7 +6,7 @@
 /* Every (query, head) that counted adds at most half a unit of rounding, and its own error. */
 static bool sums_agree(const struct dp_case *c)
 {
-	struct dp_oracle o = { .a = malloc(c->tokens * sizeof(double)) };
+	struct dp_oracle o = {.a = malloc(c->tokens * sizeof(double))};
 	double *sum = calloc(c->tokens, sizeof(double)), limit;
 	uint32_t i, h, t;
 	bool agree = true;
@@ -31,8 +31,8 @@ static bool sums_agree(const struct dp_case *c)
 
 static void sums(uint32_t local_window, uint32_t window, uint32_t resident_percent, const char *name)
 {
-	struct dp_geometry g = { KVSINK_FORMAT_F32, 3, 3, 32, 32, 4, 0, 170, window, 0, 20, resident_percent,
-				 local_window, true };
+	struct dp_geometry g = {KVSINK_FORMAT_F32, 3,	3, 32, 32, 4, 0, 170, window, 0, 20, resident_percent,
+				local_window,	   true};
 	struct dp_case c;
 
 	dp_new(&c, &g);
@@ -44,7 +44,7 @@ static void sums(uint32_t local_window, uint32_t window, uint32_t resident_perce
 /* A prompt in one piece and in chunks. */
 static void chunks(void)
 {
-	struct dp_geometry g = { KVSINK_FORMAT_FP16, 2, 2, 32, 32, 4, 0, 200, 0, 0, 10, 0, 16, true };
+	struct dp_geometry g = {KVSINK_FORMAT_FP16, 2, 2, 32, 32, 4, 0, 200, 0, 0, 10, 0, 16, true};
 	uint64_t *whole;
 	struct dp_case c;
 	uint32_t first;
@@ -68,7 +68,7 @@ static void chunks(void)
 /* Sums of a context too long for all its tiles to be kept. */
 static void long_context(void)
 {
-	struct dp_geometry g = { KVSINK_FORMAT_F32, 1, 24, 8, 8, 4, 4900, 2, 0, 0, 10, 2, 64, true };
+	struct dp_geometry g = {KVSINK_FORMAT_F32, 1, 24, 8, 8, 4, 4900, 2, 0, 0, 10, 2, 64, true};
 	struct dp_case c;
 
 	dp_new(&c, &g);
@@ -80,7 +80,7 @@ static void long_context(void)
 /* NaN has no attention: it must not become a number, nor take others' sums with it. */
 static void nan_query(void)
 {
-	struct dp_geometry g = { KVSINK_FORMAT_F32, 1, 2, 16, 16, 4, 0, 40, 0, 0, 10, 0, 1, true };
+	struct dp_geometry g = {KVSINK_FORMAT_F32, 1, 2, 16, 16, 4, 0, 40, 0, 0, 10, 0, 1, true};
 	struct dp_case c;
 	uint64_t sum = 0;
 	uint32_t t;
@@ -96,9 +96,14 @@ static void nan_query(void)
 
 static void observers(void)
 {
-	static const uint32_t windows[] = { 0, 100 };
-	struct kvsink_score_view v = { .tokens = 200, .scored = 200, .layers = 2, .q_heads = 3, .local_window = 64,
-				       .mode = KVSINK_SCORE_MEAN, .windows = windows };
+	static const uint32_t windows[] = {0, 100};
+	struct kvsink_score_view v = {.tokens = 200,
+				      .scored = 200,
+				      .layers = 2,
+				      .q_heads = 3,
+				      .local_window = 64,
+				      .mode = KVSINK_SCORE_MEAN,
+				      .windows = windows};
 	uint64_t sum[200];
 	uint32_t t, i, n;
 	bool equal = true;
@@ -110,7 +115,8 @@ static void observers(void)
 		for (l = 0, n = 0; l < 2; l++)
 			for (i = 0; i < 200; i++)
 				n += i >= t + 64 && (!windows[l] || i < t + windows[l]);
-		equal = equal && kvsink_score_value(&v, t, 0) == (n ? (float)(sum[t] * 0x1p-32 / (3.0 * n)) : 0.0f);
+		equal = equal &&
+			kvsink_score_value(&v, t, 0) == (n ? (float)(sum[t] * 0x1p-32 / (3.0 * n)) : 0.0f);
 		equal = equal && kvsink_observers(&v, t) == (t < 136 ? 136 - t : 0);
 	}
 	tap_ok(equal, "MEAN: divides by heads and by the queries that could see the token, layer by layer");
@@ -124,9 +130,9 @@ static void observers(void)
 
 static void modes(void)
 {
-	uint64_t sum[4] = { 3ull << 32, 6ull << 32, 0, 1ull << 31 };
-	struct kvsink_score_view v = { .sum = sum, .tokens = 4, .scored = 100, .layers = 1, .q_heads = 2,
-				       .mode = KVSINK_SCORE_RAW };
+	uint64_t sum[4] = {3ull << 32, 6ull << 32, 0, 1ull << 31};
+	struct kvsink_score_view v = {
+		.sum = sum, .tokens = 4, .scored = 100, .layers = 1, .q_heads = 2, .mode = KVSINK_SCORE_RAW};
 
 	tap_ok(kvsink_score_max(&v) == 6ull << 32, "the greatest sum");
 	tap_ok(kvsink_score_value(&v, 0, 0) == 3.0f && kvsink_score_value(&v, 3, 0) == 0.5f, "RAW: the sum");
@@ -146,10 +152,15 @@ static uint32_t float_bits(float x)
 
 static void comparator(void)
 {
-	static const uint32_t narrow[] = { 90, 95 }, wide[] = { 90, 96 };
+	static const uint32_t narrow[] = {90, 95}, wide[] = {90, 96};
 	uint64_t sum[200];
-	struct kvsink_score_view v = { .sum = sum, .tokens = 200, .scored = 200, .layers = 2, .q_heads = 1,
-				       .local_window = 64, .mode = KVSINK_SCORE_MEAN };
+	struct kvsink_score_view v = {.sum = sum,
+				      .tokens = 200,
+				      .scored = 200,
+				      .layers = 2,
+				      .q_heads = 1,
+				      .local_window = 64,
+				      .mode = KVSINK_SCORE_MEAN};
 	uint32_t bits, t;
 
 	for (t = 0; t < 200; t++)

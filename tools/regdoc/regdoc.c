@@ -16,13 +16,13 @@ struct reg {
 };
 
 static const struct reg regs[] = {
-#define X(name, offset, access, vis, doc) { #name, offset, #access, #vis, doc },
+#define X(name, offset, access, vis, doc) {#name, offset, #access, #vis, doc},
 	KVSINK_REGS(X)
 #undef X
 };
 
 static const struct reg ring_regs[] = {
-#define X(name, offset, access, vis, doc) { #name, offset, #access, #vis, doc },
+#define X(name, offset, access, vis, doc) {#name, offset, #access, #vis, doc},
 	KVSINK_RING_REGS(X)
 #undef X
 };
@@ -32,7 +32,7 @@ static const struct {
 	unsigned shift, width;
 	const char *doc;
 } fields[] = {
-#define X(reg, field, shift, width, doc) { #reg, #field, shift, width, doc },
+#define X(reg, field, shift, width, doc) {#reg, #field, shift, width, doc},
 	KVSINK_FIELDS(X)
 #undef X
 };
@@ -40,7 +40,7 @@ static const struct {
 static const struct {
 	const char *name, *unit, *doc;
 } counters[] = {
-#define X(name, unit, doc) { #name, unit, doc },
+#define X(name, unit, doc) {#name, unit, doc},
 	KVSINK_COUNTERS(X)
 #undef X
 };
@@ -50,7 +50,7 @@ static const struct {
 	unsigned value;
 	const char *err, *doc;
 } codes[] = {
-#define X(name, value, err, doc) { #name, value, #err, doc },
+#define X(name, value, err, doc) {#name, value, #err, doc},
 	KVSINK_CODES(X)
 #undef X
 };
@@ -62,7 +62,7 @@ static const struct {
 	unsigned long long initial;
 	const char *doc;
 } params[] = {
-#define X(name, index, kind, def, doc) { #name, index, #kind, def, doc },
+#define X(name, index, kind, def, doc) {#name, index, #kind, def, doc},
 	KVSINK_PARAMS(X)
 #undef X
 };
@@ -74,13 +74,13 @@ struct numbered {
 };
 
 static const struct numbered opcodes[] = {
-#define X(name, value, doc) { #name, value, doc },
+#define X(name, value, doc) {#name, value, doc},
 	KVSINK_OPCODES(X)
 #undef X
 };
 
 static const struct numbered events[] = {
-#define X(name, value, doc) { #name, value, doc },
+#define X(name, value, doc) {#name, value, doc},
 	KVSINK_EVENTS(X)
 #undef X
 };
@@ -130,7 +130,8 @@ static void print_counters(void)
 
 	puts("| offset | name | unit | meaning |\n|---|---|---|---|");
 	for (i = 0; i < COUNT(counters); i++) {
-		printf("| 0x%04zx | `%s` | %s |", KVSINK_COUNTER_BASE + 8 * i, counters[i].name, counters[i].unit);
+		printf("| 0x%04zx | `%s` | %s |", KVSINK_COUNTER_BASE + 8 * i, counters[i].name,
+		       counters[i].unit);
 		cell(counters[i].doc);
 		putchar('\n');
 	}
@@ -193,14 +194,18 @@ static void print_sizes(void)
 static void print_intro(void)
 {
 	printf("# Registers, commands and records of the kvsink chip\n\n"
-	       "Printed by `make docs` from `uapi/kvsink_hw.h`; edit that file, not this one. Everything is little\n"
+	       "Printed by `make docs` from `uapi/kvsink_hw.h`; edit that file, not this one. Everything is "
+	       "little\n"
 	       "endian. Command structures and their fields are explained in the header.\n\n"
-	       "PCI %04x:%04x, class 0x%04x. BAR%d: %d KiB of 32-bit registers; BAR%d: the SRAM, for the driver\n"
-	       "only; BAR%d: MSI-X. RW read and write, RO read only, WO reads as zero, W1C write ones to clear.\n"
-	       "\"Readable by\" says who gets the register through the REG_READ ioctl: PUBLIC everyone, ADMIN\n"
+	       "PCI %04x:%04x, class 0x%04x. BAR%d: %d KiB of 32-bit registers; BAR%d: the SRAM, for the "
+	       "driver\n"
+	       "only; BAR%d: MSI-X. RW read and write, RO read only, WO reads as zero, W1C write ones to "
+	       "clear.\n"
+	       "\"Readable by\" says who gets the register through the REG_READ ioctl: PUBLIC everyone, "
+	       "ADMIN\n"
 	       "CAP_SYS_ADMIN, KERNEL nobody.\n",
-	       KVSINK_PCI_VENDOR, KVSINK_PCI_DEVICE, KVSINK_PCI_CLASS, KVSINK_BAR_REGS, KVSINK_REGS_BYTES / 1024,
-	       KVSINK_BAR_SRAM, KVSINK_BAR_MSIX);
+	       KVSINK_PCI_VENDOR, KVSINK_PCI_DEVICE, KVSINK_PCI_CLASS, KVSINK_BAR_REGS,
+	       KVSINK_REGS_BYTES / 1024, KVSINK_BAR_SRAM, KVSINK_BAR_MSIX);
 }
 
 int main(void)
@@ -210,13 +215,15 @@ int main(void)
 	print_regs(regs, COUNT(regs));
 	puts("\n## Fields\n");
 	print_fields();
-	printf("\n## Registers of a ring\n\nRing r has its own at 0x%x + r * 0x%x, at most %d rings.\n\n", KVSINK_RING_BASE,
-	       KVSINK_RING_STRIDE, KVSINK_MAX_RINGS);
+	printf("\n## Registers of a ring\n\nRing r has its own at 0x%x + r * 0x%x, at most %d rings.\n\n",
+	       KVSINK_RING_BASE, KVSINK_RING_STRIDE, KVSINK_MAX_RINGS);
 	print_regs(ring_regs, COUNT(ring_regs));
-	puts("\n## Counters\n\n64 bits each; reading the low half latches the high half. Readable by the administrator;\n"
+	puts("\n## Counters\n\n64 bits each; reading the low half latches the high half. Readable by the "
+	     "administrator;\n"
 	     "QUERY gives the same set for a stream. Modelled time is modelled, not measured.\n");
 	print_counters();
-	puts("\n## Parameters\n\nSet by CONFIG, for a stream or as the device's default. F32 is the bit pattern of a\n"
+	puts("\n## Parameters\n\nSet by CONFIG, for a stream or as the device's default. F32 is the bit "
+	     "pattern of a\n"
 	     "non-negative finite binary32 number.\n");
 	print_params();
 	puts("\n## Commands\n");
