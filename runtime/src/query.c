@@ -63,11 +63,14 @@ static int ask(struct kvs_device *device, struct drm_kvsink_query *args, void *m
 	err = err ? err : take(list, head);
 	if (err)
 		return err;
-	if (args->type == DRM_KVSINK_QUERY_EVENTS)
-		list->next = head->next; /* older ones may have been overwritten in between */
-	else
+	if (args->type == DRM_KVSINK_QUERY_EVENTS) { /* total counts from `first` on */
+		list->next = head->next;
+		list->done = head->written >= head->total;
+	} else {
 		list->next += head->written;
-	list->done = !head->written || list->count >= head->total;
+		list->done = list->next >= head->total;
+	}
+	list->done |= !head->written;
 	return 0;
 }
 

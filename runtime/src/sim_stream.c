@@ -9,7 +9,8 @@
 
 #include "sim.h"
 
-#define KERNEL_TRIES 3 /* a reset may overtake a job of the kernel */
+#define MAP_PAGES (KVSINK_MAX_ITEMS * 4) /* pages that one PAGE_MAP can name */
+#define KERNEL_TRIES 3			 /* a reset may overtake a job of the kernel */
 
 struct sim_stream *sim_stream_find(struct sim_chip *chip, uint64_t id)
 {
@@ -104,30 +105,23 @@ free_table:
 
 /* ---- life ------------------------------------------------------------------------------------------ */
 
-/*
- * Fill `job`, which may hold STREAM_CREATE, with PAGE_MAP and run it, again and again until the chip has
- * pages [page_count, total). What it got counts at once.
- */
+/* Pages [page_count, total) enter the chip's page table, as many a job as its items can name. */
 static int map_pages(struct sim_file *file, struct sim_stream *stream, struct sim_job *job, uint32_t total)
 {
 	int err = 0;
 
-	while (!err && (job->cmds || stream->page_count < total)) {
-		uint32_t room = 4 * (KVSINK_MAX_ITEMS - job->items);
+	while (!err && stream->page_count < total) {
 		uint32_t count = total - stream->page_count;
 
-		count = count < room ? count : room;
-		if (count) {
-			kvsink_logic_build_page_map(stream->geometry.id, stream->page_count,
-						    &stream->pages[stream->page_count], count, job->items,
-						    &job->cmd[job->cmds++], &job->item[job->items]);
-			job->items += KVSINK_LOGIC_PAGE_ITEMS(count);
-		}
+		count = count < MAP_PAGES ? count : MAP_PAGES;
+		kvsink_logic_build_page_map(stream->geometry.id, stream->page_count,
+					    &stream->pages[stream->page_count], count, 0, &job->cmd[0],
+					    job->item);
+		job->cmds = 1;
+		job->items = KVSINK_LOGIC_PAGE_ITEMS(count);
 		err = sim_job_run(file->chip, file, job);
 		if (!err)
 			stream->page_count += count;
-		job->cmds = 0;
-		job->items = 0;
 	}
 	return err;
 }
@@ -174,7 +168,8 @@ static int start_stream(struct sim_file *file, struct sim_stream *stream,
 				  stream->scores, &job->cmd[0], job->item);
 	job->cmds = 1;
 	job->items = args->layers.count;
-	err = map_pages(file, stream, job, stream->layout.reserve_pages);
+	err = sim_job_run(file->chip, file, job);
+	err = err ? err : map_pages(file, stream, job, stream->layout.reserve_pages);
 	free(job);
 	return err;
 }

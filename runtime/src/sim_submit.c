@@ -63,24 +63,21 @@ static int build_ops(struct submit *submit, const struct drm_kvsink_job *args, s
 	return err;
 }
 
-static int check_sync(const struct submit *submit, const struct drm_kvsink_sync *sync,
-		      struct pending *pending)
+/* There is one syncobj, a timeline. A point that an earlier job of the call signals may be waited for. */
+static int check_sync(struct submit *submit, const struct drm_kvsink_sync *sync, struct pending *pending)
 {
-	if (sync->flags & ~(DRM_KVSINK_SYNC_SIGNAL | DRM_KVSINK_SYNC_TIMELINE))
-		return -EINVAL;
-	if (!(sync->flags & DRM_KVSINK_SYNC_TIMELINE) && sync->value)
+	bool timeline = sync->flags & DRM_KVSINK_SYNC_TIMELINE;
+
+	if (sync->flags & ~(DRM_KVSINK_SYNC_SIGNAL | DRM_KVSINK_SYNC_TIMELINE) || timeline == !sync->value)
 		return -EINVAL;
 	if (sync->handle != SIM_SYNCOBJ)
 		return -ENOENT;
-	if (!(sync->flags & DRM_KVSINK_SYNC_TIMELINE))
-		return -EINVAL; /* the one there is, is a timeline */
-	if (sync->flags & DRM_KVSINK_SYNC_SIGNAL) {
-		if (!sync->value)
-			return -EINVAL;
-		pending->signal = sync->value > pending->signal ? sync->value : pending->signal;
-		return 0;
-	}
-	return sync->value <= submit->file->signalled ? 0 : -EINVAL;
+	if (!timeline)
+		return -EINVAL;
+	if (!(sync->flags & DRM_KVSINK_SYNC_SIGNAL))
+		return sync->value <= submit->signalled ? 0 : -EINVAL;
+	pending->signal = sync->value > pending->signal ? sync->value : pending->signal;
+	return 0;
 }
 
 static int check_syncs(struct submit *submit, const struct drm_kvsink_job *args, struct pending *pending)
@@ -90,6 +87,8 @@ static int check_syncs(struct submit *submit, const struct drm_kvsink_job *args,
 
 	for (uint32_t i = 0; !err && i < args->syncs.count; i++)
 		err = check_sync(submit, &submit->syncs[i], pending);
+	if (pending->signal > submit->signalled)
+		submit->signalled = pending->signal;
 	return err;
 }
 
@@ -112,11 +111,11 @@ static int build_job(struct submit *submit, const struct drm_kvsink_job *args, s
 	int err;
 
 	submit->env.field = UINT32_MAX;
-	submit->args->error_op = 0;
+	submit->args->error_op = UINT32_MAX;
 	pending->job.generation = submit->args->generation;
-	err = check_syncs(submit, args, pending);
+	err = build_ops(submit, args, pending);
 	err = err ? err : check_status(submit, args, pending);
-	return err ? err : build_ops(submit, args, pending);
+	return err ? err : check_syncs(submit, args, pending);
 }
 
 /* Addresses of the GART and the bus are the kernel's: the user sees offsets in his own buffers, or 0. */
@@ -182,6 +181,8 @@ static int build_jobs(struct submit *submit, const struct drm_kvsink_job *jobs)
 	}
 	if (err)
 		submit->args->error_field = submit->env.field;
+	else
+		submit->args->error_job = 0;
 	return err;
 }
 
@@ -200,6 +201,7 @@ int sim_ioctl_submit(struct sim_file *file, void *data)
 		return -ENOMEM;
 	submit->file = file;
 	submit->args = args;
+	submit->signalled = file->signalled;
 	sim_env(file, &submit->env);
 	submit->pending = calloc(args->jobs.count, sizeof(*submit->pending));
 	err = submit->pending ? build_jobs(submit, jobs) : -ENOMEM;
