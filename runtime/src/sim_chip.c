@@ -272,7 +272,7 @@ static uint32_t publish(struct sim_chip *chip, const struct sim_file *file, cons
 		.item_count = job->items,
 		.generation = job->generation,
 		.tenant = file ? file->tenant : 0,
-		.flags = !file || file->admin ? KVSINK_JOB_PRIVILEGED : 0,
+		.flags = !file || job->privileged || file->admin ? KVSINK_JOB_PRIVILEGED : 0,
 		.host_ns = now_ns(),
 	};
 	chip->published[ring]++;

@@ -119,6 +119,7 @@ static int map_pages(struct sim_file *file, struct sim_stream *stream, struct si
 					    job->item);
 		job->cmds = 1;
 		job->items = KVSINK_LOGIC_PAGE_ITEMS(count);
+		job->privileged = true;
 		err = sim_job_run(file->chip, file, job);
 		if (!err)
 			stream->page_count += count;
@@ -168,6 +169,7 @@ static int start_stream(struct sim_file *file, struct sim_stream *stream,
 				  stream->scores, &job->cmd[0], job->item);
 	job->cmds = 1;
 	job->items = args->layers.count;
+	job->privileged = true;
 	err = sim_job_run(file->chip, file, job);
 	err = err ? err : map_pages(file, stream, job, stream->layout.reserve_pages);
 	free(job);
