@@ -25,6 +25,7 @@ struct submit {
 	struct drm_kvsink_sync syncs[DRM_KVSINK_MAX_SYNCS];
 	struct drm_kvsink_attend_item items[DRM_KVSINK_MAX_ITEMS]; /* of one operation */
 	struct pending *pending;				   /* [args->jobs.count] */
+	uint64_t signalled; /* point of the timeline that will have signalled before the job being built */
 };
 
 static int build_op(struct submit *submit, const struct drm_kvsink_op *op, struct sim_job *job)
