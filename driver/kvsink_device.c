@@ -72,7 +72,7 @@ static void kvsink_device_stop(struct kvsink_device *kdev)
 }
 
 /* Stop feeding the rings, and keep everybody out until kvsink_device_reset_end(). */
-void kvsink_device_reset_begin(struct kvsink_device *kdev)
+static void kvsink_device_reset_begin(struct kvsink_device *kdev)
 {
 	u32 i;
 
@@ -82,7 +82,7 @@ void kvsink_device_reset_begin(struct kvsink_device *kdev)
 }
 
 /* End every job in flight: @guilty with ETIME, the others with @error. */
-void kvsink_device_reset_end(struct kvsink_device *kdev, struct kvsink_job *guilty, int error)
+static void kvsink_device_reset_end(struct kvsink_device *kdev, struct kvsink_job *guilty, int error)
 {
 	u32 i;
 
@@ -215,6 +215,27 @@ static int kvsink_device_cold_reset(struct kvsink_device *kdev)
 	err = pcie_reset_flr(pdev, PCI_RESET_DO_RESET);
 	pci_restore_state(pdev);
 	return err ? dev_err_probe(&pdev->dev, err, "function-level reset failed\n") : 0;
+}
+
+/* Around a function-level reset that somebody else does: nothing survives it, streams included. */
+void kvsink_device_flr_begin(struct kvsink_device *kdev)
+{
+	kvsink_device_reset_begin(kdev);
+}
+
+void kvsink_device_flr_end(struct kvsink_device *kdev)
+{
+	int err = -ENODEV, index;
+
+	if (drm_dev_enter(&kdev->base, &index)) {
+		pci_set_master(kdev->pdev);
+		err = kvsink_device_start(kdev);
+		drm_dev_exit(index);
+	}
+	if (err)
+		drm_err(&kdev->base, "the chip does not start after a function-level reset (%d)\n", err);
+	trace_kvsink_reset(kdev, kdev->generation, err);
+	kvsink_device_reset_end(kdev, NULL, -ECANCELED);
 }
 
 /* The chip stops and whatever was in flight ends: before the binding ends, after drm_dev_unplug(). */

@@ -206,8 +206,8 @@ extern unsigned int kvsink_timeout_ms;
 int kvsink_device_init(struct kvsink_device *kdev);
 void kvsink_device_quiesce(struct kvsink_device *kdev);
 void kvsink_device_reset(struct kvsink_device *kdev, struct kvsink_job *guilty);
-void kvsink_device_reset_begin(struct kvsink_device *kdev);
-void kvsink_device_reset_end(struct kvsink_device *kdev, struct kvsink_job *guilty, int error);
+void kvsink_device_flr_begin(struct kvsink_device *kdev);
+void kvsink_device_flr_end(struct kvsink_device *kdev);
 
 /* kvsink_irq.c */
 int kvsink_irq_init(struct kvsink_device *kdev);

@@ -192,6 +192,21 @@ static void kvsink_shutdown(struct pci_dev *pdev)
 	kvsink_device_quiesce(kdev);
 }
 
+static void kvsink_reset_prepare(struct pci_dev *pdev)
+{
+	kvsink_device_flr_begin(pci_get_drvdata(pdev));
+}
+
+static void kvsink_reset_done(struct pci_dev *pdev)
+{
+	kvsink_device_flr_end(pci_get_drvdata(pdev));
+}
+
+static const struct pci_error_handlers kvsink_error_handlers = {
+	.reset_prepare = kvsink_reset_prepare,
+	.reset_done = kvsink_reset_done,
+};
+
 static const struct pci_device_id kvsink_ids[] = {
 	{ PCI_DEVICE(KVSINK_PCI_VENDOR, KVSINK_PCI_DEVICE) },
 	{ }
@@ -204,6 +219,7 @@ static struct pci_driver kvsink_pci_driver = {
 	.probe = kvsink_probe,
 	.remove = kvsink_remove,
 	.shutdown = kvsink_shutdown,
+	.err_handler = &kvsink_error_handlers,
 };
 module_pci_driver(kvsink_pci_driver);
 

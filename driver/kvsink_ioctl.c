@@ -9,7 +9,6 @@
 #include <linux/uaccess.h>
 
 #include "kvsink_job.h"
-#include "kvsink_query.h"
 #include "kvsink_stream.h"
 
 /*
@@ -104,14 +103,21 @@ static struct kvsink_job *kvsink_one_command(struct drm_file *drm_file, struct k
 	return job;
 }
 
-/* Ask the chip how much SRAM the stream holds now, for fdinfo; nothing depends on it. */
-static void kvsink_refresh_sram(struct drm_file *drm_file, u64 id)
+/*
+ * What the chip said about a stream's SRAM, for fdinfo. Asking it anew would cost jobs that nobody submitted;
+ * what a partial EVICT freed is known at the next QUERY of the stream.
+ */
+static void kvsink_note_promoted(struct kvsink_job *job)
 {
-	struct kvsink_file *file = drm_file->driver_priv;
+	kvsink_stream_add_sram(job->streams[0], job->cpl.result[0]);
+}
 
-	mutex_lock(&file->answer_lock);
-	kvsink_query_streams(drm_file, id);
-	mutex_unlock(&file->answer_lock);
+static void kvsink_note_evicted(struct kvsink_job *job, const struct drm_kvsink_evict *args)
+{
+	struct kvsink_stream *stream = job->streams[0];
+
+	if (args->token == KVSINK_TOKEN_ALL && !args->layer_begin && args->layer_end == stream->geometry.layers)
+		kvsink_stream_set_sram(stream, 0);
 }
 
 int kvsink_ioctl_promote(struct drm_device *dev, void *data, struct drm_file *drm_file)
@@ -132,7 +138,7 @@ int kvsink_ioctl_promote(struct drm_device *dev, void *data, struct drm_file *dr
 	if (!err) {
 		args->sram_bytes = job->cpl.result[0];
 		args->generation = job->cpl.result[1];
-		kvsink_refresh_sram(drm_file, args->stream);
+		kvsink_note_promoted(job);
 	}
 	kvsink_job_put(job);
 	return err;
@@ -155,7 +161,7 @@ int kvsink_ioctl_evict(struct drm_device *dev, void *data, struct drm_file *drm_
 	}
 	if (!err) {
 		args->entries = job->cpl.result[0];
-		kvsink_refresh_sram(drm_file, args->stream);
+		kvsink_note_evicted(job, args);
 	}
 	kvsink_job_put(job);
 	return err;

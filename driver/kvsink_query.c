@@ -10,7 +10,6 @@
 #include <linux/uaccess.h>
 
 #include "kvsink_job.h"
-#include "kvsink_query.h"
 #include "kvsink_stream.h"
 
 #define KVSINK_ENTRY_TRIES 4
@@ -53,8 +52,8 @@ static void *kvsink_answer(struct kvsink_file *file)
 	return file->answer->vaddr;
 }
 
-/* A job of @file that answers args into the answer buffer. */
-static int kvsink_query_run(struct drm_file *drm_file, const struct drm_kvsink_query *args)
+/* A job of the file that answers @args into the answer buffer; the chip tells @privileged ones everything. */
+static int kvsink_query_run(struct drm_file *drm_file, const struct drm_kvsink_query *args, bool privileged)
 {
 	struct kvsink_file *file = drm_file->driver_priv;
 	struct kvsink_lookup lookup;
@@ -64,7 +63,7 @@ static int kvsink_query_run(struct drm_file *drm_file, const struct drm_kvsink_q
 	err = kvsink_answer_reserve(file, args->size);
 	if (err)
 		return err;
-	job = kvsink_job_create(file->kdev, file, capable(CAP_SYS_ADMIN));
+	job = kvsink_job_create(file->kdev, file, privileged);
 	if (IS_ERR(job))
 		return PTR_ERR(job);
 	kvsink_lookup_init(&lookup, drm_file, job);
@@ -93,34 +92,7 @@ static void kvsink_note_streams(struct drm_file *drm_file, const struct kvsink_s
 	}
 }
 
-/* Under answer_lock: refresh what is known of one stream. */
-void kvsink_query_streams(struct drm_file *drm_file, u64 id)
-{
-	struct drm_kvsink_query args = {
-		.type = DRM_KVSINK_QUERY_STREAMS,
-		.stream = id,
-		.size = sizeof(struct kvsink_list_head) + sizeof(struct kvsink_stream_rec),
-	};
-	struct kvsink_file *file = drm_file->driver_priv;
-	struct kvsink_list_head *head;
-
-	if (kvsink_query_run(drm_file, &args))
-		return;
-	head = kvsink_answer(file);
-	kvsink_note_streams(drm_file, (void *)(head + 1),
-			    kvsink_answer_records(head, args.size, sizeof(struct kvsink_stream_rec)));
-}
-
 /* ---- QUERY ------------------------------------------------------------------------------------------------- */
-
-/* Where an entry lies in SRAM tells a tenant about the others. */
-static void kvsink_hide_places(struct kvsink_tag_rec *recs, u32 count)
-{
-	u32 i;
-
-	for (i = 0; i < count; i++)
-		recs[i].sram_offset = 0;
-}
 
 static int kvsink_query_copy(struct drm_file *drm_file, const struct drm_kvsink_query *args)
 {
@@ -129,8 +101,6 @@ static int kvsink_query_copy(struct drm_file *drm_file, const struct drm_kvsink_
 	u32 record = kvsink_logic_record_bytes(args->type);
 	u32 count = kvsink_answer_records(head, args->size, record);
 
-	if (args->type == DRM_KVSINK_QUERY_TAGS && !capable(CAP_SYS_ADMIN))
-		kvsink_hide_places((void *)(head + 1), count);
 	if (args->type == DRM_KVSINK_QUERY_STREAMS)
 		kvsink_note_streams(drm_file, (void *)(head + 1), count);
 	if (copy_to_user(u64_to_user_ptr(args->pointer), head, sizeof(*head) + (size_t)count * record))
@@ -153,7 +123,7 @@ int kvsink_ioctl_query(struct drm_device *dev, void *data, struct drm_file *drm_
 	err = mutex_lock_interruptible(&file->answer_lock);
 	if (err)
 		return err;
-	err = kvsink_query_run(drm_file, args);
+	err = kvsink_query_run(drm_file, args, capable(CAP_SYS_ADMIN));
 	err = err ? err : kvsink_query_copy(drm_file, args);
 	mutex_unlock(&file->answer_lock);
 	return err;
@@ -226,7 +196,8 @@ static s64 kvsink_entry_find(struct drm_file *drm_file, const struct drm_kvsink_
 	u32 count, rank;
 	int err;
 
-	err = kvsink_query_run(drm_file, &query);
+	/* The caller owns the stream; the place of its entry stays with us. */
+	err = kvsink_query_run(drm_file, &query, true);
 	if (err)
 		return err;
 	head = kvsink_answer(file);

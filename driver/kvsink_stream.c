@@ -57,6 +57,14 @@ void kvsink_stream_set_sram(struct kvsink_stream *stream, u64 bytes)
 	atomic64_set(&stream->sram_bytes, bytes);
 }
 
+void kvsink_stream_add_sram(struct kvsink_stream *stream, u64 bytes)
+{
+	if (READ_ONCE(stream->sram_generation) != READ_ONCE(stream->kdev->generation))
+		kvsink_stream_set_sram(stream, bytes);
+	else
+		atomic64_add(bytes, &stream->sram_bytes);
+}
+
 /* ---- The end ----------------------------------------------------------------------------------------------- */
 
 static void kvsink_stream_retire_work(struct work_struct *work)
@@ -186,7 +194,7 @@ static u64 *kvsink_stream_list_pages(struct kvsink_stream *stream, struct list_h
 
 static int kvsink_stream_map_some(struct kvsink_stream *stream, struct kvsink_file *file, const u64 *pages, u32 count)
 {
-	struct kvsink_job *job = kvsink_job_create(stream->kdev, file, false);
+	struct kvsink_job *job = kvsink_job_create(stream->kdev, file, true);
 	int err;
 
 	if (IS_ERR(job))
@@ -272,7 +280,7 @@ static int kvsink_stream_create_in_chip(struct kvsink_stream *stream, struct kvs
 					const struct drm_kvsink_stream_create *args,
 					const struct drm_kvsink_layer *layers, u64 table, u64 scores)
 {
-	struct kvsink_job *job = kvsink_job_create(stream->kdev, file, false);
+	struct kvsink_job *job = kvsink_job_create(stream->kdev, file, true);
 	int err;
 
 	if (IS_ERR(job))

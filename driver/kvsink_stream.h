@@ -51,6 +51,7 @@ struct kvsink_stream {
 struct kvsink_stream *kvsink_stream_find(struct kvsink_file *file, u64 id, bool own, bool admin);
 void kvsink_stream_put(struct kvsink_stream *stream);
 void kvsink_stream_set_sram(struct kvsink_stream *stream, u64 bytes);
+void kvsink_stream_add_sram(struct kvsink_stream *stream, u64 bytes);
 void kvsink_streams_close(struct kvsink_file *file);
 
 /* kvsink_ioctl.c */
