@@ -18,8 +18,8 @@
 #define LAYERS 4
 #define Q_HEADS 4
 #define KV_HEADS 2
-#define D_K 16
-#define D_V 8
+#define D_K 128
+#define D_V 64
 #define TOKENS 20
 #define WORDS 32
 

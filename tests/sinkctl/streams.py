@@ -5,7 +5,7 @@ run them. The geometry is that of stage.c.
 """
 from harness import check_record, document, equal, fails, table
 
-LAYERS, KV_HEADS, TOKENS, ROW_BYTES = 4, 2, 20, (16 + 8) * 4
+LAYERS, KV_HEADS, TOKENS, ROW_BYTES = 4, 2, 20, (128 + 64) * 4
 UNIT = 256
 
 
@@ -46,7 +46,7 @@ def tests_of(stage, keys):
         listed = [s for s in stage.tool("streams")["streams"] if s["stream"] == stage.stream]
         equal(len(listed), 1, "the stage's stream")
         check_record(listed[0], keys["streams"])
-        geometry = {"length": TOKENS, "layers": LAYERS, "q_heads": 4, "kv_heads": KV_HEADS, "d_k": 16, "d_v": 8,
+        geometry = {"length": TOKENS, "layers": LAYERS, "q_heads": 4, "kv_heads": KV_HEADS, "d_k": 128, "d_v": 64,
                     "format": "F32", "page_tokens": 16, "max_tokens": 64, "reserved_tokens": 64, "entries": 0,
                     "sram_bytes": 0, "scored": 0, "group_end": [LAYERS]}
         equal({key: listed[0][key] for key in geometry}, geometry, "geometry")
