@@ -51,9 +51,9 @@ static void scrub_flush(struct scrub *scrub)
 
 static void scrub_add(struct scrub *scrub, uint64_t offset, uint64_t bytes)
 {
-	struct kvsink_cmd *last = &scrub->job.cmd[scrub->job.cmds - 1];
+	struct kvsink_cmd *last = scrub->job.cmds ? &scrub->job.cmd[scrub->job.cmds - 1] : NULL;
 
-	if (scrub->job.cmds && last->fill.dst.offset + last->fill.bytes == offset) {
+	if (last && last->fill.dst.offset + last->fill.bytes == offset) {
 		last->fill.bytes += bytes;
 		return;
 	}
