@@ -46,7 +46,7 @@ uint32_t kvsink_page_resolve(struct kvsink_ring *ring, const struct kvsink_strea
 			     uint32_t end, const uint8_t **out)
 {
 	uint32_t code = KVSINK_CODE_OK;
-	uint64_t offset;
+	uint64_t offset = 0;
 
 	for (uint32_t i = first; i < end && !code; i++) {
 		code = kvsink_page_lookup(ring, stream, i, &offset);
