@@ -42,16 +42,22 @@ static void need(int error, const char *what)
 {
 	if (error >= 0)
 		return;
-	fprintf(stderr, "stage: %s: %s (%s)\n", what, strerror(-error), device ? kvs_device_error(device) :
-		kvs_open_error());
+	fprintf(stderr, "stage: %s: %s (%s)\n", what, strerror(-error),
+		device ? kvs_device_error(device) : kvs_open_error());
 	exit(1);
 }
 
 static void open_stream(const char *name)
 {
 	struct kvs_geometry geometry = {
-		.size = sizeof(geometry), .layers = LAYERS, .q_heads = Q_HEADS, .kv_heads = KV_HEADS,
-		.d_k = D_K, .d_v = D_V, .format = KVSINK_FORMAT_F32, .max_tokens = 64,
+		.size = sizeof(geometry),
+		.layers = LAYERS,
+		.q_heads = Q_HEADS,
+		.kv_heads = KV_HEADS,
+		.d_k = D_K,
+		.d_v = D_V,
+		.format = KVSINK_FORMAT_F32,
+		.max_tokens = 64,
 	};
 
 	need(kvs_open(name, &device), "open");
@@ -62,7 +68,7 @@ static void open_stream(const char *name)
 
 static void fill_stream(void)
 {
-	struct kvs_place k = { memory, 0 }, v = { memory, 1 << 15 };
+	struct kvs_place k = {memory, 0}, v = {memory, 1 << 15};
 	float *rows = kvs_buffer_data(memory);
 
 	for (int i = 0; i < 1 << 14; i++)
@@ -76,9 +82,12 @@ static void fill_stream(void)
 static int attend(unsigned layer)
 {
 	struct drm_kvsink_attend_item item = {
-		.stream = kvs_stream_id(stream), .layer = layer, .first = TOKENS - 1, .count = 1,
+		.stream = kvs_stream_id(stream),
+		.layer = layer,
+		.first = TOKENS - 1,
+		.count = 1,
 	};
-	struct kvs_place q = { memory, 0 }, out = { memory, 1 << 15 }, none = { NULL, 0 };
+	struct kvs_place q = {memory, 0}, out = {memory, 1 << 15}, none = {NULL, 0};
 
 	kvs_batch_reset(batch);
 	need(kvs_batch_attend(batch, &item, 1, q, out, none), "attend");

@@ -8,7 +8,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- keys of the records ------------------------------------------------------------------------------- */
+/* Tables: a row a line. */
+/* clang-format off */
+
+/* ---- keys of the records --------------------------------------------------------------------- */
 
 #define INT(name, head, doc) { name, "integer", head, NULL, doc }
 #define BYTES(name, head, doc) { name, "integer", head, sc_cell_bytes, doc }
@@ -183,7 +186,9 @@ static const struct sc_view evict_view = { "evicted", evict_keys, false };
 static const struct sc_view version_view = { NULL, version_keys, true };
 static const struct sc_view help_view = { "commands", help_keys, false };
 
-/* ---- the commands ---------------------------------------------------------------------------------------- */
+/* clang-format on */
+
+/* ---- the commands ---------------------------------------------------------------------------- */
 
 static int run_version(struct sc_run *run, struct sc_device *device)
 {
@@ -202,6 +207,7 @@ static int run_help(struct sc_run *run, struct sc_device *device);
 #define ANY_REGS 256
 #define RANGE (SC_BIT(STREAM) | SC_BIT(TOKEN) | SC_BIT(LAYERS))
 
+/* clang-format off */
 const struct sc_command sc_commands[] = {
 	{ "list", "", 0, 0, 0, 0, SC_LISTS, &list_view, NULL, sc_list_devices,
 	  "list the devices",
@@ -248,19 +254,20 @@ const struct sc_command sc_commands[] = {
 	  "list the commands, or say how one is used", "" },
 	END
 };
+/* clang-format on */
 
 static const struct {
 	enum sc_exit code;
 	const char *doc;
 } exits[] = {
-	{ SC_DONE, "done" },
-	{ SC_FAILED, "the operation failed, wholly or in part" },
-	{ SC_USAGE, "usage error: command, option or argument, or several devices and none named" },
-	{ SC_NO_DEVICE, "no such device, or driver not loaded" },
-	{ SC_DENIED, "permission denied" },
+	{SC_DONE, "done"},
+	{SC_FAILED, "the operation failed, wholly or in part"},
+	{SC_USAGE, "usage error: command, option or argument, or several devices and none named"},
+	{SC_NO_DEVICE, "no such device, or driver not loaded"},
+	{SC_DENIED, "permission denied"},
 };
 
-/* ---- looking up -------------------------------------------------------------------------------------------- */
+/* ---- looking up ------------------------------------------------------------------------------ */
 
 static bool is_first_word(const char *name, const char *word)
 {
@@ -292,7 +299,7 @@ bool sc_is_group(const char *word)
 	return false;
 }
 
-/* ---- help -------------------------------------------------------------------------------------------------- */
+/* ---- help ------------------------------------------------------------------------------------ */
 
 static void help_option(FILE *out, const struct sc_option *option)
 {

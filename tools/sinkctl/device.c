@@ -15,7 +15,7 @@
 #define MAX_DEVICES 64
 #define NODE_PREFIX "drm:/dev/accel/"
 
-/* ---- what sysfs knows about a node ------------------------------------------------------------------- */
+/* ---- what sysfs knows about a node ----------------------------------------------------------- */
 
 /* The last part of where a link below /sys/class/accel/NODE leads; false if there is none. */
 static bool sysfs_name(const char *node, const char *link, char *name, size_t size)
@@ -59,11 +59,12 @@ bool sc_is_admin(struct sc_device *device)
 	return !kvs_register_read(device->kvs, KVSINK_REG_TAGS_VALID, &value);
 }
 
-/* ---- choosing ------------------------------------------------------------------------------------------ */
+/* ---- choosing -------------------------------------------------------------------------------- */
 
 static bool is_pci(const char *text)
 {
-	return strspn(text, "0123456789abcdefABCDEF:.") == strlen(text) && strchr(text, ':') && strchr(text, '.');
+	return strspn(text, "0123456789abcdefABCDEF:.") == strlen(text) && strchr(text, ':') &&
+	       strchr(text, '.');
 }
 
 /* 0000:01:00.0, also without its domain. */
@@ -135,7 +136,8 @@ static int check_count(struct sc_run *run, char **names, int count)
 		return sc_error(run, NULL, -ENODEV, NULL, run->command->name, "no kvsink device");
 	if (count > 1 && run->command->scope == SC_CHANGES) {
 		free_names(names, count);
-		sc_usage(run, "%s changes one device and there are %d: name it with -d; 'sinkctl list' shows them",
+		sc_usage(run,
+			 "%s changes one device and there are %d: name it with -d; 'sinkctl list' shows them",
 			 run->command->name, count);
 		return -EINVAL;
 	}
@@ -147,7 +149,8 @@ static int is_node(const struct dirent *entry)
 	char driver[64];
 
 	return !strncmp(entry->d_name, "accel", 5) &&
-	       sysfs_name(entry->d_name, "device/driver", driver, sizeof(driver)) && !strcmp(driver, "kvsink");
+	       sysfs_name(entry->d_name, "device/driver", driver, sizeof(driver)) &&
+	       !strcmp(driver, "kvsink");
 }
 
 /*
@@ -177,15 +180,17 @@ int sc_select(struct sc_run *run, char ***names)
 	if (!*names)
 		return sc_error(run, NULL, -ENOMEM, NULL, run->command->name, NULL);
 	if (run->device && !is_device_name(run->device)) {
-		sc_usage(run, "-d '%s': accelN, /dev/accel/accelN, a PCI address, a number or a name that begins"
-			 " with drm: or sim: is allowed", run->device);
+		sc_usage(run,
+			 "-d '%s': accelN, /dev/accel/accelN, a PCI address, a number or a name that begins"
+			 " with drm: or sim: is allowed",
+			 run->device);
 		return -EINVAL;
 	}
 	count = find_nodes(*names);
 	return run->device ? select_named(run, *names, count) : check_count(run, *names, count);
 }
 
-/* ---- commands ---------------------------------------------------------------------------------------- */
+/* ---- commands -------------------------------------------------------------------------------- */
 
 static void put_info(json_object *record, const struct drm_kvsink_dev_info *info)
 {
@@ -215,7 +220,7 @@ static int get_info(struct sc_run *run, struct sc_device *device, struct drm_kvs
 
 int sc_list_devices(struct sc_run *run, struct sc_device *device)
 {
-	struct drm_kvsink_dev_info info = { 0 };
+	struct drm_kvsink_dev_info info = {0};
 
 	if (get_info(run, device, &info))
 		return -1;
@@ -226,7 +231,7 @@ int sc_list_devices(struct sc_run *run, struct sc_device *device)
 
 int sc_info(struct sc_run *run, struct sc_device *device)
 {
-	struct drm_kvsink_dev_info info = { 0 };
+	struct drm_kvsink_dev_info info = {0};
 
 	if (get_info(run, device, &info))
 		return -1;

@@ -9,7 +9,7 @@
 static const struct {
 	const char *name, *unit, *doc;
 } counter_rows[KVSINK_COUNTER_COUNT] = {
-#define X(name, unit, doc) { #name, unit, doc },
+#define X(name, unit, doc) {#name, unit, doc},
 	KVSINK_COUNTERS(X)
 #undef X
 };
@@ -18,8 +18,8 @@ static const struct {
  * All records of a kind, each at least @expected bytes; an older device's shorter ones are refused.
  * Returns their number or < 0 after reporting.
  */
-static int query(struct sc_run *run, struct sc_device *device, uint32_t type, uint64_t stream, size_t expected,
-		 char **records, size_t *bytes)
+static int query(struct sc_run *run, struct sc_device *device, uint32_t type, uint64_t stream,
+		 size_t expected, char **records, size_t *bytes)
 {
 	int count = kvs_query(device->kvs, type, stream, 0, (void **)records, bytes);
 
@@ -33,7 +33,7 @@ static int query(struct sc_run *run, struct sc_device *device, uint32_t type, ui
 	return count;
 }
 
-/* ---- tags ------------------------------------------------------------------------------------------------ */
+/* ---- tags ------------------------------------------------------------------------------------ */
 
 void sc_put_tag(json_object *record, const struct kvsink_tag_rec *tag, bool admin)
 {
@@ -58,8 +58,8 @@ int sc_tags(struct sc_run *run, struct sc_device *device)
 	bool admin = sc_is_admin(device);
 	size_t bytes;
 	char *tags = NULL;
-	int count = query(run, device, DRM_KVSINK_QUERY_TAGS, run->target.stream, sizeof(struct kvsink_tag_rec),
-			  &tags, &bytes);
+	int count = query(run, device, DRM_KVSINK_QUERY_TAGS, run->target.stream,
+			  sizeof(struct kvsink_tag_rec), &tags, &bytes);
 
 	if (count < 0)
 		return count;
@@ -72,7 +72,7 @@ int sc_tags(struct sc_run *run, struct sc_device *device)
 	return 0;
 }
 
-/* ---- streams ----------------------------------------------------------------------------------------------- */
+/* ---- streams --------------------------------------------------------------------------------- */
 
 static void put_groups(json_object *record, const struct kvsink_stream_rec *stream)
 {
@@ -85,6 +85,8 @@ static void put_groups(json_object *record, const struct kvsink_stream_rec *stre
 
 static json_object *stream_record(const struct kvsink_stream_rec *stream)
 {
+	static const char *const formats[KVSINK_FORMAT_COUNT] = {
+		[KVSINK_FORMAT_F32] = "F32", [KVSINK_FORMAT_FP16] = "FP16"};
 	json_object *record = json_object_new_object();
 
 	sc_put_u64(record, "stream", stream->stream);
@@ -95,8 +97,7 @@ static json_object *stream_record(const struct kvsink_stream_rec *stream)
 	sc_put_u64(record, "kv_heads", stream->kv_heads);
 	sc_put_u64(record, "d_k", stream->d_k);
 	sc_put_u64(record, "d_v", stream->d_v);
-	sc_put_text(record, "format", stream->format == KVSINK_FORMAT_F32 ? "F32" :
-				      stream->format == KVSINK_FORMAT_FP16 ? "FP16" : NULL);
+	sc_put_text(record, "format", stream->format < KVSINK_FORMAT_COUNT ? formats[stream->format] : NULL);
 	sc_put_u64(record, "page_tokens", stream->page_tokens);
 	sc_put_u64(record, "max_tokens", stream->max_tokens);
 	sc_put_u64(record, "reserved_tokens", stream->reserved_tokens);
@@ -123,7 +124,7 @@ int sc_streams(struct sc_run *run, struct sc_device *device)
 	return 0;
 }
 
-/* ---- counters ------------------------------------------------------------------------------------------------ */
+/* ---- counters -------------------------------------------------------------------------------- */
 
 /* The sum over the caller's streams: what an ordinary user may know of the device. */
 static int sum_streams(struct sc_run *run, struct sc_device *device, uint64_t *sum)
@@ -131,8 +132,8 @@ static int sum_streams(struct sc_run *run, struct sc_device *device, uint64_t *s
 	uint64_t counters[KVSINK_COUNTER_COUNT];
 	size_t bytes;
 	char *streams = NULL;
-	int error = 0, count = query(run, device, DRM_KVSINK_QUERY_STREAMS, 0, sizeof(struct kvsink_stream_rec),
-				     &streams, &bytes);
+	int error = 0, count = query(run, device, DRM_KVSINK_QUERY_STREAMS, 0,
+				     sizeof(struct kvsink_stream_rec), &streams, &bytes);
 
 	for (int i = 0; i < count && !error; i++) {
 		error = kvs_counters(device->kvs, ((struct kvsink_stream_rec *)(streams + i * bytes))->stream,
@@ -170,7 +171,7 @@ static void add_counters(json_object *list, const uint64_t *counters)
 int sc_counters(struct sc_run *run, struct sc_device *device)
 {
 	json_object *list = sc_list(run, device, "counters");
-	uint64_t counters[KVSINK_COUNTER_COUNT] = { 0 };
+	uint64_t counters[KVSINK_COUNTER_COUNT] = {0};
 	const char *scope = run->target.stream ? "stream" : "device";
 	int error = kvs_counters(device->kvs, run->target.stream, counters);
 
@@ -179,8 +180,10 @@ int sc_counters(struct sc_run *run, struct sc_device *device)
 		memset(counters, 0, sizeof(counters));
 		if (sum_streams(run, device, counters))
 			return -1;
-		sc_note(run, "%s: the device's counters are for administrators (CAP_SYS_ADMIN); this is the sum"
-			" over your streams that exist now", device->label);
+		sc_note(run,
+			"%s: the device's counters are for administrators (CAP_SYS_ADMIN); this is the sum"
+			" over your streams that exist now",
+			device->label);
 	} else if (error) {
 		return sc_error(run, device, error, NULL, "counters", NULL);
 	}

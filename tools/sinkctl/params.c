@@ -11,7 +11,7 @@
 #include <strings.h>
 
 const struct sc_param sc_params[KVSINK_PARAM_COUNT] = {
-#define X(name, index, kind, def, doc) [index] = { #name, #kind, doc, def },
+#define X(name, index, kind, def, doc) [index] = {#name, #kind, doc, def},
 	KVSINK_PARAMS(X)
 #undef X
 };
@@ -39,7 +39,7 @@ static int need_param(struct sc_run *run, const char *name)
 	return 0;
 }
 
-/* ---- values from the command line --------------------------------------------------------------- */
+/* ---- values from the command line ------------------------------------------------------------ */
 
 /* Decimal, so that 0x3dcccccd is not taken for a number near 10^9. */
 static int parse_float(struct sc_run *run, const char *text)
@@ -62,7 +62,7 @@ static int parse_float(struct sc_run *run, const char *text)
 
 static int parse_mode(struct sc_run *run, const char *text)
 {
-	static const char *const names[] = { "RAW", "MEAN", "REL" };
+	static const char *const names[] = {"RAW", "MEAN", "REL"};
 
 	for (unsigned i = 0; i < 3; i++)
 		if (!strcasecmp(text, names[i])) {
@@ -86,7 +86,8 @@ static int parse_bytes(struct sc_run *run, const char *text)
 
 	free(digits);
 	if (!good)
-		return sc_usage(run, "%s '%s': bytes from 0 to 4294967295 are allowed, or a number with K, M or G",
+		return sc_usage(run,
+				"%s '%s': bytes from 0 to 4294967295 are allowed, or a number with K, M or G",
 				sc_params[run->param].name, text);
 	run->value <<= shift;
 	return 0;
@@ -98,14 +99,16 @@ static int parse_layer_range(struct sc_run *run, const char *text)
 
 	if (strchr(text, '-')) {
 		if (!sc_parse_range(text, KVSINK_MAX_LAYERS, &begin, &end))
-			return sc_usage(run, "LAYER_RANGE '%s': FIRST-LAST with layers from 0 to %d is allowed",
+			return sc_usage(run,
+					"LAYER_RANGE '%s': FIRST-LAST with layers from 0 to %d is allowed",
 					text, KVSINK_MAX_LAYERS - 1);
 		run->value = begin | (uint64_t)end << 16;
 		return 0;
 	}
 	if (!sc_parse_u64(text, UINT32_MAX, &run->value) || (run->value & 0xffff) >= run->value >> 16)
-		return sc_usage(run, "LAYER_RANGE '%s': FIRST-LAST, or begin | end << 16 with begin < end is allowed",
-				text);
+		return sc_usage(
+			run, "LAYER_RANGE '%s': FIRST-LAST, or begin | end << 16 with begin < end is allowed",
+			text);
 	return 0;
 }
 
@@ -114,8 +117,8 @@ static int parse_number(struct sc_run *run, const char *text)
 	uint64_t max = param_width(run->param) == 64 ? UINT64_MAX : UINT32_MAX;
 
 	if (!sc_parse_u64(text, max, &run->value))
-		return sc_usage(run, "%s '%s': an integer from 0 to 0x%llx is allowed", sc_params[run->param].name,
-				text, (unsigned long long)max);
+		return sc_usage(run, "%s '%s': an integer from 0 to 0x%llx is allowed",
+				sc_params[run->param].name, text, (unsigned long long)max);
 	return 0;
 }
 
@@ -151,7 +154,7 @@ int sc_config_set_prepare(struct sc_run *run)
 	return exit ? exit : parse_value(run, run->args[1]);
 }
 
-/* ---- commands ------------------------------------------------------------------------------------- */
+/* ---- commands -------------------------------------------------------------------------------- */
 
 static json_object *add_record(json_object *list, struct sc_run *run, int param, uint64_t value)
 {

@@ -34,7 +34,8 @@ static int parse_stream(struct sc_run *run, const char *text)
 {
 	if (sc_parse_u64(text, UINT64_MAX, &run->target.stream) && run->target.stream)
 		return 0;
-	return sc_usage(run, "--stream '%s': a stream id from 1 is allowed; 'sinkctl streams' lists them", text);
+	return sc_usage(run, "--stream '%s': a stream id from 1 is allowed; 'sinkctl streams' lists them",
+			text);
 }
 
 static int parse_token(struct sc_run *run, const char *text)
@@ -45,8 +46,8 @@ static int parse_token(struct sc_run *run, const char *text)
 	if (!strcmp(text, "all"))
 		return 0;
 	if (!sc_parse_u64(text, KVSINK_MAX_TOKENS - 1, &token))
-		return sc_usage(run, "--token '%s': a token from 0 to %u is allowed, evict takes 'all', too", text,
-				KVSINK_MAX_TOKENS - 1);
+		return sc_usage(run, "--token '%s': a token from 0 to %u is allowed, evict takes 'all', too",
+				text, KVSINK_MAX_TOKENS - 1);
 	run->target.token = token;
 	return 0;
 }
@@ -75,13 +76,16 @@ static int parse_heads(struct sc_run *run, const char *text)
 			while (begin < end)
 				run->target.head_mask |= 1ull << begin++;
 		else
-			exit = sc_usage(run, "--heads '%s': 'all' or a list such as 0,2,4-7 of heads from 0 to %d"
-					" is allowed", text, KVSINK_MAX_KV_HEADS - 1);
+			exit = sc_usage(run,
+					"--heads '%s': 'all' or a list such as 0,2,4-7 of heads from 0 to %d"
+					" is allowed",
+					text, KVSINK_MAX_KV_HEADS - 1);
 	}
 	free(copy);
 	return exit;
 }
 
+/* clang-format off */
 const struct sc_option sc_options[SC_OPT_COUNT] = {
 	[SC_OPT_DEVICE] = { "device", 'd', "DEVICE",
 		"accelN, its path, its PCI address, its number in 'list', or a library name such as sim:",
@@ -94,6 +98,7 @@ const struct sc_option sc_options[SC_OPT_COUNT] = {
 		parse_layers },
 	[SC_OPT_HEADS] = { "heads", 'H', "LIST", "KV heads, such as 0,2,4-7; default: all", parse_heads },
 };
+/* clang-format on */
 
 /* What getopt_long needs for the options in the set. */
 static void getopt_tables(unsigned set, struct option *longs, char *shorts)
@@ -103,12 +108,12 @@ static void getopt_tables(unsigned set, struct option *longs, char *shorts)
 	for (int i = 0; i < SC_OPT_COUNT; i++) {
 		if (!(set & 1u << i))
 			continue;
-		*longs++ = (struct option){ sc_options[i].name, !!sc_options[i].value, NULL, 256 + i };
+		*longs++ = (struct option){sc_options[i].name, !!sc_options[i].value, NULL, 256 + i};
 		*shorts++ = sc_options[i].letter;
 		if (sc_options[i].value)
 			*shorts++ = ':';
 	}
-	*longs = (struct option){ 0 };
+	*longs = (struct option){0};
 	*shorts = 0;
 }
 
@@ -180,12 +185,13 @@ static int check(struct sc_run *run)
 
 	for (int i = 0; i < SC_OPT_COUNT; i++)
 		if (missing & 1u << i)
-			return sc_usage(run, "option --%s %s is needed", sc_options[i].name, sc_options[i].value);
+			return sc_usage(run, "option --%s %s is needed", sc_options[i].name,
+					sc_options[i].value);
 	if (run->arg_count < command->min_args)
 		return sc_usage(run, "arguments are missing: %s %s", command->name, command->args);
 	if (run->arg_count > command->max_args)
-		return sc_usage(run, "argument '%s' is too much: %s %s", run->args[command->max_args], command->name,
-				command->args);
+		return sc_usage(run, "argument '%s' is too much: %s %s", run->args[command->max_args],
+				command->name, command->args);
 	if (command->scope == SC_OFFLINE && run->given & SC_BIT(DEVICE))
 		sc_note(run, "%s needs no device; -d is not used", command->name);
 	return command->prepare ? command->prepare(run) : 0;
@@ -209,8 +215,8 @@ static int find_command(struct sc_run *run, int at, int argc, char **argv)
 	if (run->command)
 		return at + words;
 	if (sc_is_group(argv[at]))
-		sc_usage(run, "no command '%s %s'; 'sinkctl help %s' lists them", argv[at], second ? second : "",
-			 argv[at]);
+		sc_usage(run, "no command '%s %s'; 'sinkctl help %s' lists them", argv[at],
+			 second ? second : "", argv[at]);
 	else
 		sc_usage(run, "no command '%s'; 'sinkctl help' lists them", argv[at]);
 	return -1;

@@ -20,8 +20,8 @@ static int find_stream(struct sc_run *run, struct sc_device *device, struct kvsi
 		return sc_error(run, device, count, NULL, run->command->name, NULL);
 	if (!count || bytes < sizeof(*stream)) {
 		free(records);
-		return sc_error(run, device, -ENOENT, kvs_code_name(KVSINK_CODE_BAD_STREAM), run->command->name,
-				"no such stream of yours; 'sinkctl streams' lists them");
+		return sc_error(run, device, -ENOENT, kvs_code_name(KVSINK_CODE_BAD_STREAM),
+				run->command->name, "no such stream of yours; 'sinkctl streams' lists them");
 	}
 	memcpy(stream, records, sizeof(*stream));
 	free(records);
@@ -39,8 +39,9 @@ static int complete_target(struct sc_run *run, const struct kvsink_stream_rec *s
 	if (!target->head_mask)
 		target->head_mask = all;
 	if (target->layer_end > stream->layers)
-		return sc_usage(run, "--layers: layer %u; stream %llu has layers 0 to %u", target->layer_end - 1,
-				(unsigned long long)stream->stream, stream->layers - 1);
+		return sc_usage(run, "--layers: layer %u; stream %llu has layers 0 to %u",
+				target->layer_end - 1, (unsigned long long)stream->stream,
+				stream->layers - 1);
 	if (target->head_mask & ~all)
 		return sc_usage(run, "--heads: head %d; stream %llu has KV heads 0 to %u",
 				63 - __builtin_clzll(target->head_mask), (unsigned long long)stream->stream,
@@ -70,7 +71,8 @@ static void put_entry(struct sc_run *run, struct sc_device *device, json_object 
 int sc_promote_prepare(struct sc_run *run)
 {
 	if (run->target.token == KVSINK_TOKEN_ALL)
-		return sc_usage(run, "--token 'all': promote takes one token from 0 to %u", KVSINK_MAX_TOKENS - 1);
+		return sc_usage(run, "--token 'all': promote takes one token from 0 to %u",
+				KVSINK_MAX_TOKENS - 1);
 	return 0;
 }
 
@@ -78,16 +80,17 @@ int sc_promote(struct sc_run *run, struct sc_device *device)
 {
 	const struct sc_target *target = &run->target;
 	json_object *list = sc_list(run, device, "granted"), *record;
-	struct drm_kvsink_promote grant = { 0 };
+	struct drm_kvsink_promote grant = {0};
 	struct kvsink_stream_rec stream;
 	int error;
 
 	if (find_stream(run, device, &stream) || complete_target(run, &stream))
 		return -1;
-	error = kvs_promote(device->kvs, target->stream, target->token, target->layer_begin, target->layer_end,
-			    target->head_mask, &grant);
+	error = kvs_promote(device->kvs, target->stream, target->token, target->layer_begin,
+			    target->layer_end, target->head_mask, &grant);
 	if (error)
-		return sc_error(run, device, error, grant.code ? kvs_code_name(grant.code) : NULL, "promote", NULL);
+		return sc_error(run, device, error, grant.code ? kvs_code_name(grant.code) : NULL, "promote",
+				NULL);
 	record = json_object_new_object();
 	sc_put_u64(record, "stream", target->stream);
 	sc_put_u64(record, "token", target->token);
@@ -107,14 +110,16 @@ int sc_evict(struct sc_run *run, struct sc_device *device)
 
 	if (find_stream(run, device, &stream) || complete_target(run, &stream))
 		return -1;
-	entries = kvs_evict(device->kvs, target->stream, target->token, target->layer_begin, target->layer_end);
+	entries =
+		kvs_evict(device->kvs, target->stream, target->token, target->layer_begin, target->layer_end);
 	if (entries < 0)
 		return sc_error(run, device, entries,
 				entries == -ENOENT ? kvs_code_name(KVSINK_CODE_NOT_RESIDENT) : NULL, "evict",
 				NULL);
 	record = json_object_new_object();
 	sc_put_u64(record, "stream", target->stream);
-	sc_put(record, "token", target->token == KVSINK_TOKEN_ALL ? NULL : json_object_new_uint64(target->token));
+	sc_put(record, "token",
+	       target->token == KVSINK_TOKEN_ALL ? NULL : json_object_new_uint64(target->token));
 	sc_put_u64(record, "layer_begin", target->layer_begin);
 	sc_put_u64(record, "layer_end", target->layer_end);
 	sc_put_u64(record, "entries", entries);

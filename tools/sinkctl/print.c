@@ -13,7 +13,7 @@
 
 #define CELL_BYTES 512
 
-/* ---- the tree is complete: a key that a view names is never missing --------------------------------- */
+/* ---- the tree is complete: a key that a view names is never missing -------------------------- */
 
 static void complete_record(json_object *record, const struct sc_key *keys)
 {
@@ -51,7 +51,7 @@ void sc_complete(struct sc_run *run)
 		complete_list(run->doc, run->command->view);
 }
 
-/* ---- cells ------------------------------------------------------------------------------------------- */
+/* ---- cells ----------------------------------------------------------------------------------- */
 
 static json_object *get(json_object *record, const char *key)
 {
@@ -61,7 +61,7 @@ static json_object *get(json_object *record, const char *key)
 /* "4 MiB" where that is exact, else the number of bytes. */
 void sc_cell_bytes(char *text, size_t size, json_object *record, const struct sc_key *key)
 {
-	static const char *const units[] = { "", " KiB", " MiB", " GiB", " TiB" };
+	static const char *const units[] = {"", " KiB", " MiB", " GiB", " TiB"};
 	uint64_t bytes = json_object_get_uint64(get(record, key->name));
 	unsigned unit = 0;
 
@@ -105,7 +105,8 @@ static void cell_object(char *text, size_t size, json_object *object)
 {
 	size_t used = 0;
 
-	json_object_object_foreach(object, name, value) {
+	json_object_object_foreach(object, name, value)
+	{
 		int n = snprintf(text + used, size - used, "%s%s=%s", used ? " " : "", name,
 				 json_object_get_string(value));
 
@@ -161,7 +162,7 @@ static void cell(char *text, size_t size, json_object *record, const struct sc_k
 		cell_plain(text, size, value);
 }
 
-/* ---- tables ------------------------------------------------------------------------------------------ */
+/* ---- tables ---------------------------------------------------------------------------------- */
 
 /* Never narrower than the data unless it goes to a terminal. */
 static struct libscols_table *new_table(FILE *out)

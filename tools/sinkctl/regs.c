@@ -13,31 +13,31 @@
 /* Who may read it: the visibilities of kvsink_hw.h. */
 enum visibility { PUBLIC, ADMIN, KERNEL };
 
-static const char *const visibility_names[] = { "public", "admin", "kernel" };
+static const char *const visibility_names[] = {"public", "admin", "kernel"};
 
 struct row {
 	const char *name; /* without prefix */
-	uint32_t offset; /* in the block; for a counter, in the register space */
+	uint32_t offset;  /* in the block; for a counter, in the register space */
 	const char *access;
 	enum visibility visibility;
 	const char *doc;
 };
 
 static const struct row device_rows[] = {
-#define X(name, offset, access, visibility, doc) { #name, offset, #access, visibility, doc },
+#define X(name, offset, access, visibility, doc) {#name, offset, #access, visibility, doc},
 	KVSINK_REGS(X)
 #undef X
 };
 
 static const struct row ring_rows[] = {
-#define X(name, offset, access, visibility, doc) { #name, offset, #access, visibility, doc },
+#define X(name, offset, access, visibility, doc) {#name, offset, #access, visibility, doc},
 	KVSINK_RING_REGS(X)
 #undef X
 };
 
 static const struct row counter_rows[] = {
-#define X(name, unit, doc) \
-	{ #name, KVSINK_COUNTER_BASE + 8 * KVSINK_COUNTER_##name, "RO", ADMIN, doc " (" unit ")" },
+#define X(name, unit, doc)                                                                                   \
+	{#name, KVSINK_COUNTER_BASE + 8 * KVSINK_COUNTER_##name, "RO", ADMIN, doc " (" unit ")"},
 	KVSINK_COUNTERS(X)
 #undef X
 };
@@ -46,7 +46,7 @@ static const struct {
 	const char *reg, *name;
 	unsigned shift, width;
 } fields[] = {
-#define X(reg, field, shift, width, doc) { #reg, #field, shift, width },
+#define X(reg, field, shift, width, doc) {#reg, #field, shift, width},
 	KVSINK_FIELDS(X)
 #undef X
 };
@@ -154,7 +154,7 @@ static void add_value(json_object *list, const struct reg *reg, uint64_t value)
 	json_object_array_add(list, record);
 }
 
-/* ---- commands ------------------------------------------------------------------------------------- */
+/* ---- commands -------------------------------------------------------------------------------- */
 
 /* Field name -> its bits as "high:low". */
 static json_object *describe_fields(const char *reg)
@@ -236,7 +236,7 @@ int sc_regs_read(struct sc_run *run, struct sc_device *device)
 int sc_regs_dump(struct sc_run *run, struct sc_device *device)
 {
 	json_object *list = sc_list(run, device, "registers");
-	struct drm_kvsink_dev_info info = { 0 };
+	struct drm_kvsink_dev_info info = {0};
 	int error = kvs_device_info(device->kvs, &info);
 	unsigned hidden = 0;
 	struct reg reg;
@@ -260,8 +260,8 @@ int sc_regs_dump(struct sc_run *run, struct sc_device *device)
 	/* They are read one after the other while the device works. */
 	sc_put(device->record, "consistent", json_object_new_boolean(false));
 	if (hidden)
-		sc_note(run, "%s: %u registers are for administrators (CAP_SYS_ADMIN) and left out", device->label,
-			hidden);
+		sc_note(run, "%s: %u registers are for administrators (CAP_SYS_ADMIN) and left out",
+			device->label, hidden);
 	return 0;
 }
 

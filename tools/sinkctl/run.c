@@ -124,7 +124,7 @@ json_object *sc_list(struct sc_run *run, struct sc_device *device, const char *n
 
 static int visit(struct sc_run *run, const char *name)
 {
-	struct sc_device device = { .label = name, .record = json_object_new_object() };
+	struct sc_device device = {.label = name, .record = json_object_new_object()};
 	int error = kvs_open(name, &device.kvs);
 
 	json_object_array_add(run->devices, device.record);
@@ -203,7 +203,7 @@ static bool wants_json(int argc, char **argv)
 
 int sinkctl_run(int argc, char **argv, FILE *out, FILE *err)
 {
-	struct sc_run run = { .out = out, .err = err, .json = wants_json(argc, argv) };
+	struct sc_run run = {.out = out, .err = err, .json = wants_json(argc, argv)};
 
 	run.args = calloc(argc + 1, sizeof(*run.args));
 	start(&run);

@@ -46,10 +46,10 @@ struct sc_run;
 struct sc_device;
 
 struct sc_option {
-	const char *name; /* long name without dashes */
-	char letter; /* short name, 0 = none */
+	const char *name;  /* long name without dashes */
+	char letter;	   /* short name, 0 = none */
 	const char *value; /* what the value is called in the help, NULL = takes none */
-	const char *doc; /* one line */
+	const char *doc;   /* one line */
 	int (*parse)(struct sc_run *run, const char *text); /* 0, or the usage error's exit code */
 };
 
@@ -72,8 +72,8 @@ struct sc_view {
 
 enum sc_scope {
 	SC_OFFLINE, /* opens no device */
-	SC_LISTS, /* every device; none is an answer, too */
-	SC_READS, /* every device if none is named */
+	SC_LISTS,   /* every device; none is an answer, too */
+	SC_READS,   /* every device if none is named */
 	SC_CHANGES, /* exactly one device */
 };
 
@@ -81,52 +81,53 @@ struct sc_command {
 	const char *name; /* one or two words */
 	const char *args; /* what its arguments are called, "" = none */
 	int min_args, max_args;
-	unsigned options; /* SC_BIT()s besides SC_GLOBAL */
+	unsigned options;  /* SC_BIT()s besides SC_GLOBAL */
 	unsigned required; /* those of them that must be given */
 	enum sc_scope scope;
 	const struct sc_view *view;
 	int (*prepare)(struct sc_run *run); /* checks arguments before any device is opened; may be NULL */
 	int (*run)(struct sc_run *run, struct sc_device *device); /* 0, or < 0 after sc_error() */
-	const char *doc; /* one line */
-	const char *more; /* the rest of the help */
+	const char *doc;					  /* one line */
+	const char *more;					  /* the rest of the help */
 };
 
 /* Range and heads that the command line names. */
 struct sc_target {
-	uint64_t stream; /* 0 = none given */
-	uint32_t token; /* KVSINK_TOKEN_ALL = all */
+	uint64_t stream;		 /* 0 = none given */
+	uint32_t token;			 /* KVSINK_TOKEN_ALL = all */
 	uint32_t layer_begin, layer_end; /* [begin, end); both 0 = all */
-	uint64_t head_mask; /* 0 = all */
+	uint64_t head_mask;		 /* 0 = all */
 };
 
 struct sc_run {
 	FILE *out, *err;
 	const struct sc_command *command; /* NULL until the command line has named one */
 	bool json, help;
-	unsigned given; /* SC_BIT()s seen */
+	unsigned given;	    /* SC_BIT()s seen */
 	const char *device; /* of -d, or NULL */
 	struct sc_target target;
 	char **args; /* arguments behind the command */
 	int arg_count;
-	int param; /* config: row of sc_params */
-	uint64_t value; /* config set, regs decode: the value */
+	int param;	  /* config: row of sc_params */
+	uint64_t value;	  /* config set, regs decode: the value */
 	json_object *doc; /* the document; it owns the two below */
 	json_object *devices, *errors;
-	char *text; /* help text instead of a table, to be freed; or NULL */
-	bool partial; /* something succeeded although there are errors */
+	char *text;	   /* help text instead of a table, to be freed; or NULL */
+	bool partial;	   /* something succeeded although there are errors */
 	enum sc_exit exit; /* of the first error; SC_DONE so far */
 };
 
 struct sc_device {
 	struct kvs_device *kvs;
-	const char *label; /* how messages call it: node, or the library's name */
+	const char *label;   /* how messages call it: node, or the library's name */
 	json_object *record; /* its entry in devices[] */
 };
 
 /* run.c */
 int sinkctl_main(int argc, char **argv);
 int sinkctl_run(int argc, char **argv, FILE *out, FILE *err);
-/* Report a failure: what failed, with -errno, the chip's code or NULL, and details or NULL. Returns @error. */
+/* Report a failure: what failed, with -errno, the chip's code or NULL, and details or NULL. Returns @error.
+ */
 int sc_error(struct sc_run *run, struct sc_device *device, int error, const char *code, const char *what,
 	     const char *details);
 /* Report a wrong command line; returns SC_USAGE. */

@@ -123,11 +123,9 @@ static bool is_float(const char *name)
 static const char *symbol(const char *name, uint64_t value)
 {
 	static const char *const modes[] = {
-		[KVSINK_SCORE_RAW] = "RAW", [KVSINK_SCORE_MEAN] = "MEAN", [KVSINK_SCORE_REL] = "REL"
-	};
+		[KVSINK_SCORE_RAW] = "RAW", [KVSINK_SCORE_MEAN] = "MEAN", [KVSINK_SCORE_REL] = "REL"};
 	static const char *const states[] = {
-		[KVSINK_RING_IDLE] = "IDLE", [KVSINK_RING_BUSY] = "BUSY", [KVSINK_RING_HALTED] = "HALTED"
-	};
+		[KVSINK_RING_IDLE] = "IDLE", [KVSINK_RING_BUSY] = "BUSY", [KVSINK_RING_HALTED] = "HALTED"};
 	const char *dot = strchr(name, '.');
 
 	if (!strcmp(name, "SCORE_MODE"))
