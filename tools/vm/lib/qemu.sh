@@ -1,7 +1,8 @@
 # QEMU: Debian's source package with the kvsink device in hw/kvsink.
 #
-# Two stages. The base is built once, without the device, and lies in the cache with all its objects. Each checkout
-# then puts its own device sources into that tree and builds the difference; the result is copied to its build/qemu.
+# Two stages. The base is built once and lies in the cache with all its objects. Each checkout then puts its own device
+# sources into that tree and builds the difference; the result is copied to its build/qemu. The base has the hooks for
+# the device and an empty hw/kvsink: a new CONFIG_ symbol or trace group would rebuild nearly everything.
 
 QEMU_CONFIGURE="
 	--target-list=x86_64-softmmu --without-default-features --without-default-devices
@@ -12,6 +13,7 @@ QEMU_CONFIGURE="
 QEMU_RECIPE=1
 # The files of QEMU that qemu-device/patches may touch: kept pristine beside the tree, patched anew at each sync.
 QEMU_PATCHED="meson.build hw/Kconfig hw/meson.build"
+QEMU_DEVICE_LIST=configs/devices/x86_64-softmmu/kvsink.mak
 
 qemu_source_dir() { { root_dir; echo "$QEMU_RECIPE"; } | artefact_dir qemu-source; }
 qemu_base_dir() { { qemu_source_dir; printf '%s\n' $QEMU_CONFIGURE; cat "$VM_DIR/machine.mak"; } | artefact_dir qemu-base; }
@@ -45,24 +47,69 @@ make_qemu_source() {
 	rm -rf apt qemu_*.xz qemu_*.gz
 }
 
+# --- what a checkout puts into QEMU's tree ---
+
+# Makes hw/kvsink, the hooks and the device list of a tree those of this checkout, judging by content: a file that does
+# not change keeps its time, so that ninja does nothing for it.
+# $1 tree, $2 pristine copies of the files that are patched, $3 "stub" for no device in spite of all
+sync_device() {
+	local tree=$1 pristine=$2 stage status=0
+	stage=$(mktemp -d)
+	{
+		stage_device "$stage/kvsink" "${3-}" &&
+		stage_hooks "$stage/hooks" "$pristine" &&
+		stage_device_list "$stage/hooks/$QEMU_DEVICE_LIST" &&
+		copy_changed --delete "$stage/kvsink" "$tree/hw/kvsink" &&
+		copy_changed "$stage/hooks" "$tree"
+	} || status=1
+	rm -rf "$stage"
+	return "$status"
+}
+
+stage_device() {
+	local to=$1 device=$PROJECT/qemu-device
+	mkdir -p "$to"
+	if [ "$2" = stub ] || [ ! -f "$device/shell/meson.build" ]; then
+		printf 'config KVSINK\n    bool\n' >"$to/Kconfig"
+		echo '# no device yet' | tee "$to/meson.build" >"$to/trace-events"
+		return
+	fi
+	mkdir "$to/silicon" "$to/uapi"
+	cp "$device"/shell/* "$to/" && cp -r "$device"/silicon/. "$to/silicon/" && cp "$PROJECT"/uapi/*.h "$to/uapi/" || return 1
+	# Meson reads this list, and so sees when a file comes or goes.
+	( cd "$to" && ls silicon/*.c >silicon/files.list )
+}
+
+stage_hooks() {
+	local to=$1 file
+	cp -r "$2" "$to"
+	for file in "$PROJECT"/qemu-device/patches/*.patch; do
+		patch -s -d "$to" -p1 <"$file" && continue
+		say "FAILED: $file does not apply to QEMU $(cat "$(qemu_source_dir)/version")"
+		return 1
+	done
+}
+
+# The machine that the runner needs, and what the checkout's device asks for.
+stage_device_list() {
+	local lists=("$VM_DIR/machine.mak" "$PROJECT/qemu-device/shell/kvsink.mak")
+	[ -f "${lists[1]}" ] || unset 'lists[1]'
+	mkdir -p "$(dirname "$1")"
+	{ echo CONFIG_KVSINK=y; cat "${lists[@]}"; } | grep -o '^CONFIG_[A-Z0-9_]*=[yn]' | sort -u >"$1"
+}
+
+# With the root's rsync, as the host may have none. [--delete] $1 from, $2 to
+copy_changed() {
+	local flags=-rc
+	[ "$1" != --delete ] || { flags="-rc --delete"; shift; }
+	mkdir -p "$2"
+	root_loader "$(root_dir)/usr/bin/rsync" $flags "$1/" "$2/"
+}
+
 # --- the base ---
 
-# The device list: the machine that the runner needs, and what the checkout's device asks for.
-# $1 where it goes, rest: further .mak files
-write_device_list() {
-	local to=$1
-	shift
-	cat "$VM_DIR/machine.mak" "$@" | grep '^CONFIG_' | sort -u >"$to.new"
-	install_if_changed "$to.new" "$to"
-}
-
-# Moves $1 to $2 unless they are equal: an unchanged file keeps its time, so that ninja does nothing for it.
-install_if_changed() {
-	if cmp -s "$1" "$2"; then rm "$1"; else mv "$1" "$2"; fi
-}
-
 # Ninja's files hold absolute paths, so the tree is built under its final name, beside the artefact's folder, and an
-# interrupted build goes on where it was. The tree must hold no device while it is built here.
+# interrupted build goes on where it was.
 make_qemu_base() {
 	local tmp=$1 tree=${1%.tmp}.tree source file
 	source=$(qemu_source_dir)/qemu
@@ -75,7 +122,7 @@ make_qemu_base() {
 		mkdir "$tree.tmp/build"
 		mv "$tree.tmp" "$tree"
 	fi
-	write_device_list "$tree/configs/devices/x86_64-softmmu/kvsink.mak"
+	sync_device "$tree" "$tmp/pristine" stub
 	cd "$tree/build"
 	[ -f build.ninja ] || root_exec ../configure $QEMU_CONFIGURE --extra-ldflags="$(program_ldflags)"
 	root_exec ninja -j "$JOBS" qemu-system-x86_64
@@ -84,63 +131,29 @@ make_qemu_base() {
 # --- the checkout's own ---
 
 build_qemu() {
-	local base lock binary
+	local base lock status=0
 	base=$(qemu_base_dir)
-	binary=$(qemu_binary)
 	exec {lock}>"$CACHE/.qemu-build.lock"
-	flock "$lock"
-	sync_device "$base" || { exec {lock}>&-; return 1; }
-	if [ ! -x "$binary" ] || ! qemu_is_current "$base"; then
-		step qemu-device "building QEMU with this checkout's device" build_qemu_with_device "$base" ||
-			{ exec {lock}>&-; return 1; }
+	if ! flock -n "$lock"; then
+		say "waiting for another checkout that builds QEMU"
+		flock "$lock"
 	fi
+	sync_device "$base.tree" "$base/pristine" && {
+		qemu_is_current "$base" ||
+			step qemu-device "building QEMU with this checkout's device" build_qemu_with_device "$base"
+	} || status=1
 	exec {lock}>&-
+	return "$status"
 }
 
 # What the binary was built from: a hash of everything that sync_device put into the tree.
 device_hash() {
-	( cd "$1.tree" && { printf '%s\n' $QEMU_PATCHED configs/devices/x86_64-softmmu/kvsink.mak
-		[ ! -d hw/kvsink ] || find hw/kvsink -type f; } | sort | xargs sha256sum | sha256sum | cut -c1-16 )
+	( cd "$1.tree" && { printf '%s\n' $QEMU_PATCHED "$QEMU_DEVICE_LIST"; find hw/kvsink -type f; } |
+		sort | xargs sha256sum | sha256sum | cut -c1-16 )
 }
 
 qemu_is_current() {
-	[ "$(cat "$(qemu_binary).from" 2>/dev/null)" = "$1 $(device_hash "$1")" ]
-}
-
-sync_device() {
-	local base=$1 tree=$1.tree device=$PROJECT/qemu-device stage file list=()
-	stage=$(mktemp -d)
-	mkdir "$stage/kvsink"
-	cp -r "$base/pristine" "$stage/patched"
-	if [ -f "$device/shell/meson.build" ]; then
-		mkdir "$stage/kvsink/silicon" "$stage/kvsink/uapi"
-		cp "$device"/shell/* "$stage/kvsink/"
-		cp -r "$device"/silicon/. "$stage/kvsink/silicon/"
-		cp "$PROJECT"/uapi/*.h "$stage/kvsink/uapi/"
-		# Meson reads this list, and so sees when a file comes or goes.
-		( cd "$stage/kvsink" && ls silicon/*.c >silicon/files.list )
-		list=("$stage"/kvsink/*.mak)
-		for file in "$device"/patches/*.patch; do
-			patch -s -d "$stage/patched" -p1 <"$file" || {
-				say "FAILED: $file does not apply to QEMU $(cat "$(qemu_source_dir)/version")"
-				rm -rf "$stage"
-				return 1
-			}
-		done
-		rsync_tree "$stage/kvsink" "$tree/hw/kvsink"
-	fi
-	for file in $QEMU_PATCHED; do
-		install_if_changed "$stage/patched/$file" "$tree/$file"
-	done
-	[ -f "${list[0]-}" ] || list=()
-	write_device_list "$tree/configs/devices/x86_64-softmmu/kvsink.mak" "${list[@]}"
-	rm -rf "$stage"
-}
-
-# Makes $2 equal to $1, judging by content, with the root's rsync (the host may have none).
-rsync_tree() {
-	mkdir -p "$2"
-	root_loader "$(root_dir)/usr/bin/rsync" -rc --delete "$1/" "$2/"
+	[ -x "$(qemu_binary)" ] && [ "$(cat "$(qemu_binary).from" 2>/dev/null)" = "$1 $(device_hash "$1")" ]
 }
 
 build_qemu_with_device() {

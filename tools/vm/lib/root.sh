@@ -13,7 +13,7 @@ ROOT_PACKAGES="
 	seabios qemu-system-data
 	busybox-static sparse perl jq git file less procps psmisc xz-utils zstd rsync patch man-db ca-certificates
 "
-# Found here rather than where it is used, so that a change of the recipe makes a new root.
+# Raise it when the way the root is made changes; a change of the packages is seen by itself.
 ROOT_RECIPE=1
 
 root_dir() { printf '%s\n' "$ROOT_SUITE" "$ROOT_RECIPE" $ROOT_PACKAGES | artefact_dir root; }
