@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: MIT
+#
+# Tests of driver/logic and the runtime on sim: - test_NAME.c becomes tests/runtime-NAME. parity is no test
+# by itself: its output through drm: in a guest is compared with that through sim: (parity.t, tests/model).
+
+RUNTIME_TEST_NAMES := $(patsubst tests/runtime/test_%.c,%,$(sort $(wildcard tests/runtime/test_*.c)))
+RUNTIME_TESTS := $(RUNTIME_TEST_NAMES:%=$(B)/tests/runtime-%)
+TESTS_HOST += $(RUNTIME_TESTS) tests/runtime/symbols.t tests/runtime/parity.t
+TESTS_BUILD += $(B)/tests/parity $(LIBKVSINK_SO)
+
+# Tests may look behind the library's surface: they link the static one.
+$(B)/obj/tests/runtime/%.o: EXTRA = -D_GNU_SOURCE -Itests -Iruntime/src -Idriver/logic -Iqemu-device/silicon \
+	$(LIBKVSINK_CFLAGS)
+
+$(RUNTIME_TESTS): $(B)/tests/runtime-%: $(B)/obj/tests/runtime/test_%.o $(B)/obj/tests/runtime/rig.o $(LIBKVSINK)
+	@mkdir -p $(@D)
+	$(CC) $(LINK_PROG) -o $@ $^ $(LIBKVSINK_LIBS)
+
+$(B)/tests/parity: $(B)/obj/tests/runtime/parity.o $(LIBKVSINK)
+	@mkdir -p $(@D)
+	$(CC) $(LINK_PROG) -o $@ $^ $(LIBKVSINK_LIBS)
+
+.PHONY: runtime-tests
+runtime-tests: $(RUNTIME_TESTS) $(B)/tests/parity runtime
