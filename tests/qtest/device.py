@@ -18,7 +18,7 @@ SRAM_BYTES = 128 << 10
 HBM_BYTES = 16 << 20
 
 # bus addresses
-REGS, SRAM, MSIX = 0xe0000000, 0xe1000000, 0xe0010000
+REGS, SRAM, MSIX = 0xe0000000, 0xc0000000, 0xe0010000
 RINGS = 0x100000  # + 0x10000 * ring: job descriptors, then at + 0x8000 completion records
 JOBS = 0x200000  # + 0x4000 * slot: commands, then at + 0x2000 items
 JOB_STRIDE, ITEMS_AT = 0x4000, 0x2000
@@ -57,7 +57,7 @@ def command(opcode, flags=0, **fields):
 class Device:
     def __init__(self, hbm_bytes=HBM_BYTES, arguments=(), **properties):
         settings = {**PROPERTIES, **{name.replace("_", "-"): value for name, value in properties.items()}}
-        text = f"kvsink,id=dev,bus=pcie.0,addr={SLOT},hbm=hbm," + ",".join(f"{k}={v}" for k, v in settings.items())
+        text = f"kvsink,id=dev,bus=pcie.0,addr={SLOT},hbm=memory," + ",".join(f"{k}={v}" for k, v in settings.items())
         self.qemu = Qemu(text, hbm_bytes, arguments)
         self.rings, self.slots = int(settings["rings"]), int(settings["ring-slots"])
         self.published = [0] * self.rings
@@ -153,8 +153,9 @@ class Device:
         self.set("GART_BASE_HI", 0)
         self.published = [0] * self.rings
         for ring in range(self.rings):
-            self.ring_set(ring, "JOBS_LO", self.jobs(ring))
-            self.ring_set(ring, "CPLS_LO", self.completions(ring))
+            for name, address in (("JOBS", self.jobs(ring)), ("CPLS", self.completions(ring))):
+                self.ring_set(ring, name + "_LO", address)
+                self.ring_set(ring, name + "_HI", 0)
             self.ring_set(ring, "DOORBELL", self.ring_get(ring, "HEAD"))
             self.published[ring] = self.ring_get(ring, "HEAD")
         self.set("IRQ_MASK", 0xffffffff)
@@ -169,7 +170,7 @@ class Device:
 
     # ---- jobs ----
 
-    def publish(self, commands, items=(), ring=0, **fields):
+    def publish(self, commands, items=(), /, ring=0, **fields):
         """Writes a job into its slot and rings the doorbell; `fields` override those of the descriptor."""
         slot = self.published[ring] % self.slots
         memory = JOBS + JOB_STRIDE * (ring * self.slots + slot)
@@ -191,16 +192,16 @@ class Device:
         return kind.from_buffer_copy(self.qemu.read(self.completions(ring) + slot * ctypes.sizeof(kind),
                                                     ctypes.sizeof(kind)))
 
-    def run(self, commands, items=(), ring=0, **fields):
+    def run(self, commands, items=(), /, ring=0, **fields):
         """Publishes a job, waits for its end and returns its completion record."""
-        slot = self.publish(commands, items, ring, **fields)
+        slot = self.publish(commands, items, ring=ring, **fields)
         wait_for(lambda: self.ring_get(ring, "HEAD") == self.published[ring], f"end of job in ring {ring}")
         done = self.completion(ring, slot)
         assert done.seqno == self.seqno, f"completion of job 0x{done.seqno:x}, not of 0x{self.seqno:x}"
         return done
 
-    def run_ok(self, commands, items=(), ring=0, **fields):
-        done = self.run(commands, items, ring, **fields)
+    def run_ok(self, commands, items=(), /, ring=0, **fields):
+        done = self.run(commands, items, ring=ring, **fields)
         assert done.code == const("CODE_OK"), job_error(done)
         return done
 

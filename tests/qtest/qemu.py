@@ -22,6 +22,13 @@ def binary():
     return os.environ.get("KVSINK_QEMU") or os.path.join(HERE, "..", "..", "build", "qemu", "qemu-system-x86_64")
 
 
+def make_firmware(folder):
+    """Files that the machine wants to load, although nothing executes them."""
+    for name, size in (("bios", 64 << 10), ("kvmvapic.bin", 9 << 10)):
+        with open(os.path.join(folder, name), "wb") as image:
+            image.truncate(size)
+
+
 class Line:
     """A listening UNIX socket to which QEMU connects; text, line by line."""
 
@@ -60,13 +67,13 @@ class Qemu:
     RAM = 64 << 20
 
     def __init__(self, device=None, hbm_bytes=16 << 20, arguments=()):
-        """`device`: text behind -device, or None; `hbm` is the id of the memory backend."""
+        """`device`: text behind -device, or None; the memory backend's id is "memory"."""
         self.folder = tempfile.mkdtemp(prefix="kvsink-qtest-")
         self.hbm_path = os.path.join(self.folder, "hbm")
         self.log_path = os.path.join(self.folder, "log")
+        self.events = []  # names of QMP events, in order, not yet waited for
         self.qtest, self.qmp = Line(self.folder + "/qtest"), Line(self.folder + "/qmp")
-        with open(self.folder + "/bios", "wb") as bios:  # never executed, but the machine wants one
-            bios.truncate(64 << 10)
+        make_firmware(self.folder)
         command = self.command(self.folder, hbm_bytes, device, arguments)
         command += ["-qtest", f"unix:{self.folder}/qtest", "-qtest-log", os.devnull,
                     "-qmp", f"unix:{self.folder}/qmp", "-d", "guest_errors", "-D", self.log_path]
@@ -82,8 +89,8 @@ class Qemu:
     @staticmethod
     def command(folder, hbm_bytes, device, arguments=()):
         command = [binary(), "-machine", "q35", "-accel", "qtest", "-m", str(Qemu.RAM >> 20), "-nodefaults",
-                   "-display", "none", "-bios", folder + "/bios",
-                   "-object", f"memory-backend-file,id=hbm,size={hbm_bytes},mem-path={folder}/hbm,share=on"]
+                   "-display", "none", "-L", folder, "-bios", "bios",
+                   "-object", f"memory-backend-file,id=memory,size={hbm_bytes},mem-path={folder}/hbm,share=on"]
         if device:
             command += ["-device", device]
         return command + list(arguments)
@@ -123,16 +130,23 @@ class Qemu:
     def execute(self, command, **arguments):
         self.qmp.write(json.dumps({"execute": command, "arguments": arguments}))
         while True:
-            answer = json.loads(self.qmp.read())
+            answer = self.next_message()
             if "error" in answer:
                 raise RuntimeError(f"{command}: {answer['error']['desc']}")
             if "return" in answer:
                 return answer["return"]
 
+    def next_message(self):
+        message = json.loads(self.qmp.read())
+        if "event" in message:
+            self.events.append(message["event"])
+        return message
+
     def wait_event(self, name):
-        """For an event that no answer was read after."""
-        while json.loads(self.qmp.read()).get("event") != name:
-            pass
+        """Waits for an event; those before it are forgotten."""
+        while name not in self.events:
+            self.next_message()
+        del self.events[:self.events.index(name) + 1]
 
     # ---- qtest ----
 
@@ -195,8 +209,7 @@ def start_and_fail(device, hbm_bytes=16 << 20, arguments=()):
     """Runs QEMU with properties that it must refuse. Returns (exit status, lines on stderr)."""
     folder = tempfile.mkdtemp(prefix="kvsink-qtest-")
     try:
-        with open(folder + "/bios", "wb") as bios:
-            bios.truncate(64 << 10)
+        make_firmware(folder)
         command = Qemu.command(folder, hbm_bytes, device, arguments)
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=SECONDS, check=False)
         return done.returncode, done.stderr.decode("utf-8", "replace").splitlines()

@@ -4,7 +4,7 @@ from device import Device, command
 from harness import equal, test
 from qemu import start_and_fail
 
-HBM = "hbm=hbm"
+HBM = "hbm=memory"
 LIMITS = "sram=64K,tags=16,streams=1,rings=1,ring-slots=4,gart-pages=256,burst=32,job-overhead-ns=0"
 
 
@@ -62,7 +62,7 @@ def hbm_backend():
     refused("kvsink,hbm=nothing", "nothing")
     refused(f"kvsink,{HBM}", "hbm: 1048576", str(16 << 20), hbm_bytes=1 << 20)
     refused(f"kvsink,{HBM}", "hbm", "multiple of 1048576", hbm_bytes=(16 << 20) + 4096)
-    refused(f"kvsink,{HBM}", "hbm: memory backend 'hbm' is in use already", arguments=("-device", f"kvsink,{HBM}"))
+    refused(f"kvsink,{HBM}", "hbm: memory backend 'memory' is in use already", arguments=("-device", f"kvsink,{HBM}"))
 
 
 @test

@@ -77,7 +77,7 @@ def cold_reset_in_mid_job():
                 generation = dev.get("GENERATION")
                 commands, items = attend_job(0)
                 for ring in range(dev.rings):
-                    dev.publish(commands * 60, items, ring)
+                    dev.publish(commands * 60, items, ring=ring)
                 for _ in range(source.randrange(20)):
                     dev.get("ID")
                 RESETS[turn % 2][1](dev)
@@ -125,7 +125,7 @@ def engine_reset_in_mid_job():
             for _ in range(30):
                 commands, items = attend_job(0)
                 for ring in range(dev.rings):
-                    dev.publish(commands * 60, items, ring)
+                    dev.publish(commands * 60, items, ring=ring)
                 for _ in range(source.randrange(20)):
                     dev.get("ID")
                 dev.set("CONTROL", CONST["KVSINK_CONTROL_RESET_MASK"])

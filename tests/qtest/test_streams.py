@@ -189,7 +189,7 @@ def rings_share_the_workers():
                 commands, items = attend_job((turn + ring) % LAYERS)
                 commands[0].attend.out = ref("GART", OUT_AT + 0x400 * (ring * 8 + turn))
                 commands[0].attend.stats = ref("NONE", 0)
-                dev.publish(commands, items, ring)
+                dev.publish(commands, items, ring=ring)
         for ring in range(dev.rings):
             dev.run_ok([command("ADVANCE")], ring=ring)
         for turn in range(8):
