@@ -88,6 +88,9 @@ static void lookup(void)
 	h_barrier(&h, &s);
 	tap_ok(attend_sram(0, &hbm) == 0 && hbm == 40 * ROW, "an entry serves no layer outside its range");
 	tap_ok(attend_sram(1, &hbm) == 3 * ROW && hbm == 37 * ROW, "in its range it serves the heads of its mask");
+	h_promote(&h, &s, 6, 0, 1, 2);
+	h_barrier(&h, &s);
+	tap_ok(attend_sram(0, &hbm) == ROW && attend_sram(1, &hbm) == 3 * ROW, "its range ends before layer_end");
 }
 
 /* SRAM is what is read: break the SRAM copy and only layers with an entry notice. */
