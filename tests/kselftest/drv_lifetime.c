@@ -1,0 +1,262 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Ends: killed processes, unbinding with open files, function-level reset. Each leaves a working device.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "kselftest_harness.h"
+#include "kvt.h"
+
+#define ROUNDS 5
+
+FIXTURE(lifetime)
+{
+	char pci[32]; /* address of the function */
+};
+
+FIXTURE_SETUP(lifetime)
+{
+	char path[PATH_MAX], link[PATH_MAX];
+	ssize_t n;
+
+	snprintf(path, sizeof(path), "/sys/class/accel/%s/device", strrchr(kvt_path(), '/') + 1);
+	n = readlink(path, link, sizeof(link) - 1);
+	ASSERT_GT(n, 0);
+	link[n] = 0;
+	snprintf(self->pci, sizeof(self->pci), "%s", strrchr(link, '/') + 1);
+}
+
+FIXTURE_TEARDOWN(lifetime)
+{
+}
+
+static int write_sysfs(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY);
+	ssize_t n;
+
+	if (fd < 0)
+		return -errno;
+	n = write(fd, text, strlen(text));
+	n = n < 0 ? -errno : 0;
+	close(fd);
+	return (int)n;
+}
+
+/* A node that udev would make; in the guest devtmpfs does. */
+static int wait_for_device(void)
+{
+	for (int i = 0; i < 100; i++) {
+		int fd = kvt_open();
+
+		if (fd >= 0)
+			return fd;
+		usleep(50000);
+	}
+	return -ENODEV;
+}
+
+/* Everything that works on a device that works. */
+static int use_device(int fd)
+{
+	uint64_t stream = kvt_stream(fd);
+	struct drm_kvsink_promote promote;
+	int err = stream ? kvt_fill(fd, stream, 8) : -ENOENT;
+
+	err = err ? err : kvt_promote(fd, stream, 1, &promote);
+	return err ? err : kvt_destroy(fd, stream);
+}
+
+/* In a child: streams, entries, and jobs without end. */
+static void work_for_ever(int ready)
+{
+	int fd = kvt_open();
+	uint64_t stream = kvt_stream(fd);
+	struct kvt_bo data = kvt_bo(fd, 1 << 20);
+	struct drm_kvsink_attend_item item = { .stream = stream, .first = 15, .count = 1 };
+	struct drm_kvsink_op ops[DRM_KVSINK_MAX_OPS];
+	struct drm_kvsink_job job = { .ops = { sizeof(ops[0]), DRM_KVSINK_MAX_OPS, (uintptr_t)ops } };
+	struct drm_kvsink_submit submit = { .jobs = { sizeof(job), 1, (uintptr_t)&job } };
+	struct drm_kvsink_promote promote;
+
+	if (kvt_fill(fd, stream, 16) || kvt_promote(fd, stream, 3, &promote))
+		_exit(1);
+	for (int i = 0; i < DRM_KVSINK_MAX_OPS; i++)
+		ops[i] = (struct drm_kvsink_op){
+			.type = DRM_KVSINK_OP_ATTEND,
+			.attend = {
+				.items = { sizeof(item), 1, (uintptr_t)&item },
+				.q.handle = data.handle,
+				.out = { .handle = data.handle, .offset = 65536 },
+			},
+		};
+	for (int i = 0; !kvt_submit_raw(fd, &submit); i++)
+		if (i == 20 && write(ready, "x", 1) != 1)
+			_exit(2);
+	_exit(3);
+}
+
+TEST_F(lifetime, a_killed_process_leaves_nothing)
+{
+	int fd = kvt_open();
+
+	ASSERT_GE(fd, 0);
+	for (int round = 0; round < ROUNDS; round++) {
+		int ready[2], status;
+		char byte;
+		pid_t pid;
+
+		ASSERT_EQ(0, pipe(ready));
+		pid = fork();
+		if (!pid)
+			work_for_ever(ready[1]);
+		close(ready[1]);
+		ASSERT_EQ(1, read(ready[0], &byte, 1));
+		close(ready[0]);
+		EXPECT_EQ(1, kvt_total(fd, DRM_KVSINK_QUERY_TAGS));
+		ASSERT_EQ(0, kill(pid, SIGKILL));
+		ASSERT_EQ(pid, waitpid(pid, &status, 0));
+		EXPECT_TRUE(WIFSIGNALED(status));
+		EXPECT_EQ(0, kvt_total(fd, DRM_KVSINK_QUERY_STREAMS));
+		EXPECT_EQ(0, kvt_total(fd, DRM_KVSINK_QUERY_TAGS));
+	}
+	EXPECT_EQ(0, use_device(fd));
+	close(fd);
+}
+
+TEST_F(lifetime, freed_memory_is_zero_for_the_next)
+{
+	struct drm_kvsink_op op;
+	struct drm_kvsink_job_status status;
+	int fd = kvt_open();
+	struct kvt_bo bo;
+
+	/* The page reserved first comes back with the next reservation; its rows must not. */
+	for (int round = 0; round < 2; round++) {
+		uint64_t stream = kvt_stream(fd);
+		struct {
+			struct drm_kvsink_list_head head;
+			struct kvsink_score_rec recs[4];
+		} scores = { 0 };
+		struct drm_kvsink_query query = {
+			.type = DRM_KVSINK_QUERY_SCORES,
+			.stream = stream,
+			.size = sizeof(scores),
+			.pointer = (uintptr_t)&scores,
+		};
+
+		ASSERT_NE(0, stream);
+		ASSERT_EQ(0, kvt_fill(fd, stream, 8));
+		ASSERT_EQ(0, kvt_ioctl(fd, DRM_IOCTL_KVSINK_QUERY, &query));
+		for (uint32_t i = 0; i < scores.head.written; i++) {
+			EXPECT_EQ(0, scores.recs[i].sum);
+		}
+		bo = kvt_bo(fd, 16384);
+		op = (struct drm_kvsink_op){
+			.type = DRM_KVSINK_OP_SCORE,
+			.score = {
+				.stream = stream,
+				.count = 8,
+				.q.handle = bo.handle,
+				.out = { .handle = bo.handle, .offset = 8192 },
+			},
+		};
+		ASSERT_EQ(0, kvt_run(fd, &bo, &op, 1, 0, &status));
+		EXPECT_EQ(KVSINK_CODE_OK, status.code);
+		kvt_bo_free(fd, &bo);
+		ASSERT_EQ(0, kvt_destroy(fd, stream));
+	}
+	close(fd);
+}
+
+TEST_F(lifetime, unbind_with_open_files_then_rebind)
+{
+	for (int round = 0; round < ROUNDS; round++) {
+		struct drm_kvsink_bo_create create = { .size = 4096 };
+		int fd = wait_for_device();
+		struct kvt_bo bo;
+		uint32_t timeline;
+		uint64_t stream;
+
+		ASSERT_GE(fd, 0);
+		stream = kvt_stream(fd);
+		ASSERT_NE(0, stream);
+		ASSERT_EQ(0, kvt_fill(fd, stream, 8));
+		bo = kvt_bo(fd, 8192);
+		ASSERT_NE(NULL, bo.map);
+		((volatile uint32_t *)bo.map)[0] = 77;
+		timeline = kvt_syncobj(fd);
+		ASSERT_NE(0, timeline);
+		ASSERT_EQ(0, write_sysfs("/sys/bus/pci/drivers/kvsink/unbind", self->pci));
+		EXPECT_EQ(-ENODEV, kvt_ioctl(fd, DRM_IOCTL_KVSINK_BO_CREATE, &create));
+		EXPECT_EQ(-ENODEV, kvt_destroy(fd, stream));
+		EXPECT_EQ(77, ((volatile uint32_t *)bo.map)[0]);
+		EXPECT_EQ(0, ((volatile uint32_t *)bo.map)[1024]);
+		ASSERT_EQ(0, write_sysfs("/sys/bus/pci/drivers/kvsink/bind", self->pci));
+		EXPECT_EQ(77, ((volatile uint32_t *)bo.map)[0]);
+		close(fd); /* late: after the device came back */
+		munmap(bo.map, bo.size);
+		fd = wait_for_device();
+		ASSERT_GE(fd, 0);
+		chmod(kvt_path(), 0666); /* as udev does, for the tests that follow */
+		EXPECT_EQ(0, kvt_total(fd, DRM_KVSINK_QUERY_STREAMS));
+		EXPECT_EQ(0, use_device(fd));
+		close(fd);
+	}
+}
+
+TEST_F(lifetime, unbind_in_mid_submit)
+{
+	int ready[2], status, fd;
+	char byte;
+	pid_t pid;
+
+	ASSERT_EQ(0, pipe(ready));
+	pid = fork();
+	if (!pid)
+		work_for_ever(ready[1]);
+	close(ready[1]);
+	ASSERT_EQ(1, read(ready[0], &byte, 1));
+	ASSERT_EQ(0, write_sysfs("/sys/bus/pci/drivers/kvsink/unbind", self->pci));
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 3); /* its SUBMIT was refused */
+	ASSERT_EQ(0, write_sysfs("/sys/bus/pci/drivers/kvsink/bind", self->pci));
+	fd = wait_for_device();
+	ASSERT_GE(fd, 0);
+	chmod(kvt_path(), 0666);
+	EXPECT_EQ(0, use_device(fd));
+	close(fd);
+}
+
+TEST_F(lifetime, a_function_level_reset_ends_streams_and_grows_the_generation)
+{
+	char path[128];
+	int fd = kvt_open();
+	uint64_t generation = kvt_generation(fd), stream = kvt_stream(fd);
+	struct drm_kvsink_job_status status;
+	struct drm_kvsink_op op = { .type = DRM_KVSINK_OP_ADVANCE, .advance.ns = 1 };
+	struct kvt_bo result = kvt_bo(fd, 4096);
+
+	ASSERT_NE(0, stream);
+	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/reset", self->pci);
+	ASSERT_EQ(0, write_sysfs(path, "1"));
+	EXPECT_GT(kvt_generation(fd), generation);
+	EXPECT_EQ(-ESTALE, kvt_run(fd, &result, &op, 1, generation, &status));
+	EXPECT_EQ(0, kvt_total(fd, DRM_KVSINK_QUERY_STREAMS));
+	EXPECT_EQ(0, kvt_run(fd, &result, &op, 1, kvt_generation(fd), &status));
+	EXPECT_EQ(0, use_device(fd));
+	EXPECT_EQ(0, kvt_destroy(fd, stream));
+	close(fd);
+}
+
+TEST_HARNESS_MAIN

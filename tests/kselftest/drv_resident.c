@@ -1,0 +1,271 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Residency: PROMOTE, EVICT, TAGS, ENTRY_READ.
+ */
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "kselftest_harness.h"
+#include "kvt.h"
+
+#define TOKENS 12
+
+struct tags {
+	struct drm_kvsink_list_head head;
+	struct kvsink_tag_rec recs[64];
+};
+
+FIXTURE(resident)
+{
+	int fd;
+	uint64_t stream;
+	struct kvt_bo result;
+};
+
+FIXTURE_SETUP(resident)
+{
+	self->fd = kvt_open();
+	ASSERT_GE(self->fd, 0);
+	self->stream = kvt_stream(self->fd);
+	ASSERT_NE(0, self->stream);
+	self->result = kvt_bo(self->fd, 4096);
+	ASSERT_NE(NULL, self->result.map);
+	ASSERT_EQ(0, kvt_fill(self->fd, self->stream, TOKENS));
+}
+
+FIXTURE_TEARDOWN(resident)
+{
+	close(self->fd);
+}
+
+static int barrier(int fd, struct kvt_bo *result, uint64_t stream)
+{
+	struct drm_kvsink_op op = { .type = DRM_KVSINK_OP_BARRIER, .barrier.stream = stream };
+	struct drm_kvsink_job_status status;
+	int err = kvt_run(fd, result, &op, 1, 0, &status);
+
+	return err ? err : (int)status.code;
+}
+
+TEST_F(resident, promote_makes_a_tag)
+{
+	struct drm_kvsink_promote promote;
+	struct tags tags = { 0 };
+
+	ASSERT_EQ(0, kvt_promote(self->fd, self->stream, 3, &promote));
+	EXPECT_EQ(KVSINK_CODE_OK, promote.code);
+	EXPECT_EQ(256, promote.sram_bytes); /* 2 layers, 2 heads, 64 bytes */
+	ASSERT_EQ(0, barrier(self->fd, &self->result, self->stream));
+	ASSERT_EQ(0, kvt_query(self->fd, DRM_KVSINK_QUERY_TAGS, self->stream, &tags, sizeof(tags)));
+	ASSERT_EQ(1, tags.head.written);
+	EXPECT_EQ(self->stream, tags.recs[0].stream);
+	EXPECT_EQ(3, tags.recs[0].token);
+	EXPECT_EQ(0, tags.recs[0].layer_begin);
+	EXPECT_EQ(KVT_LAYERS, tags.recs[0].layer_end);
+	EXPECT_EQ(3, tags.recs[0].head_mask);
+	EXPECT_EQ(KVSINK_TAG_VALID, tags.recs[0].flags);
+	EXPECT_EQ(promote.generation, tags.recs[0].generation);
+	EXPECT_EQ(KVT_ROW_BYTES, tags.recs[0].row_bytes);
+}
+
+TEST_F(resident, entry_read_returns_the_appended_rows)
+{
+	struct drm_kvsink_promote promote;
+	float row[KVT_DK + KVT_DV];
+
+	ASSERT_EQ(0, kvt_promote(self->fd, self->stream, 1, &promote));
+	ASSERT_EQ(0, kvt_promote(self->fd, self->stream, 5, &promote));
+	ASSERT_EQ(0, barrier(self->fd, &self->result, self->stream));
+	for (uint32_t layer = 0; layer < KVT_LAYERS; layer++)
+		for (uint32_t head = 0; head < KVT_KV_HEADS; head++) {
+			struct drm_kvsink_entry_read read = {
+				.stream = self->stream,
+				.token = 5,
+				.layer = layer,
+				.head = head,
+				.generation = promote.generation,
+				.size = sizeof(row),
+				.pointer = (uintptr_t)row,
+			};
+
+			memset(row, 0, sizeof(row));
+			ASSERT_EQ(0, kvt_ioctl(self->fd, DRM_IOCTL_KVSINK_ENTRY_READ, &read));
+			for (uint32_t e = 0; e < KVT_DK; e++) {
+				EXPECT_EQ(kvt_value(5, layer, head, e, false), row[e]);
+			}
+			for (uint32_t e = 0; e < KVT_DV; e++) {
+				EXPECT_EQ(kvt_value(5, layer, head, e, true), row[KVT_DK + e]);
+			}
+		}
+}
+
+TEST_F(resident, entry_read_finds_a_row_by_its_rank_in_the_mask)
+{
+	struct drm_kvsink_promote promote = {
+		.stream = self->stream, .token = 2, .layer_begin = 1, .layer_end = 2, .head_mask = 2
+	};
+	float row[KVT_DK + KVT_DV];
+	struct drm_kvsink_entry_read read = {
+		.stream = self->stream, .token = 2, .layer = 1, .head = 1, .size = sizeof(row), .pointer = (uintptr_t)row
+	};
+
+	ASSERT_EQ(0, kvt_ioctl(self->fd, DRM_IOCTL_KVSINK_PROMOTE, &promote));
+	ASSERT_EQ(0, barrier(self->fd, &self->result, self->stream));
+	read.generation = promote.generation;
+	ASSERT_EQ(0, kvt_ioctl(self->fd, DRM_IOCTL_KVSINK_ENTRY_READ, &read));
+	EXPECT_EQ(kvt_value(2, 1, 1, 0, false), row[0]);
+	read.head = 0; /* not in the mask */
+	EXPECT_EQ(-ENOENT, kvt_ioctl(self->fd, DRM_IOCTL_KVSINK_ENTRY_READ, &read));
+}
+
+TEST_F(resident, entry_read_refuses_each_bad_field)
+{
+	static const struct kvt_bad bad[] = {
+		KVT_BAD(struct drm_kvsink_entry_read, stream, 1ull << 40, ENOENT),
+		KVT_BAD(struct drm_kvsink_entry_read, token, KVT_MAX, EINVAL),
+		KVT_BAD(struct drm_kvsink_entry_read, token, 4, ENOENT), /* not resident */
+		KVT_BAD(struct drm_kvsink_entry_read, layer, KVT_LAYERS, EINVAL),
+		KVT_BAD(struct drm_kvsink_entry_read, head, KVT_KV_HEADS, EINVAL),
+		KVT_BAD(struct drm_kvsink_entry_read, generation, 0xffffff, ENOENT),
+		KVT_BAD(struct drm_kvsink_entry_read, size, KVT_ROW_BYTES - 4, EINVAL),
+		KVT_BAD(struct drm_kvsink_entry_read, size, KVT_ROW_BYTES + 4, EINVAL),
+		KVT_BAD(struct drm_kvsink_entry_read, pad, 1, EINVAL),
+		KVT_BAD(struct drm_kvsink_entry_read, pointer, 8, EFAULT),
+	};
+	struct drm_kvsink_promote promote;
+	float row[KVT_DK + KVT_DV];
+
+	ASSERT_EQ(0, kvt_promote(self->fd, self->stream, 3, &promote));
+	ASSERT_EQ(0, barrier(self->fd, &self->result, self->stream));
+	for (size_t i = 0; i < KVT_COUNT(bad); i++) {
+		struct drm_kvsink_entry_read read = {
+			.stream = self->stream,
+			.token = 3,
+			.generation = promote.generation,
+			.size = sizeof(row),
+			.pointer = (uintptr_t)row,
+		};
+
+		kvt_set(&read, &bad[i]);
+		EXPECT_EQ(-bad[i].err, kvt_ioctl(self->fd, DRM_IOCTL_KVSINK_ENTRY_READ, &read)) TH_LOG("%s", bad[i].name);
+	}
+}
+
+TEST_F(resident, another_file_of_the_tenant_may_promote_but_not_read)
+{
+	struct drm_kvsink_promote promote;
+	float row[KVT_DK + KVT_DV];
+	struct drm_kvsink_entry_read read = {
+		.stream = self->stream, .token = 3, .size = sizeof(row), .pointer = (uintptr_t)row
+	};
+	int other = kvt_open();
+
+	ASSERT_GE(other, 0);
+	ASSERT_EQ(0, kvt_promote(other, self->stream, 3, &promote));
+	read.generation = promote.generation;
+	EXPECT_EQ(-EACCES, kvt_ioctl(other, DRM_IOCTL_KVSINK_ENTRY_READ, &read));
+	close(other);
+}
+
+TEST_F(resident, promote_refuses_each_bad_field)
+{
+	static const struct kvt_bad bad[] = {
+		KVT_BAD(struct drm_kvsink_promote, stream, 0, ENOENT),
+		KVT_BAD(struct drm_kvsink_promote, stream, 1ull << 40, ENOENT),
+		KVT_BAD(struct drm_kvsink_promote, token, KVT_MAX, EINVAL),
+		KVT_BAD(struct drm_kvsink_promote, layer_begin, KVT_LAYERS, EINVAL),
+		KVT_BAD(struct drm_kvsink_promote, layer_end, KVT_LAYERS + 1, EINVAL),
+		KVT_BAD(struct drm_kvsink_promote, layer_end, 0, EINVAL),
+		KVT_BAD(struct drm_kvsink_promote, head_mask, 0, EINVAL),
+		KVT_BAD(struct drm_kvsink_promote, head_mask, 1 << KVT_KV_HEADS, EINVAL),
+		KVT_BAD(struct drm_kvsink_promote, dwell_steps, 1, EOPNOTSUPP),
+		KVT_BAD(struct drm_kvsink_promote, deadline_ns, 1, EOPNOTSUPP),
+		KVT_BAD(struct drm_kvsink_promote, flags, 1, EINVAL),
+		KVT_BAD(struct drm_kvsink_promote, pad, 1, EINVAL),
+	};
+
+	for (size_t i = 0; i < KVT_COUNT(bad); i++) {
+		struct drm_kvsink_promote promote = {
+			.stream = self->stream, .token = 3, .layer_end = KVT_LAYERS, .head_mask = 3
+		};
+
+		kvt_set(&promote, &bad[i]);
+		EXPECT_EQ(-bad[i].err, kvt_ioctl(self->fd, DRM_IOCTL_KVSINK_PROMOTE, &promote)) TH_LOG("%s", bad[i].name);
+	}
+	EXPECT_EQ(0, kvt_total(self->fd, DRM_KVSINK_QUERY_TAGS));
+}
+
+TEST_F(resident, a_second_entry_for_the_same_rows_is_eexist)
+{
+	struct drm_kvsink_promote promote;
+
+	ASSERT_EQ(0, kvt_promote(self->fd, self->stream, 3, &promote));
+	EXPECT_EQ(-EEXIST, kvt_promote(self->fd, self->stream, 3, &promote));
+	EXPECT_EQ(KVSINK_CODE_EXISTS, promote.code);
+}
+
+TEST_F(resident, beyond_the_streams_budget_is_enospc_and_named)
+{
+	struct drm_kvsink_config config = { .stream = self->stream, .param = KVSINK_PARAM_SRAM_BUDGET, .value = 512 };
+	struct drm_kvsink_promote promote;
+
+	ASSERT_EQ(0, kvt_ioctl(self->fd, DRM_IOCTL_KVSINK_CONFIG_SET, &config));
+	ASSERT_EQ(0, kvt_promote(self->fd, self->stream, 0, &promote));
+	ASSERT_EQ(0, kvt_promote(self->fd, self->stream, 1, &promote));
+	EXPECT_EQ(-ENOSPC, kvt_promote(self->fd, self->stream, 2, &promote));
+	EXPECT_EQ(KVSINK_CODE_BUDGET, promote.code);
+}
+
+static int evict(int fd, uint64_t stream, uint32_t token, struct drm_kvsink_evict *out)
+{
+	*out = (struct drm_kvsink_evict){ .stream = stream, .token = token, .layer_end = KVT_LAYERS };
+	return kvt_ioctl(fd, DRM_IOCTL_KVSINK_EVICT, out);
+}
+
+TEST_F(resident, evict_removes_what_it_names)
+{
+	struct drm_kvsink_promote promote;
+	struct drm_kvsink_evict args;
+
+	for (uint32_t token = 0; token < 4; token++) {
+		ASSERT_EQ(0, kvt_promote(self->fd, self->stream, token, &promote));
+	}
+	ASSERT_EQ(0, evict(self->fd, self->stream, 2, &args));
+	EXPECT_EQ(1, args.entries);
+	EXPECT_EQ(-ENOENT, evict(self->fd, self->stream, 2, &args));
+	EXPECT_EQ(KVSINK_CODE_NOT_RESIDENT, args.code);
+	EXPECT_EQ(3, kvt_total(self->fd, DRM_KVSINK_QUERY_TAGS));
+	ASSERT_EQ(0, evict(self->fd, self->stream, KVSINK_TOKEN_ALL, &args));
+	EXPECT_EQ(3, args.entries);
+	EXPECT_EQ(0, kvt_total(self->fd, DRM_KVSINK_QUERY_TAGS));
+}
+
+TEST_F(resident, evict_refuses_each_bad_field)
+{
+	static const struct kvt_bad bad[] = {
+		KVT_BAD(struct drm_kvsink_evict, stream, 1ull << 40, ENOENT),
+		KVT_BAD(struct drm_kvsink_evict, token, KVT_MAX, EINVAL),
+		KVT_BAD(struct drm_kvsink_evict, layer_begin, KVT_LAYERS, EINVAL),
+		KVT_BAD(struct drm_kvsink_evict, layer_end, KVT_LAYERS + 1, EINVAL),
+	};
+
+	for (size_t i = 0; i < KVT_COUNT(bad); i++) {
+		struct drm_kvsink_evict args = { .stream = self->stream, .token = 3, .layer_end = KVT_LAYERS };
+
+		kvt_set(&args, &bad[i]);
+		EXPECT_EQ(-bad[i].err, kvt_ioctl(self->fd, DRM_IOCTL_KVSINK_EVICT, &args)) TH_LOG("%s", bad[i].name);
+	}
+}
+
+TEST_F(resident, nothing_resident_is_left_by_a_destroyed_stream)
+{
+	struct drm_kvsink_promote promote;
+
+	ASSERT_EQ(0, kvt_promote(self->fd, self->stream, 3, &promote));
+	ASSERT_EQ(0, kvt_destroy(self->fd, self->stream));
+	EXPECT_EQ(0, kvt_total(self->fd, DRM_KVSINK_QUERY_TAGS));
+	EXPECT_EQ(0, kvt_total(self->fd, DRM_KVSINK_QUERY_STREAMS));
+}
+
+TEST_HARNESS_MAIN
