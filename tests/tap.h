@@ -34,9 +34,8 @@ __attribute__((format(printf, 1, 2), unused)) static void tap_diag(const char *f
 /* One test: `ok` decides, the rest names the behaviour. Returns `ok`. */
 #define tap_ok(ok, ...) tap_result(!!(ok), #ok, __FILE__, __LINE__, __VA_ARGS__)
 
-__attribute__((format(printf, 5, 6), unused)) static int tap_result(int ok, const char *condition,
-								    const char *file, int line,
-								    const char *format, ...)
+__attribute__((format(printf, 5, 6), unused)) static int
+tap_result(int ok, const char *condition, const char *file, int line, const char *format, ...)
 {
 	va_list args;
 

@@ -7,9 +7,9 @@
 #include "chip.h"
 
 struct rows_in {
-	uint32_t elements; /* of one token: all KV heads */
+	uint32_t elements;    /* of one token: all KV heads */
 	uint64_t token_bytes; /* of one token in the stream's format */
-	uint64_t plane; /* offset of the layer's plane in a page */
+	uint64_t plane;	      /* offset of the layer's plane in a page */
 	const float *src;
 };
 
@@ -49,13 +49,15 @@ static uint64_t store(struct kvsink_chip *chip, const struct kvsink_stream *s, c
 {
 	uint64_t at = page + in->plane + in_page * in->token_bytes;
 
-	kvsink_format_store(s->format, chip->config.hbm + at, in->src + (size_t)i * in->elements, in->elements);
+	kvsink_format_store(s->format, chip->config.hbm + at, in->src + (size_t)i * in->elements,
+			    in->elements);
 	kvsink_dirty(chip, KVSINK_SPACE_HBM, at, in->token_bytes);
 	return kvsink_ledger_bursts(chip, at, in->token_bytes);
 }
 
 static uint64_t store_rows(struct kvsink_ring *ring, const struct kvsink_stream *s,
-			   const struct kvsink_cmd_append *c, const struct rows_in *k, const struct rows_in *v)
+			   const struct kvsink_cmd_append *c, const struct rows_in *k,
+			   const struct rows_in *v)
 {
 	struct kvsink_chip *chip = ring->chip;
 	uint32_t first_page = c->first >> s->page_shift;
@@ -105,7 +107,8 @@ uint32_t kvsink_cmd_append(struct kvsink_ring *ring, const struct kvsink_cmd *cm
 		code = fetch(ring, &c->v, work->out, (uint64_t)c->count * v.elements * sizeof(float));
 	last = (c->first + c->count - 1) >> s->page_shift;
 	if (!code)
-		code = kvsink_page_resolve(ring, s, c->first >> s->page_shift, (uint32_t)last + 1, work->pages);
+		code = kvsink_page_resolve(ring, s, c->first >> s->page_shift, (uint32_t)last + 1,
+					   work->pages);
 	if (code)
 		return code;
 	bus = store_rows(ring, s, c, &k, &v);
@@ -140,7 +143,8 @@ uint32_t kvsink_cmd_step_end(struct kvsink_ring *ring, const struct kvsink_cmd *
 		return kvsink_fault(ring, KVSINK_CODE_BAD_FIELD, KVSINK_FIELD(step_end.count));
 	for (uint32_t l = 0; l < s->layers; l++)
 		if (s->layer[l].appended != c->count)
-			return kvsink_fault(ring, KVSINK_CODE_SEQUENCE, (uint64_t)s->length + s->layer[l].appended);
+			return kvsink_fault(ring, KVSINK_CODE_SEQUENCE,
+					    (uint64_t)s->length + s->layer[l].appended);
 	drop_open_step(s);
 	s->length += c->count;
 	kvsink_ledger_add(ring->chip, s, KVSINK_COUNTER_STEPS, c->count);

@@ -64,7 +64,7 @@ uint32_t kvsink_budget_grant(struct kvsink_chip *chip, struct kvsink_stream *str
 		return KVSINK_CODE_FRAGMENTED;
 	}
 	memmove(&chip->spans[i + 1], &chip->spans[i], (chip->span_count - i) * sizeof(chip->spans[0]));
-	chip->spans[i] = (struct kvsink_span){ .offset = start, .bytes = bytes };
+	chip->spans[i] = (struct kvsink_span){.offset = start, .bytes = bytes};
 	chip->span_count++;
 	chip->sram_used += bytes;
 	stream->sram_bytes += bytes;

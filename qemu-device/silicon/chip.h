@@ -16,21 +16,21 @@
 
 #define KVSINK_TLB_SLOTS 64 /* direct mapped */
 #define KVSINK_EVENT_SLOTS 256
-#define KVSINK_NONE UINT32_MAX /* no such index */
+#define KVSINK_NONE UINT32_MAX	     /* no such index */
 #define KVSINK_REG_WORDS (0x100 / 4) /* words of the global register block */
 #define KVSINK_PS_PER_NS 1000u
 
 /* Byte offset of a field in its command, for BAD_FIELD. */
 #define KVSINK_FIELD(member) ((uint64_t)offsetof(struct kvsink_cmd, member))
 /* The same for a field of item i of the command: items count behind the command. */
-#define KVSINK_ITEM_FIELD(i, kind, member)                                                    \
-	(sizeof(struct kvsink_cmd) + (uint64_t)(i) * sizeof(union kvsink_item) +              \
+#define KVSINK_ITEM_FIELD(i, kind, member)                                                                   \
+	(sizeof(struct kvsink_cmd) + (uint64_t)(i) * sizeof(union kvsink_item) +                             \
 	 offsetof(union kvsink_item, kind.member))
 
 /* One sequence's KV state. Slots are fixed; `id` 0 means free. */
 struct kvsink_stream {
 	uint64_t id;
-	uint32_t tenant; /* owner */
+	uint32_t tenant;    /* owner */
 	uint32_t hash_next; /* next slot of the same hash chain, or next free slot */
 	uint32_t layers, q_heads, kv_heads, d_k, d_v, format;
 	uint32_t page_shift; /* log2 of tokens a page */
@@ -38,40 +38,40 @@ struct kvsink_stream {
 	uint32_t mapped_pages; /* entries of the page table that hold a page */
 	uint32_t score_groups;
 	uint16_t group_end[KVSINK_MAX_SCORE_GROUPS]; /* as in the command */
-	uint64_t page_table; /* HBM offset of uint64_t[max pages] */
-	uint64_t scores; /* HBM offset of uint64_t[score_groups][max_tokens] */
-	uint64_t page_bytes; /* of one page */
-	uint32_t row_bytes; /* K and V of one token, layer and head */
-	uint32_t length; /* tokens that STEP_END made part of the stream */
-	uint32_t first_tag; /* entries by token, then layer; KVSINK_NONE ends */
-	uint32_t entries; /* how many */
-	uint32_t sram_bytes; /* granted to them */
-	uint32_t locks; /* items in flight that read its rows */
+	uint64_t page_table;			     /* HBM offset of uint64_t[max pages] */
+	uint64_t scores;			     /* HBM offset of uint64_t[score_groups][max_tokens] */
+	uint64_t page_bytes;			     /* of one page */
+	uint32_t row_bytes;			     /* K and V of one token, layer and head */
+	uint32_t length;			     /* tokens that STEP_END made part of the stream */
+	uint32_t first_tag;			     /* entries by token, then layer; KVSINK_NONE ends */
+	uint32_t entries;			     /* how many */
+	uint32_t sram_bytes;			     /* granted to them */
+	uint32_t locks;				     /* items in flight that read its rows */
 	uint64_t params[KVSINK_PARAM_COUNT];
 	uint64_t counters[KVSINK_COUNTER_COUNT]; /* those in ns are kept in ps */
-	struct kvsink_layer_params *layer; /* [KVSINK_MAX_LAYERS], from the chip's arena */
+	struct kvsink_layer_params *layer;	 /* [KVSINK_MAX_LAYERS], from the chip's arena */
 };
 
 struct kvsink_layer_params {
-	float scale; /* multiplies q.k */
-	float softcap; /* 0 = none */
-	uint32_t window; /* sliding window in tokens, 0 = none */
+	float scale;	   /* multiplies q.k */
+	float softcap;	   /* 0 = none */
+	uint32_t window;   /* sliding window in tokens, 0 = none */
 	uint32_t appended; /* rows behind the stream's length */
-	uint32_t scored; /* queries that SCORE has seen */
+	uint32_t scored;   /* queries that SCORE has seen */
 };
 
 /* An entry of the tag array: rows of one token in SRAM. */
 struct kvsink_tag {
 	struct kvsink_stream *stream; /* NULL = free */
-	uint64_t head_mask; /* KV heads */
-	uint64_t page; /* HBM offset of the token's page, source of the copy */
-	uint64_t copy_end_ps; /* modelled time at which the copy ends */
+	uint64_t head_mask;	      /* KV heads */
+	uint64_t page;		      /* HBM offset of the token's page, source of the copy */
+	uint64_t copy_end_ps;	      /* modelled time at which the copy ends */
 	uint32_t token;
 	uint16_t layer_begin, layer_end;
-	uint32_t generation; /* of this grant; never 0 */
+	uint32_t generation;		  /* of this grant; never 0 */
 	uint32_t sram_offset, sram_bytes; /* granted range */
-	uint32_t next; /* next entry of the stream, or next free one */
-	bool valid; /* the copy has ended: reads go to SRAM */
+	uint32_t next;			  /* next entry of the stream, or next free one */
+	bool valid;			  /* the copy has ended: reads go to SRAM */
 };
 
 /* A granted range of SRAM. Kept sorted by offset; the gaps are what is free. */
@@ -88,7 +88,7 @@ struct kvsink_copy {
 
 /* One valid translation. */
 struct kvsink_tlb_slot {
-	uint64_t bus; /* of the page */
+	uint64_t bus;  /* of the page */
 	uint32_t page; /* GART page; KVSINK_NONE = empty slot */
 };
 
@@ -100,21 +100,21 @@ struct kvsink_task_bytes {
 /* One item of arithmetic. It belongs to its ring and is staged, executed and retired in turn. */
 struct kvsink_item_work {
 	struct kvsink_ring *ring;
-	bool busy; /* the host has it; nothing here may change */
-	bool scoring; /* SCORE, else ATTEND */
+	bool busy;	/* the host has it; nothing here may change */
+	bool scoring;	/* SCORE, else ATTEND */
 	uint64_t epoch; /* of the chip when it was staged: another one now means a reset came between */
 	uint32_t tasks; /* used entries of the arrays below */
 	struct kvsink_attend_task task[KVSINK_MAX_ITEMS];
 	struct kvsink_task_bytes bytes[KVSINK_MAX_ITEMS];
 	struct kvsink_stream *stream[KVSINK_MAX_ITEMS]; /* locked while busy, unless a reset came */
-	uint64_t mass[KVSINK_MAX_ITEMS]; /* attention on SRAM rows, units of 2^-32 */
-	uint32_t layer; /* SCORE: its layer */
-	struct kvsink_ref out_ref, stats_ref; /* where outputs go when it retires */
-	bool has_stats; /* stats are wanted */
-	float *q, *out; /* KVSINK_STAGE_BYTES each; staging of every other command, too */
+	uint64_t mass[KVSINK_MAX_ITEMS];		/* attention on SRAM rows, units of 2^-32 */
+	uint32_t layer;					/* SCORE: its layer */
+	struct kvsink_ref out_ref, stats_ref;		/* where outputs go when it retires */
+	bool has_stats;					/* stats are wanted */
+	float *q, *out;			  /* KVSINK_STAGE_BYTES each; staging of every other command, too */
 	struct kvsink_attend_stat *stats; /* KVSINK_STAGE_BYTES */
-	uint64_t *score; /* [KVSINK_MAX_TOKENS], zero between items */
-	const uint8_t **pages; /* arena of page addresses, pages_max of them */
+	uint64_t *score;		  /* [KVSINK_MAX_TOKENS], zero between items */
+	const uint8_t **pages;		  /* arena of page addresses, pages_max of them */
 	uint64_t pages_used, pages_max;
 	struct kvsink_resident *resident; /* arena of resident lists, residents_max of them */
 	uint64_t residents_used, residents_max;
@@ -125,20 +125,20 @@ struct kvsink_item_work {
 struct kvsink_ring {
 	struct kvsink_chip *chip;
 	unsigned index;
-	uint64_t jobs, cpls; /* bus addresses */
-	uint32_t doorbell, head; /* jobs published and completed, modulo 2^32 */
-	bool halted; /* fault in fetch or completion, until a reset */
-	bool hung; /* injected: the job never ends, until a reset */
-	bool active; /* a job was fetched and has not ended */
-	bool stalled; /* its command waits until some item retires */
+	uint64_t jobs, cpls;	     /* bus addresses */
+	uint32_t doorbell, head;     /* jobs published and completed, modulo 2^32 */
+	bool halted;		     /* fault in fetch or completion, until a reset */
+	bool hung;		     /* injected: the job never ends, until a reset */
+	bool active;		     /* a job was fetched and has not ended */
+	bool stalled;		     /* its command waits until some item retires */
 	struct kvsink_job_desc desc; /* the job, copied in once */
 	struct kvsink_cmd cmd[KVSINK_MAX_CMDS];
 	union kvsink_item item[KVSINK_MAX_ITEMS];
-	uint32_t next_cmd; /* command to execute next */
-	uint32_t result[4]; /* of the last command that has results */
-	uint64_t fault_address; /* of the last failure */
-	uint64_t begin_ps; /* modelled time at which the job began */
-	uint64_t cost_ps; /* of the command, beyond the fixed cost */
+	uint32_t next_cmd;	      /* command to execute next */
+	uint32_t result[4];	      /* of the last command that has results */
+	uint64_t fault_address;	      /* of the last failure */
+	uint64_t begin_ps;	      /* modelled time at which the job began */
+	uint64_t cost_ps;	      /* of the command, beyond the fixed cost */
 	struct kvsink_stream *stream; /* whose ledger the command's bytes and time go to; may be NULL */
 	struct kvsink_item_work work;
 };
@@ -146,34 +146,34 @@ struct kvsink_ring {
 struct kvsink_chip {
 	struct kvsink_chip_config config;
 	struct kvsink_host_ops ops;
-	void *opaque; /* for ops */
-	uint64_t epoch; /* grows at every reset; never told to anyone */
-	uint32_t reg[KVSINK_REG_WORDS]; /* global registers, by offset / 4 */
-	uint32_t counter_latch; /* high half of the counter whose low half was read last */
-	uint32_t irq_lines; /* level of each line, as last seen */
-	uint64_t now_ps; /* the modelled clock */
+	void *opaque;				 /* for ops */
+	uint64_t epoch;				 /* grows at every reset; never told to anyone */
+	uint32_t reg[KVSINK_REG_WORDS];		 /* global registers, by offset / 4 */
+	uint32_t counter_latch;			 /* high half of the counter whose low half was read last */
+	uint32_t irq_lines;			 /* level of each line, as last seen */
+	uint64_t now_ps;			 /* the modelled clock */
 	uint64_t counters[KVSINK_COUNTER_COUNT]; /* device-wide ledger; those in ns are kept in ps */
-	uint64_t params[KVSINK_PARAM_COUNT]; /* defaults of new streams, and the device-wide budget */
+	uint64_t params[KVSINK_PARAM_COUNT];	 /* defaults of new streams, and the device-wide budget */
 	struct kvsink_tlb_slot tlb[KVSINK_TLB_SLOTS];
-	struct kvsink_stream *streams; /* [config.streams] */
+	struct kvsink_stream *streams;	    /* [config.streams] */
 	struct kvsink_layer_params *layers; /* arena: [config.streams][KVSINK_MAX_LAYERS] */
-	uint32_t *stream_hash; /* [hash_size] first slot of each chain */
-	uint32_t hash_size; /* power of two */
-	uint32_t free_stream; /* first free slot */
+	uint32_t *stream_hash;		    /* [hash_size] first slot of each chain */
+	uint32_t hash_size;		    /* power of two */
+	uint32_t free_stream;		    /* first free slot */
 	uint32_t live_streams;
 	struct kvsink_tag *tags; /* [config.tags] */
-	uint32_t free_tag; /* first free entry */
+	uint32_t free_tag;	 /* first free entry */
 	uint32_t used_tags, valid_tags;
-	uint32_t tag_generation; /* of the last grant */
+	uint32_t tag_generation;   /* of the last grant */
 	struct kvsink_span *spans; /* [config.tags], span_count used, by offset */
 	uint32_t span_count;
-	uint32_t sram_used; /* bytes granted */
-	struct kvsink_copy *copies; /* [2 * config.tags], in order of their end */
+	uint32_t sram_used;		 /* bytes granted */
+	struct kvsink_copy *copies;	 /* [2 * config.tags], in order of their end */
 	uint32_t copy_first, copy_count; /* the part of `copies` in use */
-	uint64_t dma_free_ps; /* when the migration engine has done all copies */
+	uint64_t dma_free_ps;		 /* when the migration engine has done all copies */
 	struct kvsink_event_rec events[KVSINK_EVENT_SLOTS];
-	uint32_t event_next; /* number of the next event, modulo 2^32 */
-	uint64_t event_total; /* events ever, to know how many slots are filled */
+	uint32_t event_next;			/* number of the next event, modulo 2^32 */
+	uint64_t event_total;			/* events ever, to know how many slots are filled */
 	uint32_t inject_hang, inject_dma_error; /* how many are still to come */
 	struct kvsink_ring ring[KVSINK_MAX_RINGS];
 };
@@ -211,16 +211,16 @@ uint32_t kvsink_check_items(struct kvsink_ring *ring, uint32_t first, uint64_t c
 typedef uint32_t kvsink_handler(struct kvsink_ring *ring, const struct kvsink_cmd *cmd);
 
 kvsink_handler kvsink_cmd_stream_create, kvsink_cmd_stream_destroy; /* stream.c */
-kvsink_handler kvsink_cmd_page_map; /* page.c */
-kvsink_handler kvsink_cmd_gart_invalidate; /* gart.c */
-kvsink_handler kvsink_cmd_config; /* config.c */
-kvsink_handler kvsink_cmd_query; /* query.c */
-kvsink_handler kvsink_cmd_append, kvsink_cmd_step_end; /* append.c */
-kvsink_handler kvsink_cmd_copy, kvsink_cmd_fill; /* copy.c */
-kvsink_handler kvsink_cmd_score, kvsink_cmd_attend; /* stage.c */
-kvsink_handler kvsink_cmd_classify; /* classify.c */
-kvsink_handler kvsink_cmd_promote, kvsink_cmd_evict; /* tag.c */
-kvsink_handler kvsink_cmd_barrier, kvsink_cmd_advance; /* clock.c */
+kvsink_handler kvsink_cmd_page_map;				    /* page.c */
+kvsink_handler kvsink_cmd_gart_invalidate;			    /* gart.c */
+kvsink_handler kvsink_cmd_config;				    /* config.c */
+kvsink_handler kvsink_cmd_query;				    /* query.c */
+kvsink_handler kvsink_cmd_append, kvsink_cmd_step_end;		    /* append.c */
+kvsink_handler kvsink_cmd_copy, kvsink_cmd_fill;		    /* copy.c */
+kvsink_handler kvsink_cmd_score, kvsink_cmd_attend;		    /* stage.c */
+kvsink_handler kvsink_cmd_classify;				    /* classify.c */
+kvsink_handler kvsink_cmd_promote, kvsink_cmd_evict;		    /* tag.c */
+kvsink_handler kvsink_cmd_barrier, kvsink_cmd_advance;		    /* clock.c */
 
 /* ---- gart.c: operands in the three spaces ---- */
 
@@ -306,7 +306,8 @@ uint64_t kvsink_ledger_value(const uint64_t *counters, unsigned counter);
 /* Bytes of the bursts that [address, address + bytes) touches. */
 uint64_t kvsink_ledger_bursts(const struct kvsink_chip *chip, uint64_t address, uint64_t bytes);
 /* What a task reads. */
-struct kvsink_task_bytes kvsink_ledger_task(const struct kvsink_chip *chip, const struct kvsink_attend_task *task);
+struct kvsink_task_bytes kvsink_ledger_task(const struct kvsink_chip *chip,
+					    const struct kvsink_attend_task *task);
 
 /* ---- event.c ---- */
 

@@ -36,7 +36,8 @@ void kvsink_score_view_of(const struct kvsink_chip *chip, const struct kvsink_st
 	};
 }
 
-static uint32_t check(struct kvsink_ring *ring, const struct kvsink_stream *s, const struct kvsink_cmd_classify *c)
+static uint32_t check(struct kvsink_ring *ring, const struct kvsink_stream *s,
+		      const struct kvsink_cmd_classify *c)
 {
 	uint64_t bytes = sizeof(struct kvsink_list_head) + (uint64_t)c->max * sizeof(struct kvsink_sink_rec);
 
@@ -81,7 +82,8 @@ static void list_group(struct kvsink_ring *ring, struct kvsink_stream *s, uint32
 	passes = view.mode == KVSINK_SCORE_REL ? 2 : 1;
 	if (passes > 1)
 		max = kvsink_score_max(&view);
-	kvsink_ledger_add(ring->chip, s, KVSINK_COUNTER_SCORE_HBM, (uint64_t)passes * view.tokens * sizeof(uint64_t));
+	kvsink_ledger_add(ring->chip, s, KVSINK_COUNTER_SCORE_HBM,
+			  (uint64_t)passes * view.tokens * sizeof(uint64_t));
 	for (uint32_t token = 0; token < view.tokens; token++) {
 		if (!kvsink_is_sink(&view, token, max, t_sink) || to->head->total++ >= to->max)
 			continue;
@@ -97,7 +99,7 @@ static void list_group(struct kvsink_ring *ring, struct kvsink_stream *s, uint32
 uint32_t kvsink_cmd_classify(struct kvsink_ring *ring, const struct kvsink_cmd *cmd)
 {
 	const struct kvsink_cmd_classify *c = &cmd->classify;
-	struct answer to = { .head = (void *)ring->work.q, .max = c->max };
+	struct answer to = {.head = (void *)ring->work.q, .max = c->max};
 	struct kvsink_stream *s;
 	uint32_t code = kvsink_stream_get(ring, c->stream, &s);
 
@@ -106,9 +108,10 @@ uint32_t kvsink_cmd_classify(struct kvsink_ring *ring, const struct kvsink_cmd *
 	if (code)
 		return code;
 	to.rec = (struct kvsink_sink_rec *)(to.head + 1);
-	*to.head = (struct kvsink_list_head){ .record_bytes = sizeof(*to.rec) };
+	*to.head = (struct kvsink_list_head){.record_bytes = sizeof(*to.rec)};
 	for (uint32_t group = 0; group < s->score_groups; group++)
 		if (c->group_mask >> group & 1)
 			list_group(ring, s, group, &to);
-	return kvsink_operand_write(ring, &c->dst, 0, to.head, sizeof(*to.head) + to.head->written * sizeof(*to.rec));
+	return kvsink_operand_write(ring, &c->dst, 0, to.head,
+				    sizeof(*to.head) + to.head->written * sizeof(*to.rec));
 }

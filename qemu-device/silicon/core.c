@@ -41,11 +41,10 @@ struct range {
 	bool power_of_two;
 };
 
-#define RANGE(field, lo, hi, ...)                                                              \
-	{                                                                                      \
-		.name = #field, .offset = offsetof(struct kvsink_chip_config, field),          \
-		.size = sizeof(((struct kvsink_chip_config *)0)->field), .min = lo, .max = hi, \
-		__VA_ARGS__                                                                    \
+#define RANGE(field, lo, hi, ...)                                                                            \
+	{                                                                                                    \
+		.name = #field, .offset = offsetof(struct kvsink_chip_config, field),                        \
+		.size = sizeof(((struct kvsink_chip_config *)0)->field), .min = lo, .max = hi, __VA_ARGS__   \
 	}
 
 static const struct range ranges[] = {
@@ -83,7 +82,8 @@ static bool range_ok(const struct range *r, uint64_t value, char *error, size_t 
 	unsigned long long v = value, min = r->min, max = r->max, multiple = r->multiple;
 
 	if (value < r->min || value > r->max)
-		snprintf(error, size, "%s: %llu is out of range, allowed are %llu to %llu", r->name, v, min, max);
+		snprintf(error, size, "%s: %llu is out of range, allowed are %llu to %llu", r->name, v, min,
+			 max);
 	else if (r->multiple && value % r->multiple)
 		snprintf(error, size, "%s: %llu is not a multiple of %llu", r->name, v, multiple);
 	else if (r->power_of_two && (value & (value - 1)))
@@ -99,7 +99,8 @@ static bool config_ok(const struct kvsink_chip_config *config, char *error, size
 		if (!range_ok(&ranges[i], range_value(config, &ranges[i]), error, size))
 			return false;
 	if (config->dma_gbps >= config->hbm_gbps) {
-		snprintf(error, size, "dma_gbps: %u is not below hbm_gbps %u", config->dma_gbps, config->hbm_gbps);
+		snprintf(error, size, "dma_gbps: %u is not below hbm_gbps %u", config->dma_gbps,
+			 config->hbm_gbps);
 		return false;
 	}
 	if (!config->sram || !config->hbm || (uintptr_t)config->sram % 64 || (uintptr_t)config->hbm % 64) {
@@ -121,7 +122,8 @@ static int chip_alloc(struct kvsink_chip *chip)
 	chip->tags = calloc(config->tags, sizeof(*chip->tags));
 	chip->spans = calloc(config->tags, sizeof(*chip->spans));
 	chip->copies = calloc(2 * (size_t)config->tags, sizeof(*chip->copies));
-	if (!chip->streams || !chip->layers || !chip->stream_hash || !chip->tags || !chip->spans || !chip->copies)
+	if (!chip->streams || !chip->layers || !chip->stream_hash || !chip->tags || !chip->spans ||
+	    !chip->copies)
 		return -1;
 	for (uint32_t i = 0; i < config->streams; i++)
 		chip->streams[i].layer = chip->layers + (size_t)i * KVSINK_MAX_LAYERS;

@@ -64,7 +64,8 @@ void kvsink_dma_start(struct kvsink_chip *chip, uint32_t index)
 	struct kvsink_tag *tag = &chip->tags[index];
 	uint64_t start = chip->dma_free_ps > chip->now_ps ? chip->dma_free_ps : chip->now_ps;
 	uint64_t latency = (uint64_t)chip->config.hbm_latency_ns * KVSINK_PS_PER_NS;
-	uint64_t ps = kvsink_clock_add(latency, kvsink_clock_ps(source_bursts(chip, tag), chip->config.dma_gbps));
+	uint64_t ps =
+		kvsink_clock_add(latency, kvsink_clock_ps(source_bursts(chip, tag), chip->config.dma_gbps));
 
 	if (chip->copy_first + chip->copy_count == 2 * chip->config.tags)
 		compact(chip);

@@ -98,11 +98,13 @@ static uint32_t transfer(struct kvsink_ring *ring, uint64_t bus, void *in, const
 		refused = chip->ops.dma_write(chip->opaque, bus, out, bytes);
 	if (refused)
 		return kvsink_fault(ring, KVSINK_CODE_DMA_ERROR, bus);
-	kvsink_ledger_add(chip, ring->stream, in ? KVSINK_COUNTER_HOST_READ : KVSINK_COUNTER_HOST_WRITE, bytes);
+	kvsink_ledger_add(chip, ring->stream, in ? KVSINK_COUNTER_HOST_READ : KVSINK_COUNTER_HOST_WRITE,
+			  bytes);
 	return KVSINK_CODE_OK;
 }
 
-static uint32_t gart_move(struct kvsink_ring *ring, uint64_t offset, uint8_t *in, const uint8_t *out, uint64_t bytes)
+static uint32_t gart_move(struct kvsink_ring *ring, uint64_t offset, uint8_t *in, const uint8_t *out,
+			  uint64_t bytes)
 {
 	while (bytes) {
 		uint32_t within = offset % KVSINK_GART_PAGE;

@@ -73,7 +73,7 @@ static uint64_t bus_until(const struct page_sums *sums, uint64_t end)
 struct resident_sums {
 	uint64_t rows;
 	uint64_t sram_bus; /* where they are read */
-	uint64_t hbm_bus; /* where they need not be read */
+	uint64_t hbm_bus;  /* where they need not be read */
 };
 
 static void resident_add(const struct kvsink_chip *chip, const struct kvsink_rows *rows, uint32_t head,
@@ -97,7 +97,7 @@ static void head_bytes(const struct kvsink_chip *chip, const struct kvsink_atten
 {
 	const struct kvsink_rows *rows = &task->rows;
 	uint64_t row_bytes = kvsink_row_bytes(rows->d_k, rows->d_v, rows->format);
-	struct resident_sums in = { 0 };
+	struct resident_sums in = {0};
 	uint32_t enter = 0, leave = 0;
 	struct page_sums sums;
 
@@ -117,9 +117,10 @@ static void head_bytes(const struct kvsink_chip *chip, const struct kvsink_atten
 	}
 }
 
-struct kvsink_task_bytes kvsink_ledger_task(const struct kvsink_chip *chip, const struct kvsink_attend_task *task)
+struct kvsink_task_bytes kvsink_ledger_task(const struct kvsink_chip *chip,
+					    const struct kvsink_attend_task *task)
 {
-	struct kvsink_task_bytes bytes = { 0 };
+	struct kvsink_task_bytes bytes = {0};
 
 	for (uint32_t head = 0; head < task->rows.kv_heads; head++)
 		head_bytes(chip, task, head, &bytes);

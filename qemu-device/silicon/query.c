@@ -142,7 +142,7 @@ static void list_scores(struct answer *to)
 		max = kvsink_score_max(&view);
 	to->head->total = view.tokens;
 	for (uint32_t t = to->c->first; t < view.tokens && to->head->written < to->c->max; t++) {
-		struct kvsink_score_rec rec = { .sum = view.sum[t], .observers = kvsink_observers(&view, t) };
+		struct kvsink_score_rec rec = {.sum = view.sum[t], .observers = kvsink_observers(&view, t)};
 		float score = kvsink_score_value(&view, t, max);
 
 		memcpy(&rec.score, &score, sizeof(rec.score));
@@ -165,7 +165,8 @@ static bool event_wanted(const struct answer *to, const struct kvsink_event_rec 
 static void list_events(struct answer *to)
 {
 	const struct kvsink_chip *chip = to->ring->chip;
-	uint32_t kept = chip->event_total < KVSINK_EVENT_SLOTS ? (uint32_t)chip->event_total : KVSINK_EVENT_SLOTS;
+	uint32_t kept =
+		chip->event_total < KVSINK_EVENT_SLOTS ? (uint32_t)chip->event_total : KVSINK_EVENT_SLOTS;
 	uint32_t number = to->c->first;
 	struct kvsink_list_head *head = to->head;
 
@@ -185,12 +186,12 @@ static void list_events(struct answer *to)
 }
 
 static const struct query_desc queries[] = {
-	[KVSINK_QUERY_STREAMS] = { sizeof(struct kvsink_stream_rec), false, list_streams },
-	[KVSINK_QUERY_TAGS] = { sizeof(struct kvsink_tag_rec), false, list_tags },
-	[KVSINK_QUERY_COUNTERS] = { sizeof(uint64_t), false, list_counters },
-	[KVSINK_QUERY_SCORES] = { sizeof(struct kvsink_score_rec), true, list_scores },
-	[KVSINK_QUERY_PARAMS] = { sizeof(uint64_t), false, list_params },
-	[KVSINK_QUERY_EVENTS] = { sizeof(struct kvsink_event_rec), false, list_events },
+	[KVSINK_QUERY_STREAMS] = {sizeof(struct kvsink_stream_rec), false, list_streams},
+	[KVSINK_QUERY_TAGS] = {sizeof(struct kvsink_tag_rec), false, list_tags},
+	[KVSINK_QUERY_COUNTERS] = {sizeof(uint64_t), false, list_counters},
+	[KVSINK_QUERY_SCORES] = {sizeof(struct kvsink_score_rec), true, list_scores},
+	[KVSINK_QUERY_PARAMS] = {sizeof(uint64_t), false, list_params},
+	[KVSINK_QUERY_EVENTS] = {sizeof(struct kvsink_event_rec), false, list_events},
 };
 
 static uint32_t check_scope(struct answer *to, const struct query_desc *query)
@@ -214,7 +215,7 @@ static uint32_t check_scope(struct answer *to, const struct query_desc *query)
 uint32_t kvsink_cmd_query(struct kvsink_ring *ring, const struct kvsink_cmd *cmd)
 {
 	const struct kvsink_cmd_query *c = &cmd->query;
-	struct answer to = { .ring = ring, .c = c, .head = (void *)ring->work.q };
+	struct answer to = {.ring = ring, .c = c, .head = (void *)ring->work.q};
 	const struct query_desc *query;
 	uint64_t bytes;
 	uint32_t code;
@@ -232,7 +233,7 @@ uint32_t kvsink_cmd_query(struct kvsink_ring *ring, const struct kvsink_cmd *cmd
 	if (code)
 		return code;
 	to.rec = (uint8_t *)(to.head + 1);
-	*to.head = (struct kvsink_list_head){ .record_bytes = query->record_bytes };
+	*to.head = (struct kvsink_list_head){.record_bytes = query->record_bytes};
 	query->list(&to);
 	return kvsink_operand_write(ring, &c->dst, 0, to.head,
 				    sizeof(*to.head) + (uint64_t)to.head->written * query->record_bytes);

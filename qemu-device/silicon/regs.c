@@ -18,13 +18,13 @@ struct reg_desc {
 };
 
 static const struct reg_desc global_regs[KVSINK_REG_WORDS] = {
-#define X(name, offset, access, vis, doc) [(offset) / 4] = { #name, access },
+#define X(name, offset, access, vis, doc) [(offset) / 4] = {#name, access},
 	KVSINK_REGS(X)
 #undef X
 };
 
 static const struct reg_desc ring_regs[KVSINK_RING_STRIDE / 4] = {
-#define X(name, offset, access, vis, doc) [(offset) / 4] = { #name, access },
+#define X(name, offset, access, vis, doc) [(offset) / 4] = {#name, access},
 	KVSINK_RING_REGS(X)
 #undef X
 };

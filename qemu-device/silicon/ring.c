@@ -13,16 +13,17 @@
 
 struct op_desc {
 	kvsink_handler *handler;
-	uint16_t flags; /* that the command knows */
+	uint16_t flags;	  /* that the command knows */
 	uint16_t payload; /* bytes of its struct; what lies behind must be 0 */
-	bool privileged; /* needs KVSINK_JOB_PRIVILEGED */
-	bool mutates; /* changes or frees rows: waits for items that read the stream */
-	bool stages; /* leaves an item of arithmetic behind */
+	bool privileged;  /* needs KVSINK_JOB_PRIVILEGED */
+	bool mutates;	  /* changes or frees rows: waits for items that read the stream */
+	bool stages;	  /* leaves an item of arithmetic behind */
 };
 
-#define OP(name, kind, ...)                                                                       \
-	[KVSINK_OP_##name] = { .handler = kvsink_cmd_##kind,                                      \
-			       .payload = sizeof(((struct kvsink_cmd *)0)->kind), __VA_ARGS__ }
+#define OP(name, kind, ...)                                                                                  \
+	[KVSINK_OP_##name] = {.handler = kvsink_cmd_##kind,                                                  \
+			      .payload = sizeof(((struct kvsink_cmd *)0)->kind),                             \
+			      __VA_ARGS__}
 
 static const struct op_desc ops[KVSINK_OP_COUNT] = {
 	OP(STREAM_CREATE, stream_create, .privileged = true),
@@ -123,7 +124,8 @@ static uint32_t check_desc(struct kvsink_ring *ring)
 	if (desc->cmd_count > KVSINK_MAX_CMDS)
 		return kvsink_fault(ring, KVSINK_CODE_BAD_FIELD, offsetof(struct kvsink_job_desc, cmd_count));
 	if (desc->item_count > KVSINK_MAX_ITEMS)
-		return kvsink_fault(ring, KVSINK_CODE_BAD_FIELD, offsetof(struct kvsink_job_desc, item_count));
+		return kvsink_fault(ring, KVSINK_CODE_BAD_FIELD,
+				    offsetof(struct kvsink_job_desc, item_count));
 	if (desc->flags & ~KVSINK_JOB_PRIVILEGED)
 		return kvsink_fault(ring, KVSINK_CODE_BAD_FIELD, offsetof(struct kvsink_job_desc, flags));
 	if (desc->reserved)
@@ -190,7 +192,8 @@ static bool ring_fetch(struct kvsink_ring *ring)
 	       ring_read(ring, "items", desc->items, ring->item, desc->item_count * sizeof(ring->item[0]));
 }
 
-static uint32_t check_payload(struct kvsink_ring *ring, const struct kvsink_cmd *cmd, const struct op_desc *op)
+static uint32_t check_payload(struct kvsink_ring *ring, const struct kvsink_cmd *cmd,
+			      const struct op_desc *op)
 {
 	const uint8_t *bytes = (const uint8_t *)cmd;
 
@@ -232,7 +235,8 @@ static uint32_t execute(struct kvsink_ring *ring, const struct kvsink_cmd *cmd)
 void kvsink_ring_advance(struct kvsink_ring *ring, uint32_t code)
 {
 	struct kvsink_chip *chip = ring->chip;
-	uint64_t ps = kvsink_clock_add(ring->cost_ps, (uint64_t)chip->config.job_overhead_ns * KVSINK_PS_PER_NS);
+	uint64_t ps =
+		kvsink_clock_add(ring->cost_ps, (uint64_t)chip->config.job_overhead_ns * KVSINK_PS_PER_NS);
 
 	kvsink_ledger_add(chip, ring->stream, KVSINK_COUNTER_MODELLED_NS, ps);
 	kvsink_clock_pass(chip, ps);

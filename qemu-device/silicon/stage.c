@@ -30,9 +30,9 @@ int kvsink_work_init(struct kvsink_ring *ring)
 	work->resident = calloc(work->residents_max, sizeof(*work->resident));
 	work->scratch = calloc(KVSINK_MAX_PARTS * KVSINK_SCRATCH_FLOATS, sizeof(*work->scratch));
 	return work->q && work->out && work->stats && work->score && work->pages && work->resident &&
-			       work->scratch ?
-		       0 :
-		       -1;
+			       work->scratch
+		       ? 0
+		       : -1;
 }
 
 void kvsink_work_fini(struct kvsink_ring *ring)
@@ -79,15 +79,16 @@ static void task_init(struct kvsink_item_work *work, uint32_t i, struct kvsink_s
 	work->stream[i] = s;
 	work->mass[i] = 0;
 	*task = (struct kvsink_attend_task){
-		.rows = {
-			.format = s->format,
-			.kv_heads = s->kv_heads,
-			.d_k = s->d_k,
-			.d_v = s->d_v,
-			.page_shift = s->page_shift,
-			.k_offset = kvsink_page_k(s, layer),
-			.v_offset = kvsink_page_v(s, layer),
-		},
+		.rows =
+			{
+				.format = s->format,
+				.kv_heads = s->kv_heads,
+				.d_k = s->d_k,
+				.d_v = s->d_v,
+				.page_shift = s->page_shift,
+				.k_offset = kvsink_page_k(s, layer),
+				.v_offset = kvsink_page_v(s, layer),
+			},
 		.q_heads = s->q_heads,
 		.first = first,
 		.count = count,
@@ -240,7 +241,8 @@ static uint32_t check_item(struct kvsink_ring *ring, uint32_t i, const struct kv
 		return kvsink_fault(ring, KVSINK_CODE_BAD_FIELD, KVSINK_ITEM_FIELD(i, attend, count));
 	for (unsigned r = 0; r < 3; r++)
 		if (item->reserved[r])
-			return kvsink_fault(ring, KVSINK_CODE_BAD_FIELD, KVSINK_ITEM_FIELD(i, attend, reserved));
+			return kvsink_fault(ring, KVSINK_CODE_BAD_FIELD,
+					    KVSINK_ITEM_FIELD(i, attend, reserved));
 	rows = (uint64_t)s->length + s->layer[item->layer].appended;
 	if ((uint64_t)item->first + item->count > rows)
 		return kvsink_fault(ring, KVSINK_CODE_SEQUENCE, rows);
@@ -251,7 +253,7 @@ static uint32_t check_item(struct kvsink_ring *ring, uint32_t i, const struct kv
 uint32_t kvsink_cmd_attend(struct kvsink_ring *ring, const struct kvsink_cmd *cmd)
 {
 	const struct kvsink_cmd_attend *c = &cmd->attend;
-	struct operands op = { &c->q, &c->out, c->stats.space == KVSINK_SPACE_NONE ? NULL : &c->stats };
+	struct operands op = {&c->q, &c->out, c->stats.space == KVSINK_SPACE_NONE ? NULL : &c->stats};
 	const union kvsink_item *item = ring->item + c->first_item;
 	struct kvsink_item_work *work = &ring->work;
 	uint32_t code;
@@ -282,7 +284,8 @@ uint32_t kvsink_cmd_attend(struct kvsink_ring *ring, const struct kvsink_cmd *cm
 	return code;
 }
 
-static uint32_t check_score(struct kvsink_ring *ring, const struct kvsink_stream *s, const struct kvsink_cmd_score *c)
+static uint32_t check_score(struct kvsink_ring *ring, const struct kvsink_stream *s,
+			    const struct kvsink_cmd_score *c)
 {
 	if (c->reserved)
 		return kvsink_fault(ring, KVSINK_CODE_BAD_FIELD, KVSINK_FIELD(score.reserved));
@@ -301,7 +304,7 @@ static uint32_t check_score(struct kvsink_ring *ring, const struct kvsink_stream
 uint32_t kvsink_cmd_score(struct kvsink_ring *ring, const struct kvsink_cmd *cmd)
 {
 	const struct kvsink_cmd_score *c = &cmd->score;
-	struct operands op = { &c->q, &c->out, NULL };
+	struct operands op = {&c->q, &c->out, NULL};
 	struct kvsink_item_work *work = &ring->work;
 	struct kvsink_stream *s;
 	uint32_t code = kvsink_stream_get(ring, c->stream, &s);
@@ -331,7 +334,8 @@ uint32_t kvsink_cmd_score(struct kvsink_ring *ring, const struct kvsink_cmd *cmd
 void kvsink_exec(struct kvsink_item_work *work, unsigned part, unsigned parts)
 {
 	if (part < parts && parts <= KVSINK_MAX_PARTS)
-		kvsink_attend_part(work->task, work->tasks, part, parts, work->scratch + part * KVSINK_SCRATCH_FLOATS);
+		kvsink_attend_part(work->task, work->tasks, part, parts,
+				   work->scratch + part * KVSINK_SCRATCH_FLOATS);
 }
 
 /* ---- retirement ---- */
@@ -360,7 +364,8 @@ static void add_scores(struct kvsink_item_work *work)
 	struct kvsink_chip *chip = work->ring->chip;
 	struct kvsink_stream *s = work->stream[0];
 	uint64_t bytes = (uint64_t)extent(&work->task[0]) * sizeof(uint64_t);
-	uint64_t at = s->scores + (uint64_t)kvsink_stream_group(s, work->layer) * s->max_tokens * sizeof(uint64_t);
+	uint64_t at =
+		s->scores + (uint64_t)kvsink_stream_group(s, work->layer) * s->max_tokens * sizeof(uint64_t);
 	uint64_t *sum = (uint64_t *)(void *)(chip->config.hbm + at);
 
 	for (uint32_t t = 0; t < extent(&work->task[0]); t++)

@@ -169,7 +169,8 @@ static uint32_t check_create(struct kvsink_ring *ring, const struct kvsink_cmd_s
 		return kvsink_fault(ring, KVSINK_CODE_BAD_FIELD, field);
 	code = check_areas(ring, c);
 	if (!code)
-		code = kvsink_check_items(ring, c->first_item, c->layers, KVSINK_FIELD(stream_create.first_item));
+		code = kvsink_check_items(ring, c->first_item, c->layers,
+					  KVSINK_FIELD(stream_create.first_item));
 	for (uint32_t l = 0; l < c->layers && !code; l++)
 		code = check_layer(ring, l, &ring->item[c->first_item + l].layer);
 	return code;
@@ -184,7 +185,8 @@ static struct kvsink_stream *slot_take(struct kvsink_chip *chip, uint64_t id)
 	uint32_t *chain = &chip->stream_hash[hash_of(chip, id)];
 
 	chip->free_stream = stream->hash_next;
-	*stream = (struct kvsink_stream){ .id = id, .layer = layer, .hash_next = *chain, .first_tag = KVSINK_NONE };
+	*stream = (struct kvsink_stream){
+		.id = id, .layer = layer, .hash_next = *chain, .first_tag = KVSINK_NONE};
 	*chain = slot;
 	chip->live_streams++;
 	return stream;

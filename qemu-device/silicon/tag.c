@@ -117,8 +117,8 @@ static bool overlaps(const struct kvsink_chip *chip, const struct kvsink_stream 
 	for (uint32_t i = s->first_tag; i != KVSINK_NONE; i = chip->tags[i].next) {
 		const struct kvsink_tag *tag = &chip->tags[i];
 
-		if (tag->token == c->token && tag->head_mask & c->head_mask && tag->layer_begin < c->layer_end &&
-		    c->layer_begin < tag->layer_end)
+		if (tag->token == c->token && tag->head_mask & c->head_mask &&
+		    tag->layer_begin < c->layer_end && c->layer_begin < tag->layer_end)
 			return true;
 	}
 	return false;

@@ -18,6 +18,6 @@ $(SILICON_TESTS): $(B)/tests/silicon-%: $(B)/obj/tests/silicon/test_%.o $(B)/obj
 silicon-tests: $(SILICON_TESTS)
 
 silicon-asan:
-	$(MAKE) B=$(B)/asan CFLAGS="-O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined" \
+	@$(MAKE) -s B=$(B)/asan CFLAGS="-O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined" \
 		LINK_PROG="-fsanitize=address,undefined" silicon-tests
-	set -e; for t in $(SILICON_TEST_NAMES); do $(B)/asan/tests/silicon-$$t; done
+	@set -e; for t in $(SILICON_TEST_NAMES); do $(B)/asan/tests/silicon-$$t; done

@@ -84,7 +84,7 @@ void h_gart_set(struct harness *h, uint32_t page, uint64_t entry)
 
 void h_open(struct harness *h, void (*tune)(struct kvsink_chip_config *))
 {
-	static const struct kvsink_host_ops ops = { dma_read, dma_write, mark_dirty, irq, log_line };
+	static const struct kvsink_host_ops ops = {dma_read, dma_write, mark_dirty, irq, log_line};
 	char error[200];
 
 	memset(h, 0, sizeof(*h));
@@ -165,7 +165,7 @@ uint32_t h_item(struct harness *h, const union kvsink_item *item)
 
 static struct kvsink_ref ref(uint32_t space, uint64_t offset)
 {
-	return (struct kvsink_ref){ .space = space, .offset = offset };
+	return (struct kvsink_ref){.space = space, .offset = offset};
 }
 
 struct kvsink_ref h_gart(uint64_t offset)
@@ -306,7 +306,7 @@ struct h_stream h_geometry(uint64_t id)
 		.page_tokens = 4,
 		.max_tokens = 128,
 		.score_groups = 2,
-		.group_end = { 1, 2 },
+		.group_end = {1, 2},
 		.scale = 0.25f,
 	};
 }
@@ -329,7 +329,7 @@ static uint64_t page_bytes(const struct h_stream *s)
 uint32_t h_create(struct harness *h, struct h_stream *s)
 {
 	struct kvsink_cmd *cmd = h_cmd(h, KVSINK_OP_STREAM_CREATE);
-	union kvsink_item item = { .layer = { .window = s->window } };
+	union kvsink_item item = {.layer = {.window = s->window}};
 
 	memcpy(&item.layer.scale, &s->scale, sizeof(s->scale));
 	s->page_table = take_hbm(h, (uint64_t)s->max_tokens * 8);
@@ -366,7 +366,7 @@ uint32_t h_map(struct harness *h, struct h_stream *s, uint32_t first_page, uint3
 	cmd->page_map.first_page = first_page;
 	cmd->page_map.count = count;
 	for (uint32_t i = 0; i < count; i += 4) {
-		union kvsink_item item = { .pages = { 0 } };
+		union kvsink_item item = {.pages = {0}};
 
 		/* neighbours in the stream are none in HBM */
 		for (uint32_t j = 0; j < 4 && i + j < count; j++)
@@ -408,8 +408,12 @@ uint32_t h_append(struct harness *h, const struct h_stream *s, uint32_t layer, u
 		h_row(s, true, layer, first + i / s->kv_heads, i % s->kv_heads, row);
 		h_put(h, H_V + (uint64_t)i * s->d_v * 4, row, s->d_v * 4);
 	}
-	cmd->append = (struct kvsink_cmd_append){ .stream = s->id, .layer = layer, .first = first, .count = count,
-						  .k = h_gart(H_K), .v = h_gart(H_V) };
+	cmd->append = (struct kvsink_cmd_append){.stream = s->id,
+						 .layer = layer,
+						 .first = first,
+						 .count = count,
+						 .k = h_gart(H_K),
+						 .v = h_gart(H_V)};
 	return h_do(h);
 }
 
@@ -441,7 +445,7 @@ uint32_t h_promote(struct harness *h, const struct h_stream *s, uint32_t token, 
 {
 	struct kvsink_cmd *cmd = h_cmd(h, KVSINK_OP_PROMOTE);
 
-	cmd->promote = (struct kvsink_cmd_promote){ s->id, token, (uint16_t)begin, (uint16_t)end, heads };
+	cmd->promote = (struct kvsink_cmd_promote){s->id, token, (uint16_t)begin, (uint16_t)end, heads};
 	return h_do(h);
 }
 
@@ -449,7 +453,7 @@ uint32_t h_evict(struct harness *h, const struct h_stream *s, uint32_t token)
 {
 	struct kvsink_cmd *cmd = h_cmd(h, KVSINK_OP_EVICT);
 
-	cmd->evict = (struct kvsink_cmd_evict){ s->id, token, 0, 0xffff };
+	cmd->evict = (struct kvsink_cmd_evict){s->id, token, 0, 0xffff};
 	return h_do(h);
 }
 
@@ -473,7 +477,8 @@ struct kvsink_cmd *h_attend_cmd(struct harness *h, const struct h_stream *s, uin
 				uint32_t count)
 {
 	struct kvsink_cmd *cmd = h_cmd(h, KVSINK_OP_ATTEND);
-	union kvsink_item item = { .attend = { .stream = s->id, .layer = layer, .first = first, .count = count } };
+	union kvsink_item item = {
+		.attend = {.stream = s->id, .layer = layer, .first = first, .count = count}};
 
 	cmd->attend = (struct kvsink_cmd_attend){
 		.first_item = h_item(h, &item),
@@ -501,12 +506,13 @@ struct kvsink_cmd *h_score_cmd(struct harness *h, const struct h_stream *s, uint
 	return cmd;
 }
 
-struct kvsink_cmd *h_query_cmd(struct harness *h, uint32_t what, uint64_t stream, uint32_t first, uint32_t max)
+struct kvsink_cmd *h_query_cmd(struct harness *h, uint32_t what, uint64_t stream, uint32_t first,
+			       uint32_t max)
 {
 	struct kvsink_cmd *cmd = h_cmd(h, KVSINK_OP_QUERY);
 
-	cmd->query = (struct kvsink_cmd_query){ .stream = stream, .what = what, .first = first, .max = max,
-						.dst = h_gart(H_ANSWER) };
+	cmd->query = (struct kvsink_cmd_query){
+		.stream = stream, .what = what, .first = first, .max = max, .dst = h_gart(H_ANSWER)};
 	return cmd;
 }
 

@@ -29,13 +29,13 @@ struct harness {
 	uint8_t *host, *sram, *hbm;
 	unsigned parts; /* that h_run() spreads an item over */
 	unsigned irqs[KVSINK_MAX_RINGS + 1], logs;
-	char log[200]; /* the last line */
-	uint64_t dirty_bytes[4]; /* by space */
+	char log[200];			   /* the last line */
+	uint64_t dirty_bytes[4];	   /* by space */
 	uint64_t refuse_bus, refuse_bytes; /* transfers that touch this range fail */
-	uint64_t hbm_next; /* HBM not yet given out */
+	uint64_t hbm_next;		   /* HBM not yet given out */
 	uint32_t published[KVSINK_MAX_RINGS];
-	uint32_t tenant, flags; /* of the next jobs */
-	uint64_t generation; /* likewise */
+	uint32_t tenant, flags;	     /* of the next jobs */
+	uint64_t generation;	     /* likewise */
 	struct kvsink_job_desc desc; /* the job being built */
 	struct kvsink_cmd cmds[KVSINK_MAX_CMDS + 1];
 	union kvsink_item items[KVSINK_MAX_ITEMS];
@@ -61,7 +61,7 @@ void h_close(struct harness *h);
 /* Set the registers that a driver sets: GART, rings, masks, enable. Publishes nothing. */
 void h_start(struct harness *h);
 
-struct kvsink_cmd *h_cmd(struct harness *h, unsigned opcode); /* zeroed, behind those before */
+struct kvsink_cmd *h_cmd(struct harness *h, unsigned opcode);	   /* zeroed, behind those before */
 uint32_t h_item(struct harness *h, const union kvsink_item *item); /* its index */
 struct kvsink_ref h_gart(uint64_t offset);
 struct kvsink_ref h_hbm(uint64_t offset);
@@ -70,9 +70,9 @@ struct kvsink_ref h_sram(uint64_t offset);
 uint32_t h_publish(struct harness *h, unsigned ring); /* without the doorbell; returns its index */
 void h_doorbell(struct harness *h, unsigned ring);
 uint32_t h_submit(struct harness *h, unsigned ring); /* both */
-void h_run(struct harness *h); /* until nothing is pending */
+void h_run(struct harness *h);			     /* until nothing is pending */
 struct kvsink_completion h_completion(struct harness *h, unsigned ring, uint32_t index);
-uint32_t h_do(struct harness *h); /* submit to ring 0, run; its code, h->cpl is the record */
+uint32_t h_do(struct harness *h);   /* submit to ring 0, run; its code, h->cpl is the record */
 uint32_t h_priv(struct harness *h); /* the same as a privileged job */
 
 void h_put(struct harness *h, uint64_t gart, const void *buf, size_t bytes);
@@ -85,9 +85,11 @@ uint32_t h_create(struct harness *h, struct h_stream *s); /* STREAM_CREATE at a 
 uint32_t h_map(struct harness *h, struct h_stream *s, uint32_t first_page, uint32_t count);
 uint32_t h_stream(struct harness *h, struct h_stream *s); /* both, all of its pages; exits on failure */
 /* APPEND rows of random floats; the same seed, layer and token give the same rows. */
-uint32_t h_append(struct harness *h, const struct h_stream *s, uint32_t layer, uint32_t first, uint32_t count);
+uint32_t h_append(struct harness *h, const struct h_stream *s, uint32_t layer, uint32_t first,
+		  uint32_t count);
 uint32_t h_step_end(struct harness *h, const struct h_stream *s, uint32_t count);
-void h_fill(struct harness *h, const struct h_stream *s, uint32_t first, uint32_t count); /* exits on failure */
+void h_fill(struct harness *h, const struct h_stream *s, uint32_t first,
+	    uint32_t count); /* exits on failure */
 /* The row of K (or V) that h_append() has sent. */
 void h_row(const struct h_stream *s, bool v, uint32_t layer, uint32_t token, uint32_t head, float *out);
 uint32_t h_promote(struct harness *h, const struct h_stream *s, uint32_t token, uint32_t begin, uint32_t end,
@@ -100,7 +102,8 @@ struct kvsink_cmd *h_attend_cmd(struct harness *h, const struct h_stream *s, uin
 				uint32_t count);
 struct kvsink_cmd *h_score_cmd(struct harness *h, const struct h_stream *s, uint32_t layer, uint32_t first,
 			       uint32_t count);
-struct kvsink_cmd *h_query_cmd(struct harness *h, uint32_t what, uint64_t stream, uint32_t first, uint32_t max);
+struct kvsink_cmd *h_query_cmd(struct harness *h, uint32_t what, uint64_t stream, uint32_t first,
+			       uint32_t max);
 uint64_t h_counter(struct harness *h, unsigned counter); /* device-wide, from the registers */
 uint32_t h_random(uint64_t *state);
 void h_queries(struct harness *h, uint64_t seed, uint32_t floats); /* random floats at H_Q */

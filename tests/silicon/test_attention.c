@@ -106,11 +106,12 @@ static void output(uint32_t format, uint32_t window, double limit, const char *n
 	tap_ok(error < limit, "%s: with resident tokens, too (%g)", name, error);
 }
 
-/* Two streams and three items in one command: each item finds its own rows, outputs lie behind one another. */
+/* Two streams and three items in one command: each item finds its own rows, outputs lie behind one another.
+ */
 static void ragged(void)
 {
 	struct h_stream other = h_geometry(2), first;
-	union kvsink_item item = { .attend = { .stream = 2, .layer = 0, .first = 5, .count = 2 } };
+	union kvsink_item item = {.attend = {.stream = 2, .layer = 0, .first = 5, .count = 2}};
 	struct kvsink_cmd *cmd;
 	float together[4 * 4 * 24], alone[4 * 24];
 
@@ -122,7 +123,7 @@ static void ragged(void)
 	h_queries(&h, 23, 4 * s.q_heads * s.d_k);
 	cmd = h_attend_cmd(&h, &s, 1, 30, 1);
 	h_item(&h, &item);
-	item.attend = (struct kvsink_attend_item){ .stream = 1, .layer = 0, .first = 59, .count = 1 };
+	item.attend = (struct kvsink_attend_item){.stream = 1, .layer = 0, .first = 59, .count = 1};
 	h_item(&h, &item);
 	cmd->attend.item_count = 3;
 	tap_ok(!h_do(&h), "a ragged batch of two streams");
@@ -148,7 +149,7 @@ static void ragged(void)
 static const struct {
 	uint32_t token;
 	uint64_t heads;
-} residents[] = { { 0, 3 }, { 7, 1 }, { 33, 2 }, { TOKENS - 1, 3 } };
+} residents[] = {{0, 3}, {7, 1}, {33, 2}, {TOKENS - 1, 3}};
 
 static bool is_resident(uint32_t token, uint32_t head)
 {
@@ -173,7 +174,7 @@ static struct count count_query(uint32_t layer, uint32_t token)
 	uint32_t begin = s.window && s.window < token + 1 ? token + 1 - s.window : 0;
 	uint64_t k = s.d_k * 4, v = s.d_v * 4, plane_k = s.page_tokens * s.kv_heads * k;
 	uint64_t layer_at = layer * (plane_k + s.page_tokens * s.kv_heads * v);
-	struct count c = { 0 };
+	struct count c = {0};
 
 	for (uint32_t t = begin; t <= token; t++) {
 		for (uint32_t head = 0; head < s.kv_heads; head++) {
@@ -186,7 +187,8 @@ static struct count count_query(uint32_t layer, uint32_t token)
 				c.sram_bus += bursts(second ? k + v : 0, k + v);
 			} else {
 				c.hbm += k + v;
-				c.hbm_bus += bursts(layer_at + row * k, k) + bursts(layer_at + plane_k + row * v, v);
+				c.hbm_bus += bursts(layer_at + row * k, k) +
+					     bursts(layer_at + plane_k + row * v, v);
 			}
 		}
 	}
@@ -195,10 +197,10 @@ static struct count count_query(uint32_t layer, uint32_t token)
 
 static void ledger(uint32_t window)
 {
-	static const unsigned counters[] = { KVSINK_COUNTER_KV_SRAM_READ, KVSINK_COUNTER_KV_SRAM_READ_BUS,
-					     KVSINK_COUNTER_KV_HBM_READ, KVSINK_COUNTER_KV_HBM_READ_BUS };
+	static const unsigned counters[] = {KVSINK_COUNTER_KV_SRAM_READ, KVSINK_COUNTER_KV_SRAM_READ_BUS,
+					    KVSINK_COUNTER_KV_HBM_READ, KVSINK_COUNTER_KV_HBM_READ_BUS};
 	uint64_t before[4], got[4], mass, pages;
-	struct count want = { 0 };
+	struct count want = {0};
 	double expected = 0;
 
 	fresh(KVSINK_FORMAT_F32, window);
@@ -221,12 +223,14 @@ static void ledger(uint32_t window)
 		want.hbm += one.hbm;
 		want.hbm_bus += one.hbm_bus;
 	}
-	tap_ok(got[0] == want.sram && got[2] == want.hbm, "window %u: useful bytes are those of the rows (%llu, %llu)",
-	       window, (unsigned long long)got[0], (unsigned long long)got[2]);
-	tap_ok(got[1] == want.sram_bus && got[3] == want.hbm_bus, "window %u: bus bytes are their bursts (%llu, %llu)",
-	       window, (unsigned long long)got[1], (unsigned long long)got[3]);
-	tap_ok(h_counter(&h, KVSINK_COUNTER_PAGE_TABLE_HBM) - pages == 8 * TOKENS / 4, "window %u: fifteen page entries",
-	       window);
+	tap_ok(got[0] == want.sram && got[2] == want.hbm,
+	       "window %u: useful bytes are those of the rows (%llu, %llu)", window,
+	       (unsigned long long)got[0], (unsigned long long)got[2]);
+	tap_ok(got[1] == want.sram_bus && got[3] == want.hbm_bus,
+	       "window %u: bus bytes are their bursts (%llu, %llu)", window, (unsigned long long)got[1],
+	       (unsigned long long)got[3]);
+	tap_ok(h_counter(&h, KVSINK_COUNTER_PAGE_TABLE_HBM) - pages == 8 * TOKENS / 4,
+	       "window %u: fifteen page entries", window);
 	tap_ok(h_counter(&h, KVSINK_COUNTER_QUERIES) == 40 * s.q_heads &&
 		       h_counter(&h, KVSINK_COUNTER_MASS_TOTAL) == (uint64_t)40 * s.q_heads << 32,
 	       "window %u: queries and their mass", window);
@@ -250,7 +254,8 @@ static void ledger(uint32_t window)
 		if (fabs(share - stat.mass_sram) > 1e-6)
 			tap_diag("head %u: mass %g, wanted %g", head, stat.mass_sram, share);
 	}
-	tap_ok(fabs(mass / 4294967296.0 - expected) < 1e-5, "window %u: mass from SRAM rows is %g", window, expected);
+	tap_ok(fabs(mass / 4294967296.0 - expected) < 1e-5, "window %u: mass from SRAM rows is %g", window,
+	       expected);
 }
 
 /* Scoring in chunks equals the attention that queries outside the local window put on each token. */
@@ -294,17 +299,20 @@ static void scores(uint32_t local)
 		}
 		error = fmax(error, fabs(mass - (double)rec[t].sum / 4294967296.0));
 	}
-	tap_ok(head.written == TOKENS && error < 1e-4, "window %u: sums are the mass outside the window (%g)", local,
-	       error);
+	tap_ok(head.written == TOKENS && error < 1e-4, "window %u: sums are the mass outside the window (%g)",
+	       local, error);
 	want = (double)rec[2].sum / 4294967296.0 / (s.q_heads * (TOKENS - 2 - local));
 	float score;
 	memcpy(&score, &rec[2].score, sizeof(score));
 	tap_ok(rec[2].observers == TOKENS - 2 - local && fabs(want - score) < 1e-6,
 	       "window %u: MEAN divides by the queries that could see the token", local);
-	tap_ok(h_counter(&h, KVSINK_COUNTER_PREFILL_HBM_READ) == (uint64_t)TOKENS * (TOKENS + 1) / 2 * 2 * 160,
+	tap_ok(h_counter(&h, KVSINK_COUNTER_PREFILL_HBM_READ) ==
+		       (uint64_t)TOKENS * (TOKENS + 1) / 2 * 2 * 160,
 	       "window %u: bytes of the causal triangle", local);
-	tap_ok(h_counter(&h, KVSINK_COUNTER_KV_HBM_READ) == 0, "window %u: are not counted as ATTEND's", local);
-	tap_ok(fabs(mass_on(0, 0, 0, 1) - s.q_heads) < 1e-9, "window %u: the first query sees only itself", local);
+	tap_ok(h_counter(&h, KVSINK_COUNTER_KV_HBM_READ) == 0, "window %u: are not counted as ATTEND's",
+	       local);
+	tap_ok(fabs(mass_on(0, 0, 0, 1) - s.q_heads) < 1e-9, "window %u: the first query sees only itself",
+	       local);
 }
 
 static void classify(void)
@@ -325,8 +333,8 @@ static void classify(void)
 	for (uint32_t l = 0; l < 2; l++) {
 		struct kvsink_cmd *cmd = h_cmd(&h, KVSINK_OP_APPEND);
 
-		cmd->append = (struct kvsink_cmd_append){ .stream = 1, .layer = l, .count = TOKENS, .k = h_gart(H_K),
-							  .v = h_gart(H_V) };
+		cmd->append = (struct kvsink_cmd_append){
+			.stream = 1, .layer = l, .count = TOKENS, .k = h_gart(H_K), .v = h_gart(H_V)};
 	}
 	h_do(&h);
 	h_step_end(&h, &s, TOKENS);
@@ -339,28 +347,29 @@ static void classify(void)
 	}
 	h_score_cmd(&h, &s, 1, 0, TOKENS);
 	tap_ok(!h_do(&h), "SCORE of layer 1");
-	h_cmd(&h, KVSINK_OP_CLASSIFY)->classify = (struct kvsink_cmd_classify){ 1, 3, 8, h_gart(H_ANSWER) };
+	h_cmd(&h, KVSINK_OP_CLASSIFY)->classify = (struct kvsink_cmd_classify){1, 3, 8, h_gart(H_ANSWER)};
 	tap_ok(!h_do(&h), "CLASSIFY");
 	h_get(&h, H_ANSWER, &head, sizeof(head));
 	h_get(&h, H_ANSWER + sizeof(head), rec, sizeof(rec));
 	memcpy(&score, &rec[0].score, sizeof(score));
 	tap_ok(head.total == 1 && head.written == 1 && rec[0].token == 5 && rec[0].group == 1,
 	       "finds the one sink, in the group of layer 1");
-	tap_ok(score > 0.9 && score <= 1 && rec[0].observers == TOKENS - 9, "with score %g and %u observers", score,
-	       rec[0].observers);
-	h_cmd(&h, KVSINK_OP_CLASSIFY)->classify = (struct kvsink_cmd_classify){ 1, 3, 0, h_gart(H_ANSWER) };
+	tap_ok(score > 0.9 && score <= 1 && rec[0].observers == TOKENS - 9, "with score %g and %u observers",
+	       score, rec[0].observers);
+	h_cmd(&h, KVSINK_OP_CLASSIFY)->classify = (struct kvsink_cmd_classify){1, 3, 0, h_gart(H_ANSWER)};
 	h_do(&h);
 	h_get(&h, H_ANSWER, &head, sizeof(head));
 	tap_ok(head.total == 1 && head.written == 0, "without room it tells how many there are");
-	h_cmd(&h, KVSINK_OP_CLASSIFY)->classify = (struct kvsink_cmd_classify){ 1, 4, 0, h_gart(H_ANSWER) };
+	h_cmd(&h, KVSINK_OP_CLASSIFY)->classify = (struct kvsink_cmd_classify){1, 4, 0, h_gart(H_ANSWER)};
 	tap_ok(h_do(&h) == KVSINK_CODE_BAD_FIELD, "a group that is not there is refused");
 	h_config(&h, 1, KVSINK_PARAM_SCORE_MODE, KVSINK_SCORE_REL);
 	h_config(&h, 1, KVSINK_PARAM_T_SINK, 0x3f800000);
-	h_cmd(&h, KVSINK_OP_CLASSIFY)->classify = (struct kvsink_cmd_classify){ 1, 2, 8, h_gart(H_ANSWER) };
+	h_cmd(&h, KVSINK_OP_CLASSIFY)->classify = (struct kvsink_cmd_classify){1, 2, 8, h_gart(H_ANSWER)};
 	h_do(&h);
 	h_get(&h, H_ANSWER, &head, sizeof(head));
 	h_get(&h, H_ANSWER + sizeof(head), rec, sizeof(rec));
-	tap_ok(head.written == 1 && rec[0].token == 5 && rec[0].score == 0x3f800000, "in REL mode the greatest has score 1");
+	tap_ok(head.written == 1 && rec[0].token == 5 && rec[0].score == 0x3f800000,
+	       "in REL mode the greatest has score 1");
 }
 
 static void time_of_attend(void)
@@ -379,8 +388,9 @@ static void time_of_attend(void)
 	hbm = h_counter(&h, KVSINK_COUNTER_KV_HBM_READ_BUS) - hbm;
 	ns = h_counter(&h, KVSINK_COUNTER_MODELLED_NS) - ns;
 	want = 20 + 150 + hbm / 3200;
-	tap_ok(sram && (ns == want || ns == want + 1), "ATTEND takes its slower tier's time: %llu ns for %llu bytes",
-	       (unsigned long long)ns, (unsigned long long)hbm);
+	tap_ok(sram && (ns == want || ns == want + 1),
+	       "ATTEND takes its slower tier's time: %llu ns for %llu bytes", (unsigned long long)ns,
+	       (unsigned long long)hbm);
 	h_promote(&h, &s, 4, 0, 2, 3);
 	ns = h_counter(&h, KVSINK_COUNTER_MODELLED_NS);
 	h_attend_cmd(&h, &s, 0, TOKENS - 1, 1);
@@ -415,8 +425,9 @@ static void shared_bandwidth(void)
 	h_attend_cmd(&h, &s, 0, 7, 1);
 	h_do(&h);
 	shared = h.cpl.end_ns - h.cpl.begin_ns;
-	tap_ok(alone == 20 + 1 + 2048 / 2 && shared == 20 + 1 + 2048, "a copy takes its bandwidth off the HBM: %llu, %llu ns",
-	       (unsigned long long)alone, (unsigned long long)shared);
+	tap_ok(alone == 20 + 1 + 2048 / 2 && shared == 20 + 1 + 2048,
+	       "a copy takes its bandwidth off the HBM: %llu, %llu ns", (unsigned long long)alone,
+	       (unsigned long long)shared);
 }
 
 /* A list of jobs that uses everything; out gets outputs, scores, SRAM and counters. */
@@ -461,7 +472,8 @@ static uint8_t *play(unsigned parts, size_t *bytes)
 static void determinism(void)
 {
 	size_t bytes;
-	uint8_t *once = play(1, &bytes), *twice = play(1, &bytes), *parts = play(4, &bytes), *most = play(16, &bytes);
+	uint8_t *once = play(1, &bytes), *twice = play(1, &bytes), *parts = play(4, &bytes),
+		*most = play(16, &bytes);
 
 	tap_ok(!memcmp(once, twice, bytes), "the same jobs give the same bytes, scores, counters and times");
 	tap_ok(!memcmp(once, parts, bytes), "in four parts, too");

@@ -47,7 +47,8 @@ static void commands(void)
 	expect(h_do(&h), KVSINK_CODE_OK, 0, "job of this generation");
 	h.generation = 0;
 	h.desc.cmd_count = KVSINK_MAX_CMDS + 1;
-	expect(h_do(&h), KVSINK_CODE_BAD_FIELD, offsetof(struct kvsink_job_desc, cmd_count), "too many commands");
+	expect(h_do(&h), KVSINK_CODE_BAD_FIELD, offsetof(struct kvsink_job_desc, cmd_count),
+	       "too many commands");
 	h.desc.flags = 2;
 	expect(h_do(&h), KVSINK_CODE_BAD_FIELD, offsetof(struct kvsink_job_desc, flags), "unknown job flag");
 }
@@ -96,7 +97,7 @@ static void rows(void)
 	expect(h_do(&h), KVSINK_CODE_UNSUPPORTED, FIELD(attend.mode), "ATTEND in a mode that is not there");
 	h_score_cmd(&h, &s, 0, 0, 20);
 	expect(h_do(&h), KVSINK_CODE_OK, 0, "SCORE");
-	h_cmd(&h, KVSINK_OP_CLASSIFY)->classify = (struct kvsink_cmd_classify){ s.id, 1, 4, h_gart(H_ANSWER) };
+	h_cmd(&h, KVSINK_OP_CLASSIFY)->classify = (struct kvsink_cmd_classify){s.id, 1, 4, h_gart(H_ANSWER)};
 	expect(h_do(&h), KVSINK_CODE_OK, 0, "CLASSIFY");
 	expect(h_config(&h, s.id, KVSINK_PARAM_LOCAL_WINDOW, 3), KVSINK_CODE_BUSY, FIELD(config.value),
 	       "another local window once scores exist");
@@ -109,24 +110,25 @@ static void operands(void)
 	uint64_t end = (uint64_t)H_GART_PAGES * KVSINK_GART_PAGE;
 
 	cmd = h_cmd(&h, KVSINK_OP_COPY);
-	cmd->copy = (struct kvsink_cmd_copy){ h_gart(end - 4), h_gart(0), 8 };
+	cmd->copy = (struct kvsink_cmd_copy){h_gart(end - 4), h_gart(0), 8};
 	expect(h_do(&h), KVSINK_CODE_BAD_RANGE, end - 4, "operand crosses the end of the GART");
 	h_gart_set(&h, 900, 0);
 	cmd = h_cmd(&h, KVSINK_OP_COPY);
-	cmd->copy = (struct kvsink_cmd_copy){ h_gart(899 * 4096), h_gart(0), 8192 };
+	cmd->copy = (struct kvsink_cmd_copy){h_gart(899 * 4096), h_gart(0), 8192};
 	expect(h_do(&h), KVSINK_CODE_GART_FAULT, 900 * 4096, "page without a translation");
 	h_gart_set(&h, 900, h_gart_bus(900) | KVSINK_GART_VALID);
 	h.refuse_bus = h_gart_bus(900);
 	h.refuse_bytes = 4096;
 	cmd = h_cmd(&h, KVSINK_OP_COPY);
-	cmd->copy = (struct kvsink_cmd_copy){ h_gart(900 * 4096 + 16), h_gart(0), 16 };
+	cmd->copy = (struct kvsink_cmd_copy){h_gart(900 * 4096 + 16), h_gart(0), 16};
 	expect(h_do(&h), KVSINK_CODE_DMA_ERROR, h_gart_bus(900) + 16, "bus refuses the page");
 	h.refuse_bytes = 0;
 	cmd = h_cmd(&h, KVSINK_OP_COPY);
-	cmd->copy = (struct kvsink_cmd_copy){ h_hbm(0), h_gart(0), 16 };
+	cmd->copy = (struct kvsink_cmd_copy){h_hbm(0), h_gart(0), 16};
 	expect(h_do(&h), KVSINK_CODE_TENANT, 0, "unprivileged operand in HBM");
 	cmd = h_query_cmd(&h, KVSINK_QUERY_TAGS, 0, 0, KVSINK_STAGE_BYTES);
-	expect(h_do(&h), KVSINK_CODE_TOO_BIG, 16 + (uint64_t)KVSINK_STAGE_BYTES * sizeof(struct kvsink_tag_rec),
+	expect(h_do(&h), KVSINK_CODE_TOO_BIG,
+	       16 + (uint64_t)KVSINK_STAGE_BYTES * sizeof(struct kvsink_tag_rec),
 	       "answer of more than the staging buffer");
 }
 
@@ -137,7 +139,8 @@ static void residency(void)
 	expect(h_evict(&h, &s, 3), KVSINK_CODE_NOT_RESIDENT, 3, "EVICT of what is not there");
 	expect(h_promote(&h, &s, 3, 0, 2, 3), KVSINK_CODE_OK, 0, "PROMOTE");
 	expect(h_promote(&h, &s, 3, 1, 2, 2), KVSINK_CODE_EXISTS, 3, "PROMOTE of rows that are resident");
-	expect(h_config(&h, s.id, KVSINK_PARAM_SRAM_BUDGET, 1024), KVSINK_CODE_OK, 0, "a budget of 1024 bytes");
+	expect(h_config(&h, s.id, KVSINK_PARAM_SRAM_BUDGET, 1024), KVSINK_CODE_OK, 0,
+	       "a budget of 1024 bytes");
 	expect(h_promote(&h, &s, 4, 0, 2, 3), KVSINK_CODE_OK, 0, "PROMOTE up to the budget");
 	expect(h_promote(&h, &s, 5, 0, 2, 3), KVSINK_CODE_BUDGET, 0, "PROMOTE beyond the budget");
 	h_config(&h, s.id, KVSINK_PARAM_SRAM_BUDGET, 0xffffffff);
@@ -161,7 +164,8 @@ static void fragmentation(void)
 	h_fill(&h, &wide, 0, 20);
 	for (uint32_t token = 0; token < 16; token++)
 		h_promote(&h, &wide, token, 0, 16, 3);
-	tap_ok(kvsink_mmio_read(h.chip, KVSINK_REG_SRAM_USED) == 64 << 10, "sixteen entries of 4 KiB fill the SRAM");
+	tap_ok(kvsink_mmio_read(h.chip, KVSINK_REG_SRAM_USED) == 64 << 10,
+	       "sixteen entries of 4 KiB fill the SRAM");
 	h_evict(&h, &wide, 3);
 	h_evict(&h, &wide, 9);
 	expect(h_promote(&h, &wide, 17, 0, 32, 3), KVSINK_CODE_FRAGMENTED, 4096, "two gaps are not one");
@@ -176,7 +180,8 @@ static void fragmentation(void)
 static void all_seen(void)
 {
 	for (uint32_t code = 0; code < KVSINK_CODE_COUNT; code++) {
-		/* ABORTED is the driver's answer for jobs that a reset took: the chip completes none of them */
+		/* ABORTED is the driver's answer for jobs that a reset took: the chip completes none of them
+		 */
 		if (code != KVSINK_CODE_ABORTED)
 			tap_ok(h_seen[code], "some completion carried %s", kvsink_code_name(code));
 	}

@@ -25,8 +25,9 @@ static uint32_t below(uint32_t n)
 
 static uint64_t odd_value(void)
 {
-	static const uint64_t values[] = { 0, 1, 2, 3, 4, 0xffff, 0x10000, 0x7fffffff, 0xffffffff, 1ull << 32,
-					   ~0ull, ~0ull - 3, 1ull << 63, 4096, 16 << 20, 64 << 10 };
+	static const uint64_t values[] = {0,	      1,	  2,	      3,	  4,	 0xffff,
+					  0x10000,    0x7fffffff, 0xffffffff, 1ull << 32, ~0ull, ~0ull - 3,
+					  1ull << 63, 4096,	  16 << 20,   64 << 10};
 
 	return values[below(sizeof(values) / sizeof(values[0]))];
 }
@@ -49,58 +50,71 @@ static void some_cmd(void)
 	unsigned op = 1 + below(KVSINK_OP_COUNT - 1);
 	uint32_t first = below(70), count = 1 + below(8), layer = below(2);
 	struct kvsink_cmd *cmd;
-	union kvsink_item item = { .attend = { .stream = s->id, .layer = layer, .first = first, .count = count } };
+	union kvsink_item item = {
+		.attend = {.stream = s->id, .layer = layer, .first = first, .count = count}};
 
 	cmd = h_cmd(&h, op);
 	cmd->words[0] = s->id;
 	switch (op) {
 	case KVSINK_OP_STREAM_CREATE:
 		cmd->stream_create = (struct kvsink_cmd_stream_create){
-			.stream = 1 + below(3), .tenant = H_TENANT, .layers = 2, .q_heads = 4, .kv_heads = 2,
-			.d_k = 16, .d_v = 16, .format = (uint16_t)below(2), .page_tokens = 4, .max_tokens = 64,
-			.page_table = 4096ull * below(64), .scores = 4096ull * below(64), .score_groups = 1,
-			.group_end = { 2 },
+			.stream = 1 + below(3),
+			.tenant = H_TENANT,
+			.layers = 2,
+			.q_heads = 4,
+			.kv_heads = 2,
+			.d_k = 16,
+			.d_v = 16,
+			.format = (uint16_t)below(2),
+			.page_tokens = 4,
+			.max_tokens = 64,
+			.page_table = 4096ull * below(64),
+			.scores = 4096ull * below(64),
+			.score_groups = 1,
+			.group_end = {2},
 		};
-		item.layer = (struct kvsink_layer){ .scale = 0x3f800000, .window = below(3) * 7 };
+		item.layer = (struct kvsink_layer){.scale = 0x3f800000, .window = below(3) * 7};
 		h_item(&h, &item);
 		break;
 	case KVSINK_OP_PAGE_MAP:
 		for (unsigned i = 0; i < 4; i++)
 			item.pages[i] = 4096ull * below(4096);
-		cmd->page_map = (struct kvsink_cmd_page_map){ s->id, below(4), 1 + below(4), 0, 0 };
+		cmd->page_map = (struct kvsink_cmd_page_map){s->id, below(4), 1 + below(4), 0, 0};
 		break;
 	case KVSINK_OP_CONFIG:
 		cmd->config.param = below(KVSINK_PARAM_COUNT + 1);
 		cmd->config.value = odd_value();
 		break;
 	case KVSINK_OP_QUERY:
-		cmd->query = (struct kvsink_cmd_query){ below(2) ? s->id : 0, below(8), below(2), below(40), below(300),
-							some_ref() };
+		cmd->query = (struct kvsink_cmd_query){below(2) ? s->id : 0, below(8),	below(2), below(40),
+						       below(300),	     some_ref()};
 		break;
 	case KVSINK_OP_APPEND:
-		cmd->append = (struct kvsink_cmd_append){ s->id, layer, first, count, 0, some_ref(), some_ref() };
+		cmd->append =
+			(struct kvsink_cmd_append){s->id, layer, first, count, 0, some_ref(), some_ref()};
 		break;
 	case KVSINK_OP_COPY:
-		cmd->copy = (struct kvsink_cmd_copy){ some_ref(), some_ref(), 1 + below(20000) };
+		cmd->copy = (struct kvsink_cmd_copy){some_ref(), some_ref(), 1 + below(20000)};
 		break;
 	case KVSINK_OP_FILL:
-		cmd->fill = (struct kvsink_cmd_fill){ some_ref(), 1 + below(20000), below(256), 0 };
+		cmd->fill = (struct kvsink_cmd_fill){some_ref(), 1 + below(20000), below(256), 0};
 		break;
 	case KVSINK_OP_SCORE:
-		cmd->score = (struct kvsink_cmd_score){ s->id, layer, first, count, 0, some_ref(), some_ref() };
+		cmd->score = (struct kvsink_cmd_score){s->id, layer, first, count, 0, some_ref(), some_ref()};
 		break;
 	case KVSINK_OP_CLASSIFY:
-		cmd->classify = (struct kvsink_cmd_classify){ s->id, 1 + below(3), below(50), some_ref() };
+		cmd->classify = (struct kvsink_cmd_classify){s->id, 1 + below(3), below(50), some_ref()};
 		break;
 	case KVSINK_OP_PROMOTE:
-		cmd->promote = (struct kvsink_cmd_promote){ s->id, below(50), (uint16_t)below(2),
-							    (uint16_t)(1 + below(2)), below(5) };
+		cmd->promote = (struct kvsink_cmd_promote){s->id, below(50), (uint16_t)below(2),
+							   (uint16_t)(1 + below(2)), below(5)};
 		break;
 	case KVSINK_OP_EVICT:
-		cmd->evict = (struct kvsink_cmd_evict){ s->id, below(4) ? below(50) : KVSINK_TOKEN_ALL, 0, 2 };
+		cmd->evict = (struct kvsink_cmd_evict){s->id, below(4) ? below(50) : KVSINK_TOKEN_ALL, 0, 2};
 		break;
 	case KVSINK_OP_ATTEND:
-		cmd->attend = (struct kvsink_cmd_attend){ 0, 1 + below(4), 0, 0, some_ref(), some_ref(), some_ref() };
+		cmd->attend =
+			(struct kvsink_cmd_attend){0, 1 + below(4), 0, 0, some_ref(), some_ref(), some_ref()};
 		break;
 	case KVSINK_OP_STEP_END:
 		cmd->step_end.count = count;
@@ -203,7 +217,8 @@ static void mischief(void)
 		kvsink_mmio_write(h.chip, below(KVSINK_REGS_BYTES / 4) * 4, (uint32_t)odd_value());
 		break;
 	case 4:
-		memset(h.hbm + below(64) * 4096, (int)below(256), 4096); /* page tables and scores lie there */
+		memset(h.hbm + below(64) * 4096, (int)below(256),
+		       4096); /* page tables and scores lie there */
 		break;
 	case 5:
 		kvsink_reset(h.chip, below(4) ? KVSINK_RESET_ENGINE : KVSINK_RESET_COLD);

@@ -24,7 +24,7 @@ struct reg {
 };
 
 static const struct reg regs[] = {
-#define X(name, offset, access, vis, doc) { #name, offset, #access },
+#define X(name, offset, access, vis, doc) {#name, offset, #access},
 	KVSINK_REGS(X)
 #undef X
 };
@@ -36,32 +36,32 @@ static bool expected(const char *name, uint32_t *value)
 		const char *name;
 		uint32_t value;
 	} table[] = {
-		{ "ID", KVSINK_ID_MAGIC },
-		{ "VERSION", KVSINK_HW_VERSION },
-		{ "CAPS", 7 },
-		{ "STATUS", 1 },
-		{ "GENERATION", 2 },
-		{ "SRAM_BYTES", c->sram_bytes },
-		{ "HBM_MIB", 16 },
-		{ "TAG_COUNT", c->tags },
-		{ "STREAM_COUNT", c->streams },
-		{ "RING_COUNT", c->rings },
-		{ "RING_SLOTS", c->ring_slots },
-		{ "GART_PAGES", c->gart_pages },
-		{ "BURST_BYTES", c->burst_bytes },
-		{ "SRAM_LATENCY_NS", c->sram_latency_ns },
-		{ "HBM_LATENCY_NS", c->hbm_latency_ns },
-		{ "SRAM_GBPS", c->sram_gbps },
-		{ "HBM_GBPS", c->hbm_gbps },
-		{ "DMA_GBPS", c->dma_gbps },
-		{ "JOB_OVERHEAD_NS", c->job_overhead_ns },
-		{ "T_SINK", 0x3dcccccd },
-		{ "SCORE_MODE", 1 },
-		{ "LOCAL_WINDOW", 64 },
-		{ "SRAM_BUDGET", 0xffffffff },
-		{ "HEAD_MASK_LO", 0xffffffff },
-		{ "HEAD_MASK_HI", 0xffffffff },
-		{ "LAYER_RANGE", 0xffff0000 },
+		{"ID", KVSINK_ID_MAGIC},
+		{"VERSION", KVSINK_HW_VERSION},
+		{"CAPS", 7},
+		{"STATUS", 1},
+		{"GENERATION", 2},
+		{"SRAM_BYTES", c->sram_bytes},
+		{"HBM_MIB", 16},
+		{"TAG_COUNT", c->tags},
+		{"STREAM_COUNT", c->streams},
+		{"RING_COUNT", c->rings},
+		{"RING_SLOTS", c->ring_slots},
+		{"GART_PAGES", c->gart_pages},
+		{"BURST_BYTES", c->burst_bytes},
+		{"SRAM_LATENCY_NS", c->sram_latency_ns},
+		{"HBM_LATENCY_NS", c->hbm_latency_ns},
+		{"SRAM_GBPS", c->sram_gbps},
+		{"HBM_GBPS", c->hbm_gbps},
+		{"DMA_GBPS", c->dma_gbps},
+		{"JOB_OVERHEAD_NS", c->job_overhead_ns},
+		{"T_SINK", 0x3dcccccd},
+		{"SCORE_MODE", 1},
+		{"LOCAL_WINDOW", 64},
+		{"SRAM_BUDGET", 0xffffffff},
+		{"HEAD_MASK_LO", 0xffffffff},
+		{"HEAD_MASK_HI", 0xffffffff},
+		{"LAYER_RANGE", 0xffff0000},
 	};
 
 	*value = 0;
@@ -96,12 +96,14 @@ static void access_rules(void)
 	tap_ok(h.logs > 0, "writing a read-only register is logged");
 	wr(KVSINK_REG_GART_BASE_LO, 0x12345000);
 	wr(KVSINK_REG_GART_BASE_HI, 0x6);
-	tap_ok(rd(KVSINK_REG_GART_BASE_LO) == 0x12345000 && rd(KVSINK_REG_GART_BASE_HI) == 6, "GART_BASE is kept");
+	tap_ok(rd(KVSINK_REG_GART_BASE_LO) == 0x12345000 && rd(KVSINK_REG_GART_BASE_HI) == 6,
+	       "GART_BASE is kept");
 	wr(KVSINK_REG_IRQ_MASK, 0xffffffff);
 	tap_ok(rd(KVSINK_REG_IRQ_MASK) == 0x80000003, "IRQ_MASK has a bit for each ring and the error");
 	h.logs = 0;
 	tap_ok(rd(0x3ffc) == 0 && h.logs == 1, "an unknown register reads 0 and is logged");
-	tap_ok(rd(KVSINK_RING_BASE + 2 * KVSINK_RING_STRIDE) == 0 && h.logs == 2, "so does a ring that is not there");
+	tap_ok(rd(KVSINK_RING_BASE + 2 * KVSINK_RING_STRIDE) == 0 && h.logs == 2,
+	       "so does a ring that is not there");
 	tap_ok(rd(2) == 0 && h.logs == 3, "so does an unaligned offset");
 	wr(0x3ffc, 1);
 	tap_ok(h.logs == 4, "writing an unknown register is logged");
@@ -176,8 +178,10 @@ static void counters(void)
 	h_cmd(&h, KVSINK_OP_ADVANCE)->advance.ns = 1000000000;
 	h_do(&h);
 	high = rd(at + 4);
-	tap_ok(((uint64_t)high << 32 | low) / 1000000000 == 8, "the low half of a counter latches the high half");
-	tap_ok(rd(KVSINK_COUNTER_BASE + 8 * KVSINK_COUNTER_COUNT) == 0, "there is nothing behind the last counter");
+	tap_ok(((uint64_t)high << 32 | low) / 1000000000 == 8,
+	       "the low half of a counter latches the high half");
+	tap_ok(rd(KVSINK_COUNTER_BASE + 8 * KVSINK_COUNTER_COUNT) == 0,
+	       "there is nothing behind the last counter");
 }
 
 static void engine_reset(void)
@@ -187,7 +191,8 @@ static void engine_reset(void)
 	wr(KVSINK_REG_CONTROL, KVSINK_CONTROL_RESET_MASK);
 	tap_ok(rd(KVSINK_REG_GENERATION) == generation + 1, "an engine reset grows the generation");
 	tap_ok(rd(KVSINK_REG_CONTROL) == 0, "RESET reads as zero, ENABLE is what was written");
-	tap_ok(rd(KVSINK_RING_BASE + KVSINK_RING_HEAD) == 0 && rd(KVSINK_RING_BASE + KVSINK_RING_DOORBELL) == 0,
+	tap_ok(rd(KVSINK_RING_BASE + KVSINK_RING_HEAD) == 0 &&
+		       rd(KVSINK_RING_BASE + KVSINK_RING_DOORBELL) == 0,
 	       "HEAD and DOORBELL start again");
 	tap_ok(rd(KVSINK_RING_BASE + KVSINK_RING_JOBS_LO) != 0, "base addresses stay");
 	kvsink_reset(h.chip, KVSINK_RESET_COLD);
@@ -214,7 +219,8 @@ static void properties(void)
 	refused("an SRAM of 65537 bytes", c, "sram_bytes: 65537 is not a multiple of 256");
 	c = h.config;
 	c.hbm_bytes = 1 << 20;
-	refused("an HBM of 1 MiB", c, "hbm_bytes: 1048576 is out of range, allowed are 16777216 to 68719476736");
+	refused("an HBM of 1 MiB", c,
+		"hbm_bytes: 1048576 is out of range, allowed are 16777216 to 68719476736");
 	c = h.config;
 	c.ring_slots = 12;
 	refused("a ring of 12 slots", c, "ring_slots: 12 is not a power of two");

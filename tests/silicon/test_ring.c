@@ -35,7 +35,8 @@ static void wraps(void)
 
 	for (uint32_t i = 0; i < 30; i++) {
 		h_cmd(&h, KVSINK_OP_ADVANCE)->advance.ns = i;
-		ok = ok && !h_do(&h) && h.cpl.seqno == 1000 + ring_rd(0, KVSINK_RING_HEAD) - 1 && h.cpl.cmd == 1;
+		ok = ok && !h_do(&h) && h.cpl.seqno == 1000 + ring_rd(0, KVSINK_RING_HEAD) - 1 &&
+		     h.cpl.cmd == 1;
 	}
 	tap_ok(ok, "thirty jobs through eight slots complete in order");
 	for (uint32_t i = 0; i < h.config.ring_slots; i++)
@@ -48,7 +49,8 @@ static void wraps(void)
 	h_doorbell(&h, 1);
 	tap_ok(ring_rd(1, KVSINK_RING_STATE) == KVSINK_RING_HALTED && strstr(h.log, "doorbell"),
 	       "a doorbell beyond the ring halts it: %s", h.log);
-	tap_ok(kvsink_mmio_read(h.chip, KVSINK_REG_STATUS) == 0x203, "STATUS names the halted ring and the error");
+	tap_ok(kvsink_mmio_read(h.chip, KVSINK_REG_STATUS) == 0x203,
+	       "STATUS names the halted ring and the error");
 	tap_ok(!h_do(&h), "the other ring goes on");
 }
 
@@ -64,9 +66,10 @@ static void head_wraps(void)
 	tap_ok(ns == 3 * (1000 + h.config.job_overhead_ns), "a job takes the modelled time of its commands");
 	h_cmd(&h, KVSINK_OP_ADVANCE);
 	h_cmd(&h, KVSINK_OP_BARRIER)->barrier.stream = 99;
-	h_cmd(&h, KVSINK_OP_STEP_END)->step_end = (struct kvsink_cmd_step_end){ .stream = 1, .count = 1 };
+	h_cmd(&h, KVSINK_OP_STEP_END)->step_end = (struct kvsink_cmd_step_end){.stream = 1, .count = 1};
 	h_do(&h);
-	tap_ok(h.cpl.code == KVSINK_CODE_BAD_STREAM && h.cpl.cmd == 1, "the first failure ends a job and is named");
+	tap_ok(h.cpl.code == KVSINK_CODE_BAD_STREAM && h.cpl.cmd == 1,
+	       "the first failure ends a job and is named");
 	kvsink_mmio_write(h.chip, KVSINK_REG_CONTROL, 0);
 	h_submit(&h, 0);
 	tap_ok(!kvsink_pending(h.chip) && !kvsink_run(h.chip, 0), "a disabled chip runs nothing");
@@ -87,7 +90,8 @@ static void fetch_faults(void)
 	h.refuse_bytes = 4096;
 	h_doorbell(&h, 0);
 	h_run(&h);
-	tap_ok(ring_rd(0, KVSINK_RING_STATE) == KVSINK_RING_HALTED, "a descriptor that cannot be fetched halts the ring");
+	tap_ok(ring_rd(0, KVSINK_RING_STATE) == KVSINK_RING_HALTED,
+	       "a descriptor that cannot be fetched halts the ring");
 	tap_ok(kvsink_mmio_read(h.chip, KVSINK_REG_ERR_CODE) == KVSINK_CODE_DMA_ERROR, "and is latched");
 	h.refuse_bytes = 0;
 	h_submit(&h, 0);
@@ -140,7 +144,7 @@ static void stalls(void)
 	work = start_item(1);
 	tap_ok(!kvsink_run(h.chip, 1), "a ring whose item is in flight does nothing else");
 	evict = ring_rd(0, KVSINK_RING_HEAD);
-	h_cmd(&h, KVSINK_OP_EVICT)->evict = (struct kvsink_cmd_evict){ 1, 4, 0, 2 };
+	h_cmd(&h, KVSINK_OP_EVICT)->evict = (struct kvsink_cmd_evict){1, 4, 0, 2};
 	h_submit(&h, 0);
 	kvsink_run(h.chip, 0);
 	tap_ok(ring_rd(0, KVSINK_RING_HEAD) == evict, "EVICT waits for the item that reads the rows");
@@ -148,7 +152,8 @@ static void stalls(void)
 	finish(work);
 	tap_ok(kvsink_pending(h.chip), "retiring the item wakes it");
 	h_run(&h);
-	tap_ok(ring_rd(0, KVSINK_RING_HEAD) == evict + 1 && !h_completion(&h, 0, evict).code, "and EVICT completes");
+	tap_ok(ring_rd(0, KVSINK_RING_HEAD) == evict + 1 && !h_completion(&h, 0, evict).code,
+	       "and EVICT completes");
 
 	work = start_item(1);
 	h_cmd(&h, KVSINK_OP_BARRIER)->barrier.stream = 1;
@@ -187,7 +192,8 @@ static void injected_errors(void)
 {
 	fresh();
 	kvsink_inject(h.chip, KVSINK_INJECT_DMA_ERROR, 1);
-	tap_ok(h_append(&h, &s, 0, 10, 1) == KVSINK_CODE_DMA_ERROR, "an injected DMA error fails one transfer");
+	tap_ok(h_append(&h, &s, 0, 10, 1) == KVSINK_CODE_DMA_ERROR,
+	       "an injected DMA error fails one transfer");
 	tap_ok(!h_append(&h, &s, 0, 10, 1), "and no other; the failed APPEND left nothing behind");
 	kvsink_inject(h.chip, KVSINK_INJECT_DMA_ERROR, 1);
 	h_score_cmd(&h, &s, 0, 0, 4);

@@ -12,13 +12,23 @@ static struct harness h;
 /* A valid STREAM_CREATE of id 9 in the builder, for a test to spoil. */
 static struct kvsink_cmd_stream_create *create(void)
 {
-	union kvsink_item layer = { .layer = { .scale = 0x3f800000 } };
+	union kvsink_item layer = {.layer = {.scale = 0x3f800000}};
 	struct kvsink_cmd *cmd = h_cmd(&h, KVSINK_OP_STREAM_CREATE);
 
 	cmd->stream_create = (struct kvsink_cmd_stream_create){
-		.stream = 9, .tenant = H_TENANT, .layers = 2, .q_heads = 4, .kv_heads = 2, .d_k = 8, .d_v = 8,
-		.page_tokens = 4, .max_tokens = 16, .page_table = 4096, .scores = 8192, .score_groups = 1,
-		.group_end = { 2 },
+		.stream = 9,
+		.tenant = H_TENANT,
+		.layers = 2,
+		.q_heads = 4,
+		.kv_heads = 2,
+		.d_k = 8,
+		.d_v = 8,
+		.page_tokens = 4,
+		.max_tokens = 16,
+		.page_table = 4096,
+		.scores = 8192,
+		.score_groups = 1,
+		.group_end = {2},
 	};
 	h_item(&h, &layer);
 	h_item(&h, &layer);
@@ -32,13 +42,14 @@ static void refused(const char *what, uint32_t code, uint64_t address)
 	tap_ok(got == code && h.cpl.address == address, "STREAM_CREATE refuses %s", what);
 	if (got != code || h.cpl.address != address)
 		tap_diag("%s, address %llu, wanted %s, %llu", kvsink_code_name(got),
-			 (unsigned long long)h.cpl.address, kvsink_code_name(code), (unsigned long long)address);
+			 (unsigned long long)h.cpl.address, kvsink_code_name(code),
+			 (unsigned long long)address);
 }
 
-#define BAD(member, bad)                                                                            \
-	do {                                                                                        \
-		create()->member = bad;                                                             \
-		refused(#member " = " #bad, KVSINK_CODE_BAD_FIELD, FIELD(stream_create.member));    \
+#define BAD(member, bad)                                                                                     \
+	do {                                                                                                 \
+		create()->member = bad;                                                                      \
+		refused(#member " = " #bad, KVSINK_CODE_BAD_FIELD, FIELD(stream_create.member));             \
 	} while (0)
 
 static void limits(void)
@@ -134,7 +145,8 @@ static void many(void)
 			ok = ok && !h_create(&h, &s[i]);
 		}
 		for (unsigned i = 0; i < 4; i++) {
-			h_cmd(&h, KVSINK_OP_STREAM_DESTROY)->stream_destroy.stream = s[(i * 3 + round) % 4].id;
+			h_cmd(&h, KVSINK_OP_STREAM_DESTROY)->stream_destroy.stream =
+				s[(i * 3 + round) % 4].id;
 			ok = ok && !h_priv(&h);
 		}
 	}
@@ -145,13 +157,14 @@ static void pages(void)
 {
 	struct h_stream s = h_geometry(1);
 	struct kvsink_cmd *cmd;
-	union kvsink_item item = { .pages = { 1 << 20, 4097, 0, 0 } };
+	union kvsink_item item = {.pages = {1 << 20, 4097, 0, 0}};
 
 	h_close(&h);
 	h_open(&h, NULL);
 	h_create(&h, &s);
 	tap_ok(h_append(&h, &s, 0, 0, 1) == KVSINK_CODE_NOT_RESERVED, "a stream without pages takes no row");
-	tap_ok(h_map(&h, &s, 1, 1) == KVSINK_CODE_SEQUENCE && h.cpl.address == 0, "pages are mapped in order");
+	tap_ok(h_map(&h, &s, 1, 1) == KVSINK_CODE_SEQUENCE && h.cpl.address == 0,
+	       "pages are mapped in order");
 	tap_ok(!h_map(&h, &s, 0, 2) && !h_append(&h, &s, 0, 0, 8), "two pages of four take eight rows");
 	tap_ok(h_append(&h, &s, 0, 8, 1) == KVSINK_CODE_NOT_RESERVED && h.cpl.address == 8, "not a ninth");
 	tap_ok(!h_map(&h, &s, 2, 30), "a stream grows to max_tokens");
@@ -159,19 +172,20 @@ static void pages(void)
 	s = h_geometry(2);
 	h_create(&h, &s);
 	cmd = h_cmd(&h, KVSINK_OP_PAGE_MAP);
-	cmd->page_map = (struct kvsink_cmd_page_map){ 2, 0, 2, h_item(&h, &item), 0 };
-	tap_ok(h_priv(&h) == KVSINK_CODE_BAD_RANGE && h.cpl.address == 4097, "a page that is not aligned is refused");
+	cmd->page_map = (struct kvsink_cmd_page_map){2, 0, 2, h_item(&h, &item), 0};
+	tap_ok(h_priv(&h) == KVSINK_CODE_BAD_RANGE && h.cpl.address == 4097,
+	       "a page that is not aligned is refused");
 	item.pages[1] = (16 << 20);
 	cmd = h_cmd(&h, KVSINK_OP_PAGE_MAP);
-	cmd->page_map = (struct kvsink_cmd_page_map){ 2, 0, 2, h_item(&h, &item), 0 };
+	cmd->page_map = (struct kvsink_cmd_page_map){2, 0, 2, h_item(&h, &item), 0};
 	tap_ok(h_priv(&h) == KVSINK_CODE_BAD_RANGE, "a page beyond the HBM is refused");
 	cmd = h_cmd(&h, KVSINK_OP_PAGE_MAP);
-	cmd->page_map = (struct kvsink_cmd_page_map){ 2, 0, 5, h_item(&h, &item), 0 };
+	cmd->page_map = (struct kvsink_cmd_page_map){2, 0, 5, h_item(&h, &item), 0};
 	tap_ok(h_priv(&h) == KVSINK_CODE_BAD_FIELD && h.cpl.address == FIELD(page_map.first_item),
 	       "more pages than items are refused");
 	cmd = h_cmd(&h, KVSINK_OP_QUERY);
-	cmd->query = (struct kvsink_cmd_query){ .stream = 2, .what = KVSINK_QUERY_STREAMS, .max = 1,
-						.dst = h_gart(H_ANSWER) };
+	cmd->query = (struct kvsink_cmd_query){
+		.stream = 2, .what = KVSINK_QUERY_STREAMS, .max = 1, .dst = h_gart(H_ANSWER)};
 	h_do(&h);
 	struct kvsink_stream_rec rec;
 	h_get(&h, H_ANSWER + 16, &rec, sizeof(rec));
@@ -190,7 +204,8 @@ static void broken_table(void)
 	h_fill(&h, &s, 0, 8);
 	memcpy(h.hbm + s.page_table + 8, &bad, sizeof(bad));
 	h_attend_cmd(&h, &s, 0, 7, 1);
-	tap_ok(h_do(&h) == KVSINK_CODE_BAD_RANGE && h.cpl.address == bad, "ATTEND refuses a page outside of the HBM");
+	tap_ok(h_do(&h) == KVSINK_CODE_BAD_RANGE && h.cpl.address == bad,
+	       "ATTEND refuses a page outside of the HBM");
 	h_attend_cmd(&h, &s, 0, 3, 1);
 	tap_ok(!h_do(&h), "a query that does not need it works");
 	tap_ok(h_promote(&h, &s, 5, 0, 1, 1) == KVSINK_CODE_BAD_RANGE, "PROMOTE refuses it");
@@ -205,7 +220,8 @@ static void steps(void)
 	h_open(&h, NULL);
 	h_stream(&h, &s);
 	h_append(&h, &s, 0, 0, 2);
-	tap_ok(h_step_end(&h, &s, 2) == KVSINK_CODE_SEQUENCE && h.cpl.address == 0, "a step ends when all layers have it");
+	tap_ok(h_step_end(&h, &s, 2) == KVSINK_CODE_SEQUENCE && h.cpl.address == 0,
+	       "a step ends when all layers have it");
 	h_append(&h, &s, 1, 0, 1);
 	tap_ok(h_step_end(&h, &s, 2) == KVSINK_CODE_SEQUENCE && h.cpl.address == 1, "and all of its tokens");
 	h_append(&h, &s, 1, 1, 1);
@@ -244,23 +260,32 @@ static void parameters(void)
 	h_get(&h, H_ANSWER + 16, param, sizeof(param));
 	tap_ok(param[KVSINK_PARAM_T_SINK] == 0x3e800000, "a stream takes over the device's defaults");
 	tap_ok(param[KVSINK_PARAM_SRAM_BUDGET] == 0xffffffff, "but not its budget");
-	tap_ok(kvsink_mmio_read(h.chip, KVSINK_REG_T_SINK) == 0x3e800000, "the register shows the device's default");
-	tap_ok(h_config(&h, 1, KVSINK_PARAM_T_SINK, 0x7f800000) == KVSINK_CODE_BAD_FIELD, "infinity is no threshold");
-	tap_ok(h_config(&h, 1, KVSINK_PARAM_T_SINK, 0x80000000) == KVSINK_CODE_BAD_FIELD, "nor is minus zero");
-	tap_ok(h_config(&h, 1, KVSINK_PARAM_SCORE_MODE, 3) == KVSINK_CODE_BAD_FIELD, "there is no fourth mode");
-	tap_ok(h_config(&h, 1, KVSINK_PARAM_LOCAL_WINDOW, 1ull << 32) == KVSINK_CODE_BAD_FIELD, "a U32 has 32 bits");
-	tap_ok(h_config(&h, 1, KVSINK_PARAM_LAYER_RANGE, 2 | 2 << 16) == KVSINK_CODE_BAD_FIELD, "a range is not empty");
-	tap_ok(h_config(&h, 1, KVSINK_PARAM_COUNT, 0) == KVSINK_CODE_BAD_FIELD, "there is no further parameter");
+	tap_ok(kvsink_mmio_read(h.chip, KVSINK_REG_T_SINK) == 0x3e800000,
+	       "the register shows the device's default");
+	tap_ok(h_config(&h, 1, KVSINK_PARAM_T_SINK, 0x7f800000) == KVSINK_CODE_BAD_FIELD,
+	       "infinity is no threshold");
+	tap_ok(h_config(&h, 1, KVSINK_PARAM_T_SINK, 0x80000000) == KVSINK_CODE_BAD_FIELD,
+	       "nor is minus zero");
+	tap_ok(h_config(&h, 1, KVSINK_PARAM_SCORE_MODE, 3) == KVSINK_CODE_BAD_FIELD,
+	       "there is no fourth mode");
+	tap_ok(h_config(&h, 1, KVSINK_PARAM_LOCAL_WINDOW, 1ull << 32) == KVSINK_CODE_BAD_FIELD,
+	       "a U32 has 32 bits");
+	tap_ok(h_config(&h, 1, KVSINK_PARAM_LAYER_RANGE, 2 | 2 << 16) == KVSINK_CODE_BAD_FIELD,
+	       "a range is not empty");
+	tap_ok(h_config(&h, 1, KVSINK_PARAM_COUNT, 0) == KVSINK_CODE_BAD_FIELD,
+	       "there is no further parameter");
 	h_cmd(&h, KVSINK_OP_CONFIG);
 	tap_ok(h_do(&h) == KVSINK_CODE_TENANT, "the device's defaults need privilege");
 	h.tenant = 5;
-	tap_ok(h_config(&h, 1, KVSINK_PARAM_T_SINK, 0) == KVSINK_CODE_TENANT, "another tenant's stream is refused");
+	tap_ok(h_config(&h, 1, KVSINK_PARAM_T_SINK, 0) == KVSINK_CODE_TENANT,
+	       "another tenant's stream is refused");
 	h.tenant = H_TENANT;
 	h_config(&h, 1, KVSINK_PARAM_LOCAL_WINDOW, 0);
 	h_fill(&h, &s, 0, 4);
 	h_score_cmd(&h, &s, 0, 0, 4);
 	h_do(&h);
-	tap_ok(h_config(&h, 1, KVSINK_PARAM_SCORE_MODE, 0) == KVSINK_CODE_BUSY, "RAW without a window would be another window");
+	tap_ok(h_config(&h, 1, KVSINK_PARAM_SCORE_MODE, 0) == KVSINK_CODE_BUSY,
+	       "RAW without a window would be another window");
 	tap_ok(!h_config(&h, 1, KVSINK_PARAM_SCORE_MODE, 2), "REL would not");
 	tap_ok(!h_config(&h, 1, KVSINK_PARAM_LOCAL_WINDOW, 0), "setting the same window is no change");
 }
