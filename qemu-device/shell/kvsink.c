@@ -183,6 +183,12 @@ static void kvsink_init_bars(KvsinkState *s)
                      PCI_BASE_ADDRESS_MEM_PREFETCH, &s->sram_bar);
 }
 
+/* A region inside one of the same owner keeps that owner alive. */
+static void kvsink_exit_bars(KvsinkState *s)
+{
+    memory_region_del_subregion(&s->sram_bar, &s->sram);
+}
+
 static bool kvsink_init_msix(KvsinkState *s, Error **errp)
 {
     PCIDevice *dev = PCI_DEVICE(s);
@@ -222,7 +228,7 @@ static void kvsink_realize(PCIDevice *dev, Error **errp)
     }
     kvsink_init_bars(s);
     if (!kvsink_init_msix(s, errp)) {
-        goto err_chip;
+        goto err_bars;
     }
     if (!kvsink_init_pcie(dev, errp)) {
         goto err_msix;
@@ -238,7 +244,8 @@ static void kvsink_realize(PCIDevice *dev, Error **errp)
 
 err_msix:
     msix_uninit_exclusive_bar(dev);
-err_chip:
+err_bars:
+    kvsink_exit_bars(s);
     kvsink_destroy(s->chip);
     s->chip = NULL;
 }
@@ -256,6 +263,7 @@ static void kvsink_exit(PCIDevice *dev)
     pcie_aer_exit(dev);
     pcie_cap_exit(dev);
     msix_uninit_exclusive_bar(dev);
+    kvsink_exit_bars(s);
     kvsink_destroy(s->chip);
     s->chip = NULL;
 }

@@ -22,6 +22,15 @@ def binary():
     return os.environ.get("KVSINK_QEMU") or os.path.join(HERE, "..", "..", "build", "qemu", "qemu-system-x86_64")
 
 
+def has_device():
+    try:
+        done = subprocess.run([binary(), "-device", "kvsink,help"], stdin=subprocess.DEVNULL, capture_output=True,
+                              timeout=SECONDS, check=False)
+    except OSError:
+        return False
+    return b"hbm=" in done.stdout
+
+
 def make_firmware(folder):
     """Files that the machine wants to load, although nothing executes them."""
     for name, size in (("bios", 64 << 10), ("kvmvapic.bin", 9 << 10)):

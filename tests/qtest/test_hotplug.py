@@ -9,7 +9,9 @@ PORT = ("-device", "pcie-root-port,id=rootport,chassis=1,slot=1,addr=6",
 
 
 def plug(dev, **options):
-    dev.qemu.execute("device_add", driver="kvsink", id="second", bus="rootport", **{"hbm": "hbm2", **options})
+    """As function 1 without a function 0: such a device leaves at once, without asking the guest."""
+    dev.qemu.execute("device_add", driver="kvsink", id="second", bus="rootport", addr="0.1",
+                     **{"hbm": "hbm2", **options})
 
 
 def refusal(dev, **options):

@@ -56,7 +56,7 @@ def masked_vector_stays_pending():
 
 @test
 def no_message_without_msix():
-    """no message is sent while MSI-X is disabled, or while Bus Master is off"""
+    """no message is sent while MSI-X is disabled"""
     with Device() as dev:
         dev.set_up()
         dev.msix_enable()
@@ -108,3 +108,20 @@ def completion_precedes_message():
         wait_for(lambda: dev.msix_arrived(0), "message")
         equal(dev.ring_get(0, "HEAD"), 1, "HEAD")
         equal(dev.completion(0, slot).code, const("CODE_OK"), "code")
+
+
+@test
+def messages_after_reset():
+    """messages arrive after a function level reset, once MSI-X is set up again"""
+    with Device() as dev:
+        dev.set_up()
+        dev.msix_enable()
+        dev.function_level_reset()
+        dev.map_bars()
+        dev.set_up()
+        dev.run_ok([command("ADVANCE")], ring=1)
+        equal(arrived(dev), [], "messages before MSI-X is set up")
+        dev.set("IRQ_STATUS", 2)
+        dev.msix_enable()
+        dev.run_ok([command("ADVANCE")], ring=1)
+        wait_for(lambda: dev.msix_arrived(1), "message")
