@@ -96,6 +96,8 @@ static int check_driver(const struct kvs_os_ops *os, void *os_ctx, int fd)
 	struct drm_version version = {.name = name, .name_len = sizeof(name) - 1};
 	int err = os->ioctl(os_ctx, fd, DRM_IOCTL_VERSION, &version);
 
+	if (err == -ENOTTY || err == -EINVAL)
+		return -ENODEV; /* no DRM node at all */
 	if (err)
 		return err;
 	return strcmp(name, DRIVER_NAME) ? -ENODEV : 0;
