@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
- * One stream on the device for one sequence of the model; see attention.h. A layer of a decode step is
- * one job (APPEND, ATTEND), a layer of a prefill chunk another (APPEND, SCORE); STEP_END is a job of its
- * own, since only after the last layer it is known that none has failed.
+ * One stream on the device for one sequence of the model; see attention.h. A layer of a decode step or of a
+ * prefill chunk is one job (APPEND, ATTEND). STEP_END is a job of its own, since only after the last layer
+ * it is known that none has failed; SCORE comes after it.
  */
 #include <math.h>
 #include <string.h>
@@ -109,61 +109,19 @@ static int attention_run(struct attention *a, const char *what, uint32_t layer)
 	return attention_fail(a, where, rc);
 }
 
-/* Rows [from, from + count) of a layer's call into the buffer, and their APPEND into the batch. */
-static int attention_append(struct attention *a, const struct hook_layer *l, uint32_t from, uint32_t count)
+/* APPEND of rows [from, from + count) of a layer's call, into the batch. */
+static int add_append(struct attention *a, const struct hook_layer *l, uint32_t from, uint32_t count)
 {
 	const struct geometry *g = &a->geometry;
 	int rc;
 
-	put(a, 0, l->q + from * geometry_q_row(g), count * geometry_q_row(g));
 	put(a, a->k, l->k + from * geometry_k_row(g), count * geometry_k_row(g));
 	put(a, a->v, l->v + from * geometry_v_row(g), count * geometry_v_row(g));
-	kvs_batch_reset(a->batch);
 	rc = kvs_batch_append(a->batch, a->stream, l->layer, l->first + from, count, place(a, a->k), place(a, a->v));
 	return rc ? attention_fail(a, "append", rc) : 0;
 }
 
-static void attention_take(const struct attention *a, const struct hook_layer *l, uint32_t from, uint32_t count)
-{
-	uint64_t row = geometry_out_row(&a->geometry);
-
-	if (l->out)
-		memcpy(l->out + from * row, (char *)kvs_buffer_data(a->io) + a->out, count * row * sizeof(float));
-}
-
-static int attention_score_chunk(struct attention *a, const struct hook_layer *l, uint32_t from, uint32_t count)
-{
-	int rc;
-
-	if (attention_append(a, l, from, count))
-		return -1;
-	rc = kvs_batch_score(a->batch, a->stream, l->layer, l->first + from, count, place(a, 0), place(a, a->out));
-	if (rc)
-		return attention_fail(a, "score", rc);
-	if (attention_run(a, "append and score", l->layer))
-		return -1;
-	attention_take(a, l, from, count);
-	return 0;
-}
-
-int attention_prefill(struct attention *a, const struct hook_layer *l)
-{
-	for (uint32_t from = 0, count; from < l->tokens; from += count) {
-		count = l->tokens - from < a->chunk ? l->tokens - from : a->chunk;
-		if (attention_score_chunk(a, l, from, count))
-			return -1;
-	}
-	return 0;
-}
-
-int attention_load(struct attention *a, uint32_t layer, uint32_t tokens, const float *q, const float *k, const float *v)
-{
-	struct hook_layer l = { .layer = layer, .tokens = tokens, .q = q, .k = k, .v = v };
-
-	return attention_prefill(a, &l);
-}
-
-static int attention_attend_chunk(struct attention *a, const struct hook_layer *l, uint32_t from, uint32_t count)
+static int add_attend(struct attention *a, const struct hook_layer *l, uint32_t from, uint32_t count)
 {
 	struct drm_kvsink_attend_item item = {
 		.stream = kvs_stream_id(a->stream),
@@ -173,25 +131,61 @@ static int attention_attend_chunk(struct attention *a, const struct hook_layer *
 	};
 	int rc;
 
-	if (attention_append(a, l, from, count))
-		return -1;
+	put(a, 0, l->q + from * geometry_q_row(&a->geometry), count * geometry_q_row(&a->geometry));
 	rc = kvs_batch_attend(a->batch, &item, 1, place(a, 0), place(a, a->out), place(a, a->stats));
-	if (rc)
-		return attention_fail(a, "attend", rc);
-	if (attention_run(a, "append and attend", l->layer))
-		return -1;
-	attention_take(a, l, from, count);
-	return 0;
+	return rc ? attention_fail(a, "attend", rc) : 0;
 }
 
-int attention_decode(struct attention *a, const struct hook_layer *l)
+static int add_score(struct attention *a, const struct hook_layer *l, uint32_t from, uint32_t count)
+{
+	int rc;
+
+	put(a, 0, l->q + from * geometry_q_row(&a->geometry), count * geometry_q_row(&a->geometry));
+	rc = kvs_batch_score(a->batch, a->stream, l->layer, l->first + from, count, place(a, 0), place(a, a->out));
+	return rc ? attention_fail(a, "score", rc) : 0;
+}
+
+static void take(const struct attention *a, const struct hook_layer *l, uint32_t from, uint32_t count)
+{
+	uint64_t row = geometry_out_row(&a->geometry);
+
+	memcpy(l->out + from * row, (char *)kvs_buffer_data(a->io) + a->out, count * row * sizeof(float));
+}
+
+typedef int add_operation(struct attention *a, const struct hook_layer *l, uint32_t from, uint32_t count);
+
+/* One job with up to two operations for each chunk of a layer's rows. */
+static int attention_chunks(struct attention *a, const struct hook_layer *l, const char *what, add_operation *first,
+			    add_operation *second)
 {
 	for (uint32_t from = 0, count; from < l->tokens; from += count) {
 		count = l->tokens - from < a->chunk ? l->tokens - from : a->chunk;
-		if (attention_attend_chunk(a, l, from, count))
+		kvs_batch_reset(a->batch);
+		if (first(a, l, from, count) || (second && second(a, l, from, count)) ||
+		    attention_run(a, what, l->layer))
 			return -1;
+		if (l->out)
+			take(a, l, from, count);
 	}
 	return 0;
+}
+
+int attention_append(struct attention *a, uint32_t layer, uint32_t first, uint32_t tokens, const float *k,
+		     const float *v)
+{
+	struct hook_layer l = { .layer = layer, .first = first, .tokens = tokens, .k = k, .v = v };
+
+	return attention_chunks(a, &l, "append", add_append, NULL);
+}
+
+int attention_attend(struct attention *a, const struct hook_layer *l)
+{
+	return attention_chunks(a, l, "append and attend", add_append, add_attend);
+}
+
+int attention_score(struct attention *a, const struct hook_layer *l)
+{
+	return attention_chunks(a, l, "score", add_score, NULL);
 }
 
 int attention_step(struct attention *a, uint32_t tokens)

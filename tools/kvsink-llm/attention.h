@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Attention of a model on the device: one stream on libkvsink, its layers appended, scored (prefill)
- * or attended (decode) one by one, in the order in which the model's graph asks for them.
+ * Attention of a model on the device: one stream on libkvsink, its layers appended and attended one by
+ * one, in the order in which the model's graph asks for them; scored once a chunk is complete.
  *
  * Rows are handed over in the model's own order, [token][head][element], binary32. Every function
  * prints why and returns -1 on failure.
@@ -37,13 +37,16 @@ int attention_open(struct attention *attention, struct kvs_device *device, const
 void attention_close(struct attention *attention);
 /* attention_fail - the line for a failed call of the library; returns -1 */
 int attention_fail(const struct attention *attention, const char *what, int error);
-/* attention_prefill - append a layer's rows and let the device attend and score its queries into layer->out */
-int attention_prefill(struct attention *attention, const struct hook_layer *layer);
-/* attention_load - the same with rows that come from elsewhere; the output is dropped */
-int attention_load(struct attention *attention, uint32_t layer, uint32_t tokens, const float *q, const float *k,
-		   const float *v);
-/* attention_decode - append a layer's rows and attend to everything so far, in split mode, into layer->out */
-int attention_decode(struct attention *attention, const struct hook_layer *layer);
+/* attention_append - a layer's rows [first, first + tokens), behind those that it has */
+int attention_append(struct attention *attention, uint32_t layer, uint32_t first, uint32_t tokens, const float *k,
+		     const float *v);
+/* attention_attend - append a layer's rows and attend to everything so far, in split mode, into layer->out */
+int attention_attend(struct attention *attention, const struct hook_layer *layer);
+/*
+ * attention_score - causal attention of queries that are part of the stream, and their scores
+ * Only after attention_step(): an open step may still be dropped, a score cannot be taken back.
+ */
+int attention_score(struct attention *attention, const struct hook_layer *layer);
 /* attention_step - the tokens appended to all layers become part of the stream */
 int attention_step(struct attention *attention, uint32_t tokens);
 

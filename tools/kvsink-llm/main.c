@@ -19,6 +19,7 @@ static const struct {
 	int (*run)(const struct options *options);
 	const char *help;
 } commands[] = {
+	{ "convert", command_convert, "IN OUT: the model with binary32 weights" },
 	{ "prefill", command_prefill, "--model M --prompt FILE --tokens N --device D --state OUT" },
 	{ "decode", command_decode, "--model M --state S --device D [--tokens N] [--t-sink X] [--hold] ..." },
 	{ "stock", command_stock, "--model M --state S [--tokens N] --logits OUT: libllama alone, from the same state" },
@@ -38,7 +39,7 @@ static const char usage_text[] =
 	"  --local-window N      queries nearer than this do not count (64)\n"
 	"  --groups 0-11,12-29   score groups; default: all layers in one\n"
 	"  --mode raw|mean|rel   score mode (mean)\n"
-	"  --threads N           threads of libllama (prefill 2, else 1)\n"
+	"  --threads N           threads of libllama (1)\n"
 	"  --logits FILE         write input, choice and logits of each step\n"
 	"  --trace FILE          decode: write Q, K, V of each step and layer\n"
 	"  --json FILE           write the result there instead of to standard output\n"

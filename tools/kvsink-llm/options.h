@@ -29,6 +29,7 @@ int command_prefill(const struct options *options);
 int command_decode(const struct options *options);
 int command_stock(const struct options *options);
 int command_compare(const struct options *options);
+int command_convert(const struct options *options);
 int command_probe(const struct options *options);
 int command_report(const struct options *options);
 

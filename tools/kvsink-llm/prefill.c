@@ -27,7 +27,9 @@ struct prefill {
 	uint32_t count; /* of tokens; all but the last are prefilled */
 	float *layers; /* what the state file will hold, see state.h */
 	float *stock; /* libllama's output of one layer and chunk */
-	double *difference; /* largest relative one of each layer */
+	float *scored; /* the output of SCORE for the same */
+	float *out; /* [layers][CHUNK]: the device's output that the model went on with */
+	double *difference; /* largest relative one of each layer, device against libllama */
 	struct state_header header;
 };
 
@@ -74,21 +76,17 @@ static int prefill_tokens(struct prefill *p, const struct options *o)
 static int prefill_probe(struct prefill *p)
 {
 	uint32_t tokens = probe_full_tokens(&p->model);
+	struct probe probe = { .device = p->device, .poison = -1 };
 	int rc;
 
 	if (tokens > p->count - 1)
 		tokens = p->count - 1;
-	for (int score = 0; score < 2; score++) {
-		struct probe probe = { .device = p->device, .score = score, .poison = -1 };
-
-		rc = probe_run(&probe, &p->model, p->tokens, tokens);
-		if (rc)
-			return rc;
-		say("probe: %s agrees with libllama over %u tokens in %u layers, largest relative difference %.2g",
-		    score ? "SCORE" : "ATTEND", tokens, p->model.hook.geometry.layers, probe.worst);
-		if (probe.worst > p->header.probe_relative)
-			p->header.probe_relative = (float)probe.worst;
-	}
+	rc = probe_run(&probe, &p->model, p->tokens, tokens);
+	if (rc)
+		return rc;
+	say("probe: the device agrees with libllama over %u tokens in %u layers (ATTEND %.2g, SCORE %.2g relative)", tokens,
+	    p->model.hook.geometry.layers, probe.attend, probe.score);
+	p->header.probe_relative = (float)probe_worst(&probe);
 	p->header.probe_tokens = tokens;
 	rc = poison_layers(&p->model, p->tokens[0]);
 	if (rc)
@@ -114,21 +112,43 @@ static float *prefill_rows(const struct prefill *p, enum hook_tensor which, uint
 	return at + rows * geometry_k_row(g) + first * geometry_v_row(g);
 }
 
+static void prefill_difference(struct prefill *p, uint32_t layer, const float *mine, const float *other, uint32_t tokens)
+{
+	double difference = relative_difference(mine, other, tokens, geometry_out_row(&p->model.hook.geometry));
+
+	if (!(difference <= p->difference[layer]))
+		p->difference[layer] = difference;
+}
+
 static int prefill_layer(void *context, const struct hook_layer *l)
 {
 	struct prefill *p = context;
 	const struct geometry *g = &p->model.hook.geometry;
-	double difference;
+	uint64_t out = l->tokens * geometry_out_row(g);
 
 	memcpy(prefill_rows(p, HOOK_Q, l->layer, l->first), l->q, l->tokens * geometry_q_row(g) * sizeof(float));
 	memcpy(prefill_rows(p, HOOK_K, l->layer, l->first), l->k, l->tokens * geometry_k_row(g) * sizeof(float));
 	memcpy(prefill_rows(p, HOOK_V, l->layer, l->first), l->v, l->tokens * geometry_v_row(g) * sizeof(float));
-	memcpy(p->stock, l->out, l->tokens * geometry_out_row(g) * sizeof(float));
-	if (attention_prefill(&p->attention, l))
+	memcpy(p->stock, l->out, out * sizeof(float));
+	if (attention_attend(&p->attention, l))
 		return -1;
-	difference = relative_difference(l->out, p->stock, l->tokens, geometry_out_row(g));
-	if (!(difference <= p->difference[l->layer]))
-		p->difference[l->layer] = difference;
+	memcpy(p->out + l->layer * CHUNK * geometry_out_row(g), l->out, out * sizeof(float));
+	prefill_difference(p, l->layer, l->out, p->stock, l->tokens);
+	return 0;
+}
+
+/* A complete chunk is scored; what SCORE puts out must be what the model went on with. */
+static int prefill_score(struct prefill *p, uint32_t first, uint32_t count)
+{
+	const struct geometry *g = &p->model.hook.geometry;
+	struct hook_layer l = { .first = first, .tokens = count, .out = p->scored };
+
+	for (; l.layer < g->layers; l.layer++) {
+		l.q = prefill_rows(p, HOOK_Q, l.layer, first);
+		if (attention_score(&p->attention, &l))
+			return -1;
+		prefill_difference(p, l.layer, p->scored, p->out + l.layer * CHUNK * geometry_out_row(g), count);
+	}
 	return 0;
 }
 
@@ -138,8 +158,10 @@ static int prefill_memory(struct prefill *p)
 
 	p->layers = malloc(g->layers * state_layer_elements(g, p->count - 1) * sizeof(float));
 	p->stock = malloc(CHUNK * geometry_out_row(g) * sizeof(float));
+	p->scored = malloc(CHUNK * geometry_out_row(g) * sizeof(float));
+	p->out = malloc(g->layers * CHUNK * geometry_out_row(g) * sizeof(float));
 	p->difference = calloc(g->layers, sizeof(*p->difference));
-	if (!p->layers || !p->stock || !p->difference)
+	if (!p->layers || !p->stock || !p->scored || !p->out || !p->difference)
 		return fail("out of memory for the state of %u tokens", p->count);
 	return attention_open(&p->attention, p->device, g, p->count - 1, CHUNK, NULL);
 }
@@ -154,6 +176,8 @@ static int prefill_chunks(struct prefill *p)
 		rc = model_eval(&p->model, p->tokens + first, count, first);
 		if (!rc)
 			rc = attention_step(&p->attention, count);
+		if (!rc)
+			rc = prefill_score(p, first, count);
 		say("prefill: %u of %u tokens", first + count, p->count - 1);
 	}
 	p->model.hook.owner = (struct hook_owner){ 0 };
@@ -217,7 +241,7 @@ static int prefill(struct prefill *p, const struct options *o)
 {
 	int rc;
 
-	if (model_open(&p->model, o->model, o->tokens ? o->tokens : DEFAULT_TOKENS, CHUNK, o->threads ? o->threads : 2) ||
+	if (model_open(&p->model, o->model, o->tokens ? o->tokens : DEFAULT_TOKENS, CHUNK, o->threads ? o->threads : 1) ||
 	    prefill_tokens(p, o))
 		return -1;
 	if (kvs_open(o->device, &p->device))
@@ -248,6 +272,8 @@ int command_prefill(const struct options *o)
 	free(p.tokens);
 	free(p.layers);
 	free(p.stock);
+	free(p.scored);
+	free(p.out);
 	free(p.difference);
 	return rc;
 }
@@ -262,7 +288,7 @@ int command_probe(const struct options *o)
 		return fail("probe needs --model");
 	p.count = (o->tokens ? o->tokens : PROBE_TOKENS) + 1;
 	p.tokens = calloc(p.count, sizeof(*p.tokens));
-	if (!p.tokens || model_open(&p.model, o->model, p.count, p.count, o->threads ? o->threads : 2))
+	if (!p.tokens || model_open(&p.model, o->model, p.count, p.count, o->threads ? o->threads : 1))
 		goto out;
 	for (uint32_t i = 0; i < p.count; i++)
 		p.tokens[i] = (llama_token)((i * 7919u + 17) % p.model.vocab_size);

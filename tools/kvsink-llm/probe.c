@@ -32,47 +32,73 @@ uint32_t probe_full_tokens(const struct model *m)
 	return PROBE_TOKENS + (window > 0 ? (uint32_t)window : 0);
 }
 
+double probe_worst(const struct probe *p)
+{
+	return p->attend > p->score ? p->attend : p->score;
+}
+
 static int probe_start(struct probe *p, const struct hook_layer *l)
 {
 	const struct geometry *g = &p->model->hook.geometry;
 
-	if (attention_open(&p->attention, p->device, g, l->tokens, l->tokens, NULL))
-		return -1;
-	p->stock = malloc(l->tokens * geometry_out_row(g) * sizeof(float));
-	return p->stock ? 0 : fail("out of memory for a probe of %u tokens", l->tokens);
+	p->q = malloc(g->layers * l->tokens * geometry_q_row(g) * sizeof(float));
+	p->stock = malloc(g->layers * l->tokens * geometry_out_row(g) * sizeof(float));
+	p->out = malloc(l->tokens * geometry_out_row(g) * sizeof(float));
+	if (!p->q || !p->stock || !p->out)
+		return fail("out of memory for a probe of %u tokens", l->tokens);
+	return attention_open(&p->attention, p->device, g, l->tokens, l->tokens, NULL);
 }
 
-static int probe_compare(struct probe *p, const struct hook_layer *l)
+static int probe_compare(struct probe *p, uint32_t layer, const float *stock, const char *command, double *worst)
 {
 	uint64_t width = geometry_out_row(&p->model->hook.geometry);
-	double difference = relative_difference(l->out, p->stock, l->tokens, width);
+	double difference = relative_difference(p->out, stock, p->tokens, width);
 	char why[160];
 
-	if (!(difference <= p->worst))
-		p->worst = difference;
+	if (!(difference <= *worst))
+		*worst = difference;
 	if (difference <= PROBE_LIMIT)
 		return 0;
-	snprintf(why, sizeof(why), "in layer %u the device's attention differs from libllama's by %.2g relative, %.0e is allowed",
-		 l->layer, difference, PROBE_LIMIT);
+	snprintf(why, sizeof(why), "in layer %u the device's attention (%s) differs from libllama's by %.2g relative, %.0e is allowed",
+		 layer, command, difference, PROBE_LIMIT);
 	return model_refuse(p->model, why);
 }
 
 static int probe_layer(void *context, const struct hook_layer *l)
 {
 	struct probe *p = context;
-	uint64_t elements;
+	const struct geometry *g = &p->model->hook.geometry;
+	uint64_t out = l->tokens * geometry_out_row(g), q = l->tokens * geometry_q_row(g);
+	struct hook_layer mine = *l;
 
 	if (!l->layer && probe_start(p, l))
 		return p->error = -1;
-	elements = l->tokens * geometry_out_row(&p->model->hook.geometry);
-	memcpy(p->stock, l->out, elements * sizeof(float));
-	p->error = p->score ? attention_prefill(&p->attention, l) : attention_decode(&p->attention, l);
+	memcpy(p->q + l->layer * q, l->q, q * sizeof(float));
+	memcpy(p->stock + l->layer * out, l->out, out * sizeof(float));
+	mine.out = p->out;
+	p->error = attention_attend(&p->attention, &mine);
 	if (!p->error)
-		p->error = probe_compare(p, l);
-	memcpy(l->out, p->stock, elements * sizeof(float));
-	for (uint64_t i = 0; (int)l->layer == p->poison && i < elements; i++)
+		p->error = probe_compare(p, l->layer, l->out, "ATTEND", &p->attend);
+	for (uint64_t i = 0; (int)l->layer == p->poison && i < out; i++)
 		l->out[i] = NAN;
 	return p->error;
+}
+
+/* The same queries once more, by the command that prefill scores with. */
+static int probe_score(struct probe *p)
+{
+	const struct geometry *g = &p->model->hook.geometry;
+	struct hook_layer l = { .tokens = p->tokens, .out = p->out };
+	int rc = attention_step(&p->attention, p->tokens);
+
+	for (; l.layer < g->layers && !rc; l.layer++) {
+		l.q = p->q + l.layer * p->tokens * geometry_q_row(g);
+		rc = attention_score(&p->attention, &l);
+		if (!rc)
+			rc = probe_compare(p, l.layer, p->stock + l.layer * p->tokens * geometry_out_row(g), "SCORE",
+					   &p->score);
+	}
+	return rc;
 }
 
 int probe_run(struct probe *p, struct model *m, const llama_token *tokens, uint32_t count)
@@ -80,15 +106,16 @@ int probe_run(struct probe *p, struct model *m, const llama_token *tokens, uint3
 	int rc;
 
 	p->model = m;
-	p->worst = 0;
-	p->error = 0;
-	p->stock = NULL;
-	memset(&p->attention, 0, sizeof(p->attention));
+	p->tokens = count;
 	m->hook.owner = (struct hook_owner){ .attention = probe_layer, .context = p };
 	rc = model_eval(m, tokens, count, 0);
 	m->hook.owner = (struct hook_owner){ 0 };
+	if (!rc)
+		rc = probe_score(p);
 	model_forget(m);
 	attention_close(&p->attention);
+	free(p->q);
 	free(p->stock);
+	free(p->out);
 	return p->error ? p->error : rc;
 }

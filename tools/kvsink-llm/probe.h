@@ -16,18 +16,21 @@
 
 struct probe {
 	struct kvs_device *device;
-	bool score; /* let SCORE compute instead of ATTEND */
 	int poison; /* layer whose output becomes NaN after the comparison; -1 for none */
-	double worst; /* out: largest relative difference */
+	double attend, score; /* out: largest relative difference of either command */
 	/* while it runs */
 	const struct model *model;
 	struct attention attention;
-	float *stock; /* libllama's output of the present layer */
+	uint32_t tokens;
+	float *q, *stock; /* queries and libllama's output of every layer */
+	float *out; /* the device's, of one */
 	int error; /* 0, -1 or REFUSED */
 };
 
 /* probe_run - compare over the tokens; 0, -1, or REFUSED with the line printed. Leaves libllama's cache empty. */
 int probe_run(struct probe *probe, struct model *model, const llama_token *tokens, uint32_t count);
+/* probe_worst - the larger of both differences */
+double probe_worst(const struct probe *probe);
 /* probe_full_tokens - how many tokens a full probe of this model needs */
 uint32_t probe_full_tokens(const struct model *model);
 /* relative_difference - largest of |a - b| / |b| over vectors of a width (Euclidean); NaN counts as infinite */

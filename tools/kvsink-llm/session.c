@@ -43,25 +43,34 @@ static int session_probe(struct session *s)
 		rc = poison_check(&s->model, last);
 	if (rc)
 		return rc;
-	s->probe_relative = probe.worst;
-	say("probe: ATTEND agrees with libllama over %u tokens in every layer (%.2g relative); NaN reached the logits", count,
-	    probe.worst);
+	s->probe_relative = probe_worst(&probe);
+	say("probe: the device agrees with libllama over %u tokens in every layer (%.2g relative); NaN reached the logits",
+	    count, s->probe_relative);
 	return 0;
 }
 
-/* K and V into HBM, and the prompt's attention once more on this device, for the scores. */
+/* K and V into HBM, then the prompt's attention once more on this device, for the scores. */
 static int session_load(struct session *s)
 {
-	const float *q, *k, *v;
+	const uint32_t layers = s->state.geometry.layers;
+	struct hook_layer l = { .tokens = s->state.rows };
 
-	for (uint32_t layer = 0; layer < s->state.geometry.layers; layer++) {
-		if (state_read_layer(&s->state, &q, &k, &v) ||
-		    attention_load(&s->attention, layer, s->state.rows, q, k, v))
+	if (state_load_all(&s->state))
+		return -1;
+	for (uint32_t layer = 0; layer < layers; layer++)
+		if (attention_append(&s->attention, layer, 0, l.tokens, state_rows(&s->state, HOOK_K, layer, 0),
+				     state_rows(&s->state, HOOK_V, layer, 0)))
 			return -1;
-		if (layer % 10 == 9)
-			say("state: %u of %u layers loaded and scored", layer + 1, s->state.geometry.layers);
+	if (attention_step(&s->attention, l.tokens))
+		return -1;
+	say("state: K and V of %u tokens are in HBM", l.tokens);
+	for (; l.layer < layers; l.layer++) {
+		l.q = state_rows(&s->state, HOOK_Q, l.layer, 0);
+		if (attention_score(&s->attention, &l))
+			return -1;
 	}
-	return attention_step(&s->attention, s->state.rows);
+	say("state: %u layers are scored", layers);
+	return 0;
 }
 
 static int session_layer(void *context, const struct hook_layer *l)
@@ -74,7 +83,7 @@ static int session_layer(void *context, const struct hook_layer *l)
 			 fwrite(l->k, sizeof(float), geometry_k_row(g), s->trace) != geometry_k_row(g) ||
 			 fwrite(l->v, sizeof(float), geometry_v_row(g), s->trace) != geometry_v_row(g)))
 		return fail("%s: %s", s->options->trace, strerror(errno));
-	if (attention_decode(&s->attention, l))
+	if (attention_attend(&s->attention, l))
 		return -1;
 	for (uint32_t head = 0; head < g->q_heads; head++) {
 		float share;

@@ -121,8 +121,7 @@ static int read_front(struct state *s)
 	if (check_length(s))
 		return -1;
 	s->tokens = malloc(s->header.tokens * sizeof(*s->tokens));
-	s->layer = malloc(state_layer_elements(&s->geometry, s->rows) * sizeof(float));
-	if (!s->tokens || !s->layer)
+	if (!s->tokens)
 		return fail("%s: out of memory for %u tokens", s->path, s->header.tokens);
 	return read_section(s, s->tokens, s->header.tokens * sizeof(*s->tokens), "its tokens");
 }
@@ -144,48 +143,34 @@ void state_close(struct state *s)
 	if (s->file)
 		fclose(s->file);
 	free(s->tokens);
-	free(s->layer);
+	free(s->layers);
 	memset(s, 0, sizeof(*s));
-}
-
-static int read_layer_into(struct state *s, float *rows)
-{
-	char what[32];
-
-	snprintf(what, sizeof(what), "layer %u", s->next);
-	s->next++;
-	return read_section(s, rows, state_layer_elements(&s->geometry, s->rows) * sizeof(float), what);
-}
-
-int state_read_layer(struct state *s, const float **q, const float **k, const float **v)
-{
-	if (read_layer_into(s, s->layer))
-		return -1;
-	*q = s->layer;
-	*k = *q + s->rows * geometry_q_row(&s->geometry);
-	*v = *k + s->rows * geometry_k_row(&s->geometry);
-	return 0;
 }
 
 int state_load_all(struct state *s)
 {
 	uint64_t elements = state_layer_elements(&s->geometry, s->rows);
-	float *all = realloc(s->layer, s->geometry.layers * elements * sizeof(float));
+	char what[32];
 
-	if (!all)
-		return fail("%s: out of memory for all layers", s->path);
-	s->layer = all;
-	for (uint32_t layer = 0; layer < s->geometry.layers; layer++)
-		if (read_layer_into(s, all + layer * elements))
+	s->layers = malloc(s->geometry.layers * elements * sizeof(float));
+	if (!s->layers)
+		return fail("%s: out of memory for %u layers", s->path, s->geometry.layers);
+	for (uint32_t layer = 0; layer < s->geometry.layers; layer++) {
+		snprintf(what, sizeof(what), "layer %u", layer);
+		if (read_section(s, s->layers + layer * elements, elements * sizeof(float), what))
 			return -1;
+	}
 	return 0;
 }
 
 const float *state_rows(const struct state *s, enum hook_tensor which, uint32_t layer, uint32_t first)
 {
 	const struct geometry *g = &s->geometry;
-	const float *rows = s->layer + layer * state_layer_elements(g, s->rows) + s->rows * geometry_q_row(g);
+	const float *rows = s->layers + layer * state_layer_elements(g, s->rows);
 
+	if (which == HOOK_Q)
+		return rows + first * geometry_q_row(g);
+	rows += s->rows * geometry_q_row(g);
 	if (which == HOOK_K)
 		return rows + first * geometry_k_row(g);
 	return rows + s->rows * geometry_k_row(g) + first * geometry_v_row(g);

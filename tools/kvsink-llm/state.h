@@ -47,8 +47,7 @@ struct state {
 	struct geometry geometry; /* from the header */
 	uint32_t rows; /* tokens whose Q, K and V are there */
 	llama_token *tokens; /* [header.tokens] */
-	float *layer; /* Q, K, V of the layer read last; or of all layers after state_load_all() */
-	uint32_t next; /* layer that is read next */
+	float *layers; /* Q, K, V of all layers after state_load_all() */
 	FILE *file;
 	const char *path;
 };
@@ -65,11 +64,9 @@ static inline uint64_t state_layer_elements(const struct geometry *g, uint32_t r
  */
 int state_open(struct state *state, const char *path, const struct model *model);
 void state_close(struct state *state);
-/* state_read_layer - the next layer's rows, checked; they stay until the next call */
-int state_read_layer(struct state *state, const float **q, const float **k, const float **v);
-/* state_load_all - all layers at once, checked */
+/* state_load_all - read and check the layers, one after the other */
 int state_load_all(struct state *state);
-/* state_rows - after state_load_all(): K or V of one layer from a token on */
+/* state_rows - after state_load_all(): Q, K or V of one layer from a token on */
 const float *state_rows(const struct state *state, enum hook_tensor which, uint32_t layer, uint32_t first);
 
 /* What a writer brings: the header's own fields are filled in, layers lie as state_load_all() has them. */
