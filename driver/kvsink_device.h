@@ -172,6 +172,10 @@ struct kvsink_file {
 	struct mutex answer_lock;
 	/** @answer: where the chip writes answers of QUERY; made when first needed. */
 	struct kvsink_bo *answer;
+	/** @jobs: jobs of the file whose memory is not freed yet. */
+	atomic_t jobs;
+	/** @jobs_room: woken when @jobs drops. */
+	wait_queue_head_t jobs_room;
 	/** @engine_ns: measured time that the file's jobs kept a ring busy. */
 	atomic64_t engine_ns;
 };

@@ -55,6 +55,7 @@ static int kvsink_open(struct drm_device *dev, struct drm_file *drm_file)
 	mutex_init(&file->lock);
 	mutex_init(&file->answer_lock);
 	INIT_LIST_HEAD(&file->streams);
+	init_waitqueue_head(&file->jobs_room);
 	err = kvsink_queue_init(file->kdev, &file->queue);
 	if (err) {
 		kvsink_file_put(file);

@@ -71,8 +71,11 @@ static void kvsink_job_release_work(struct work_struct *work)
 	dma_fence_put(job->finished);
 	if (job->mem)
 		dma_pool_free(kdev->cmd_pool, job->mem, job->mem_bus);
-	if (job->file)
+	if (job->file) {
+		atomic_dec(&job->file->jobs);
+		wake_up_all(&job->file->jobs_room);
 		kvsink_file_put(job->file);
+	}
 	kfree(job);
 	if (atomic_dec_and_test(&kdev->jobs_live))
 		wake_up_all(&kdev->jobs_idle);
@@ -128,8 +131,10 @@ struct kvsink_job *kvsink_job_create(struct kvsink_device *kdev, struct kvsink_f
 	INIT_WORK(&job->release_work, kvsink_job_release_work);
 	job->kdev = kdev;
 	job->file = file;
-	if (file)
+	if (file) {
 		kref_get(&file->ref);
+		atomic_inc(&file->jobs);
+	}
 	job->queue = file ? &file->queue : &kdev->queue;
 	err = kvsink_job_alloc_mem(job);
 	if (err)

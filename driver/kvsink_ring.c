@@ -164,8 +164,10 @@ void kvsink_ring_abort(struct kvsink_ring *ring, struct kvsink_job *guilty, int 
 	for (;;) {
 		spin_lock(&ring->lock);
 		job = ring->done == ring->published ? NULL : kvsink_ring_take(ring, &began_ns);
-		if (!job)
-			ring->published = ring->done = 0;
+		if (!job) {
+			ring->published = 0;
+			ring->done = 0;
+		}
 		spin_unlock(&ring->lock);
 		if (!job)
 			break;

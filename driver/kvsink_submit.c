@@ -12,6 +12,8 @@
 #include "kvsink_job.h"
 #include "kvsink_stream.h"
 
+#define KVSINK_FILE_JOBS 1024 /* with that many on their way, SUBMIT waits: they take kernel memory */
+
 /* A syncobj to signal. */
 struct kvsink_signal {
 	/** @syncobj: held. */
@@ -327,6 +329,10 @@ int kvsink_ioctl_submit(struct drm_device *dev, void *data, struct drm_file *drm
 	if (args->generation && args->generation != READ_ONCE(submit.file->kdev->generation))
 		return -ESTALE;
 	err = kvsink_logic_array(&args->jobs, sizeof(*jobs), 1, DRM_KVSINK_MAX_JOBS);
+	if (err)
+		return err;
+	err = wait_event_interruptible(submit.file->jobs_room,
+				       atomic_read(&submit.file->jobs) < KVSINK_FILE_JOBS);
 	if (err)
 		return err;
 	jobs = kvsink_copy_array(&args->jobs, sizeof(*jobs));
