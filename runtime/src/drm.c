@@ -20,15 +20,23 @@ struct drm {
 	uint32_t syncobj;
 };
 
-/* Non-blocking calls of DRM may answer EAGAIN; like drmIoctl(), ask again. */
-static int call(struct drm *drm, unsigned long request, void *arg)
+/*
+ * Interrupted calls are restarted, as drmIoctl() does; time-outs are absolute, so that does not extend them.
+ * EAGAIN is an answer (ENTRY_READ).
+ */
+static int call_fd(const struct kvs_os_ops *os, void *os_ctx, int fd, unsigned long request, void *arg)
 {
 	int err;
 
 	do {
-		err = drm->os->ioctl(drm->os_ctx, drm->fd, request, arg);
+		err = os->ioctl(os_ctx, fd, request, arg);
 	} while (err == -EINTR);
 	return err;
+}
+
+static int call(struct drm *drm, unsigned long request, void *arg)
+{
+	return call_fd(drm->os, drm->os_ctx, drm->fd, request, arg);
 }
 
 static int drm_ioctl(void *backend, unsigned long request, void *arg)
@@ -94,7 +102,7 @@ static int check_driver(const struct kvs_os_ops *os, void *os_ctx, int fd)
 {
 	char name[32] = "";
 	struct drm_version version = {.name = name, .name_len = sizeof(name) - 1};
-	int err = os->ioctl(os_ctx, fd, DRM_IOCTL_VERSION, &version);
+	int err = call_fd(os, os_ctx, fd, DRM_IOCTL_VERSION, &version);
 
 	if (err == -ENOTTY || err == -EINVAL)
 		return -ENODEV; /* no DRM node at all */
@@ -139,15 +147,17 @@ static int open_first(const struct kvs_os_ops *os, void *os_ctx, char *path, siz
 
 static int fail_node(const char *path, int err)
 {
+	const char *reason = err == -EACCES ? "EACCES: no access to the node" : kvs_errno_text(err);
+
 	if (!*path && err == -ENODEV)
 		return kvs_fail_open(
 			err, "drm: no kvsink device among /dev/accel/accel0 to accel%u: is kvsink.ko loaded?",
 			MAX_NODES - 1);
 	if (!*path)
-		return kvs_fail_open(err, "drm: no usable node in /dev/accel: %s", kvs_errno_text(err));
+		return kvs_fail_open(err, "drm: no usable node in /dev/accel: %s", reason);
 	if (err == -ENODEV)
 		return kvs_fail_open(err, "drm:%s is not a kvsink device", path);
-	return kvs_fail_open(err, "drm:%s cannot be opened: %s", path, kvs_errno_text(err));
+	return kvs_fail_open(err, "drm:%s cannot be opened: %s", path, reason);
 }
 
 static int make_syncobj(struct drm *drm)

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
 /*
- * The real OS calls under drm:. Interrupted calls are restarted here, as drmIoctl() does; nothing else is
- * decided. Time-outs are absolute, so a restart does not extend them.
+ * The real OS calls under drm:. Nothing is decided here.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -30,13 +29,8 @@ static void os_close(void *ctx, int fd)
 
 static int os_ioctl(void *ctx, int fd, unsigned long request, void *arg)
 {
-	int ret;
-
 	(void)ctx;
-	do {
-		ret = ioctl(fd, request, arg);
-	} while (ret < 0 && errno == EINTR);
-	return ret < 0 ? -errno : 0;
+	return ioctl(fd, request, arg) < 0 ? -errno : 0;
 }
 
 static int os_mmap(void *ctx, int fd, uint64_t offset, size_t bytes, void **memory)
