@@ -60,7 +60,11 @@ struct kvsink_chip_config {
 
 enum kvsink_reset_kind {
 	KVSINK_RESET_COLD, /* power on, FLR: nothing survives */
-	KVSINK_RESET_ENGINE, /* CONTROL.RESET: tags, SRAM, rings and open steps go; HBM, streams and parameters stay */
+	/*
+	 * CONTROL.RESET: tags, SRAM, jobs and open steps go; HBM, streams and parameters stay. ENABLE is cleared,
+	 * HEAD and DOORBELL start again at 0; base addresses, IRQ_MASK, counters and modelled time stay.
+	 */
+	KVSINK_RESET_ENGINE,
 };
 
 enum kvsink_inject {

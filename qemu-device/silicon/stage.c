@@ -254,7 +254,7 @@ uint32_t kvsink_cmd_attend(struct kvsink_ring *ring, const struct kvsink_cmd *cm
 {
 	const struct kvsink_cmd_attend *c = &cmd->attend;
 	struct operands op = {&c->q, &c->out, c->stats.space == KVSINK_SPACE_NONE ? NULL : &c->stats};
-	const union kvsink_item *item = ring->item + c->first_item;
+	const union kvsink_item *item;
 	struct kvsink_item_work *work = &ring->work;
 	uint32_t code;
 
@@ -267,6 +267,7 @@ uint32_t kvsink_cmd_attend(struct kvsink_ring *ring, const struct kvsink_cmd *cm
 	code = kvsink_check_items(ring, c->first_item, c->item_count, KVSINK_FIELD(attend.first_item));
 	if (code)
 		return code;
+	item = ring->item + c->first_item;
 	work_begin(work, false);
 	for (; work->tasks < c->item_count && !code; work->tasks++)
 		code = check_item(ring, work->tasks, &item[work->tasks].attend);

@@ -156,6 +156,25 @@ static void stalls(void)
 	       "and EVICT completes");
 
 	work = start_item(1);
+	h_append(&h, &s, 0, 10, 1);
+	tap_ok(ring_rd(0, KVSINK_RING_HEAD) == evict + 1, "APPEND waits as well");
+	h_attend_cmd(&h, &s, 0, 9, 1);
+	h_submit(&h, 0);
+	finish(work);
+	work = kvsink_run(h.chip, 0);
+	tap_ok(work && ring_rd(0, KVSINK_RING_HEAD) == evict + 2,
+	       "then it goes on, and so does what stands behind it");
+	struct kvsink_item_work *second = start_item(1);
+	finish(work);
+	h_score_cmd(&h, &s, 0, 0, 4);
+	h_submit(&h, 0);
+	tap_ok(second && !kvsink_run(h.chip, 0),
+	       "two rings read one stream; SCORE waits for the last of them");
+	finish(second);
+	h_run(&h);
+	tap_ok(ring_rd(0, KVSINK_RING_HEAD) == evict + 4, "and runs then");
+
+	work = start_item(1);
 	h_cmd(&h, KVSINK_OP_BARRIER)->barrier.stream = 1;
 	tap_ok(!h_do(&h), "a command that changes no row passes");
 	h_cmd(&h, KVSINK_OP_STREAM_DESTROY)->stream_destroy.stream = 2;
