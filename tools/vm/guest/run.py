@@ -57,7 +57,7 @@ def arguments(argv):
     add("--no-device", action="store_true", help="a guest without the device (and without the driver)")
     add("--direct", action="store_true", help="the device on the root bus, not behind a root port")
     add("--device-prop", action="append", default=[], metavar="K=V", help="property of the device (repeatable)")
-    add("--hbm", metavar="SIZE", help="the device's HBM as a memory backend of this size")
+    add("--hbm", default="512M", metavar="SIZE", help="the device's HBM (512M)")
     add("--iommu", action="store_true", help="put an IOMMU (intel-iommu) in front of the device")
     add("--no-driver", action="store_true", help="do not load build/driver/kvsink.ko")
     add("--driver-param", action="append", default=[], metavar="K=V", help="parameter of the module (repeatable)")
@@ -181,10 +181,8 @@ def qemu_command(options, where, scratch, log):
 def device_arguments(options):
     if options.no_device:
         return []
-    result, device = [], ["kvsink", "id=kvsink0"]
-    if options.hbm:
-        result += ["-object", "memory-backend-memfd,id=hbm,size=%s" % options.hbm]
-        device.append("hbm=hbm")
+    result = ["-object", "memory-backend-ram,id=hbm,size=%s" % options.hbm]
+    device = ["kvsink", "id=kvsink0", "hbm=hbm"]
     if options.direct:
         device.append("bus=pcie.0")
     else:

@@ -68,13 +68,11 @@ sync_device() {
 
 stage_device() {
 	local to=$1 device=$PROJECT/qemu-device
-	mkdir -p "$to"
+	mkdir -p "$to/silicon" "$to/uapi"
 	if [ "$2" = stub ] || [ ! -f "$device/shell/meson.build" ]; then
-		printf 'config KVSINK\n    bool\n' >"$to/Kconfig"
-		echo '# no device yet' | tee "$to/meson.build" >"$to/trace-events"
+		cp "$VM_DIR"/qemu-stub/* "$to/"
 		return
 	fi
-	mkdir "$to/silicon" "$to/uapi"
 	cp "$device"/shell/* "$to/" && cp -r "$device"/silicon/. "$to/silicon/" && cp "$PROJECT"/uapi/*.h "$to/uapi/" || return 1
 	# Meson reads this list, and so sees when a file comes or goes.
 	( cd "$to" && ls silicon/*.c >silicon/files.list )
