@@ -98,6 +98,7 @@ def job_script(options, where, trailer):
     settings = {
         "project": where["project"], "cache": where["cache"], "root": where["root"],
         "cwd": cwd if inside else where["project"], "trailer": trailer, "driver": driver,
+        "driver_depends": driver_dependencies(where["project"] + "/build/driver/kvsink.ko"),
         "driver_params": " ".join(options.driver_param), "shell": "1" if options.verb == "shell" else "",
     }
     lines = ["%s=%s" % (k, shlex.quote(v)) for k, v in settings.items()]
@@ -106,6 +107,16 @@ def job_script(options, where, trailer):
         name, value = setting.split("=", 1)
         lines.append("export %s=%s" % (name, shlex.quote(value)))
     return "\n".join(lines) + "\n"
+
+
+def driver_dependencies(module):
+    """What the module names as its dependencies in its .modinfo, as words."""
+    try:
+        with open(module, "rb") as file:
+            found = re.search(rb"\0depends=([^\0]*)\0", file.read())
+    except FileNotFoundError:
+        return ""
+    return found.group(1).decode().replace(",", " ") if found else ""
 
 
 def job_environment(options):
