@@ -40,7 +40,8 @@ int sim_ioctl_dev_query(struct sim_file *file, void *data)
 
 /* ---- one-command jobs ------------------------------------------------------------------------------ */
 
-static int run_one(struct sim_file *file, const struct kvsink_cmd *cmd, struct kvsink_completion *cpl)
+static int run_one(struct sim_file *file, const struct kvsink_cmd *cmd, bool privileged,
+		   struct kvsink_completion *cpl)
 {
 	struct sim_job *job = calloc(1, sizeof(*job));
 	int err;
@@ -48,6 +49,7 @@ static int run_one(struct sim_file *file, const struct kvsink_cmd *cmd, struct k
 	if (!job)
 		return -ENOMEM;
 	job->cmd[job->cmds++] = *cmd;
+	job->privileged = privileged;
 	err = sim_job_run(file->chip, file, job);
 	*cpl = job->cpl;
 	free(job);
@@ -66,7 +68,7 @@ int sim_ioctl_promote(struct sim_file *file, void *data)
 	err = kvsink_logic_build_promote(&env, args, &cmd);
 	if (err)
 		return err;
-	err = run_one(file, &cmd, &cpl);
+	err = run_one(file, &cmd, false, &cpl);
 	args->code = cpl.code;
 	args->sram_bytes = err ? 0 : cpl.result[0];
 	args->generation = err ? 0 : cpl.result[1];
@@ -85,7 +87,7 @@ int sim_ioctl_evict(struct sim_file *file, void *data)
 	err = kvsink_logic_build_evict(&env, args, &cmd);
 	if (err)
 		return err;
-	err = run_one(file, &cmd, &cpl);
+	err = run_one(file, &cmd, false, &cpl);
 	args->code = cpl.code;
 	args->entries = err ? 0 : cpl.result[0];
 	return err;
@@ -104,7 +106,7 @@ int sim_ioctl_config_set(struct sim_file *file, void *data)
 		return err;
 	if (!cmd.config.stream && !file->admin)
 		return -EACCES;
-	return run_one(file, &cmd, &cpl);
+	return run_one(file, &cmd, false, &cpl);
 }
 
 /* ---- QUERY ----------------------------------------------------------------------------------------- */
@@ -137,7 +139,7 @@ int sim_ioctl_config_get(struct sim_file *file, void *data)
 		return err;
 	sim_env(file, &env);
 	err = kvsink_logic_build_config_get(&env, args, gart, &cmd);
-	err = err ? err : run_one(file, &cmd, &cpl);
+	err = err ? err : run_one(file, &cmd, false, &cpl);
 	if (!err)
 		memcpy(&args->value,
 		       file->answer->data + sizeof(struct kvsink_list_head) +
@@ -155,8 +157,8 @@ static void hide_offsets(struct kvsink_list_head *head)
 		tags[i].sram_offset = 0;
 }
 
-/* Run a QUERY; the answer lies in file->answer. */
-static int query(struct sim_file *file, const struct drm_kvsink_query *args)
+/* Run a QUERY; the answer lies in file->answer. The chip tells privileged ones everything. */
+static int query(struct sim_file *file, const struct drm_kvsink_query *args, bool privileged)
 {
 	struct kvsink_completion cpl;
 	struct kvsink_logic_env env;
@@ -173,14 +175,14 @@ static int query(struct sim_file *file, const struct drm_kvsink_query *args)
 		return err;
 	if (args->type == DRM_KVSINK_QUERY_COUNTERS && !args->stream && !file->admin)
 		return -EACCES;
-	return run_one(file, &cmd, &cpl);
+	return run_one(file, &cmd, privileged, &cpl);
 }
 
 int sim_ioctl_query(struct sim_file *file, void *data)
 {
 	struct drm_kvsink_query *args = data;
 	struct kvsink_list_head *head;
-	int err = query(file, args);
+	int err = query(file, args, false);
 
 	if (err)
 		return err;
@@ -235,7 +237,7 @@ static int find_tag(struct sim_file *file, const struct drm_kvsink_entry_read *a
 	const struct kvsink_tag_rec *tags;
 
 	do {
-		int err = query(file, &list);
+		int err = query(file, &list, true);
 
 		if (err)
 			return err;

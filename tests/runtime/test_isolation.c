@@ -207,7 +207,6 @@ static void test_ordinary_user(void)
 	struct rig_stream stream;
 	struct rig admin, user;
 	unsigned char row[96];
-	uint32_t pattern = PATTERN;
 	size_t bytes;
 
 	rig_open(&admin, "sim:share=user,hbm=16M");
@@ -230,10 +229,13 @@ static void test_ordinary_user(void)
 		       list[1].sram_offset,
 	       "administrators see it");
 	free(list);
-	rig_must(&user, "promote", kvs_promote(user.device, kvs_stream_id(stream.kvs), 9, 0, 2, 3, &grant));
+	stream.length = 20;
+	rig_append(&stream, 1); /* with rows of its own */
+	rig_must(&user, "promote", kvs_promote(user.device, kvs_stream_id(stream.kvs), 20, 0, 2, 3, &grant));
 	rig_must(&user, "barrier", kvs_batch_barrier(user.batch, stream.kvs));
 	rig_must(&user, "barrier", rig_run(&user, NULL));
-	tap_ok(!kvs_entry_read(stream.kvs, 9, 1, 1, grant.generation, row, 96) && !memcmp(row, &pattern, 4),
+	tap_ok(!kvs_entry_read(stream.kvs, 20, 1, 1, grant.generation, row, 96) &&
+		       !memcmp(row, stream.k[1] + (20 * 2 + 1) * 16, 64),
 	       "a user reads his own rows, wherever they lie");
 	rig_stream_close(&stream);
 	rig_close(&user);
