@@ -24,22 +24,6 @@ FIXTURE(lifetime)
 	char pci[32]; /* address of the function */
 };
 
-FIXTURE_SETUP(lifetime)
-{
-	char path[PATH_MAX], link[PATH_MAX];
-	ssize_t n;
-
-	snprintf(path, sizeof(path), "/sys/class/accel/%s/device", strrchr(kvt_path(), '/') + 1);
-	n = readlink(path, link, sizeof(link) - 1);
-	ASSERT_GT(n, 0);
-	link[n] = 0;
-	snprintf(self->pci, sizeof(self->pci), "%s", strrchr(link, '/') + 1);
-}
-
-FIXTURE_TEARDOWN(lifetime)
-{
-}
-
 static int write_sysfs(const char *path, const char *text)
 {
 	int fd = open(path, O_WRONLY);
@@ -64,6 +48,27 @@ static int wait_for_device(void)
 		usleep(50000);
 	}
 	return -ENODEV;
+}
+
+FIXTURE_SETUP(lifetime)
+{
+	char path[PATH_MAX], link[PATH_MAX];
+	ssize_t n;
+
+	snprintf(path, sizeof(path), "/sys/class/accel/%s/device", strrchr(kvt_path(), '/') + 1);
+	n = readlink(path, link, sizeof(link) - 1);
+	ASSERT_GT(n, 0);
+	link[n] = 0;
+	snprintf(self->pci, sizeof(self->pci), "%s", strrchr(link, '/') + 1);
+}
+
+/* A file kept open over unbind keeps its node's number; without one the device is accel0 again, as others expect. */
+FIXTURE_TEARDOWN(lifetime)
+{
+	EXPECT_EQ(0, write_sysfs("/sys/bus/pci/drivers/kvsink/unbind", self->pci));
+	EXPECT_EQ(0, write_sysfs("/sys/bus/pci/drivers/kvsink/bind", self->pci));
+	close(wait_for_device());
+	chmod(kvt_path(), 0666); /* as udev does, for the tests that follow */
 }
 
 /* Everything that works on a device that works. */
