@@ -54,7 +54,8 @@ struct kvs_batch;
  * share=NAME every open of this process that gives the same name attaches to one chip as a file of its
  * own; uid=N opens it as that ordinary user (without it the opener is an administrator).
  *
- * Returns 0, -ENODEV (none found), -EACCES, -EINVAL (bad name or option), -ENOMEM. kvs_open_error() says more.
+ * Returns 0, -ENODEV (none found), -EACCES, -EINVAL (bad name or option), -ENOMEM. kvs_open_error() says
+ * more.
  */
 int kvs_open(const char *name, struct kvs_device **device);
 
@@ -224,7 +225,8 @@ struct kvs_geometry {
  * Returns 0, -EINVAL or -EOPNOTSUPP (kvs_device_error() names the field), -E2BIG (@geometry is of a newer
  * library and asks for something), -ENOSPC (HBM or streams; nothing is left behind), -ENODEV.
  */
-int kvs_stream_create(struct kvs_device *device, const struct kvs_geometry *geometry, struct kvs_stream **stream);
+int kvs_stream_create(struct kvs_device *device, const struct kvs_geometry *geometry,
+		      struct kvs_stream **stream);
 
 /**
  * kvs_stream_free - destroy a stream on the device, entries and pages with it
@@ -411,7 +413,8 @@ int kvs_batch_submit(struct kvs_batch *batch, uint64_t *fence);
  * Returns the job's outcome: 0 or the errno of its result code; -ETIME when the deadline passed, -EINVAL
  * for a fence that was never given out, -ENOENT for one so old (1024 jobs) that its outcome is forgotten.
  */
-int kvs_wait(struct kvs_device *device, uint64_t fence, int64_t deadline_ns, struct drm_kvsink_job_status *status);
+int kvs_wait(struct kvs_device *device, uint64_t fence, int64_t deadline_ns,
+	     struct drm_kvsink_job_status *status);
 
 /**
  * kvs_batch_run - submit a batch and wait for it without limit

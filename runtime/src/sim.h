@@ -101,7 +101,7 @@ struct sim_job {
 	struct kvsink_cmd cmd[KVSINK_MAX_CMDS];
 	union kvsink_item item[KVSINK_MAX_ITEMS];
 	uint64_t generation;
-	bool privileged; /* the kernel's own work for a file: streams and their pages */
+	bool privileged;	      /* the kernel's own work for a file: streams and their pages */
 	struct kvsink_completion cpl; /* after sim_job_run() */
 };
 

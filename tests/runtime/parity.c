@@ -248,6 +248,24 @@ static void step(struct run *run, uint32_t index)
 	print_hash(run, "step", index);
 }
 
+/* A small budget, grants until it is used up, and a barrier that has to wait for the copies. */
+static void crowd(struct run *run)
+{
+	uint64_t id = kvs_stream_id(run->stream[0]);
+
+	printf("evict all: %d\n", kvs_evict(run->device, id, KVSINK_TOKEN_ALL, 0, geometries[0].layers));
+	must(run, "config", kvs_config_set(run->device, id, KVSINK_PARAM_SRAM_BUDGET, 16384));
+	for (uint32_t token = 0; token < 7; token++) {
+		struct drm_kvsink_promote grant;
+		int err = kvs_promote(run->device, id, token, 0, 3, 3, &grant);
+
+		printf("crowd %u: %d %s bytes %u\n", token, err, kvs_code_name(grant.code), grant.sram_bytes);
+	}
+	must(run, "barrier", kvs_batch_barrier(run->batch, run->stream[0]));
+	attend(run);
+	print_hash(run, "crowd", 0);
+}
+
 /* What the device refuses must agree, too. */
 static void refusals(struct run *run)
 {
@@ -282,8 +300,9 @@ static void records(struct run *run)
 		for (int i = 0; i < count; i++) {
 			struct kvsink_tag_rec *tag = &((struct kvsink_tag_rec *)list)[i];
 
-			tag->stream = s; /* ids and tenants are the host's */
+			tag->stream = s; /* ids, tenants and generations depend on what ran before */
 			tag->tenant = 0;
+			tag->generation = 0;
 		}
 		XXH3_64bits_update(run->hash, list, (size_t)count * bytes);
 		free(list);
@@ -350,6 +369,7 @@ int main(int argc, char **argv)
 		classify(&run, mode & 1, mode);
 	for (uint32_t i = 0; i < STEPS; i++)
 		step(&run, i);
+	crowd(&run);
 	refusals(&run);
 	records(&run);
 	print_counters(&run, "stream 0", kvs_stream_id(run.stream[0]), NULL);
