@@ -108,40 +108,37 @@ void kvsink_engine_retire(KvsinkState *s)
     }
 }
 
-/* True when the rings should be run again, because an item has been retired. */
-static bool kvsink_run_ring(KvsinkState *s, unsigned ring)
+static void kvsink_run_ring(KvsinkState *s, unsigned ring)
 {
     struct kvsink_item_work *item;
 
     if (s->threads && kvsink_pool_busy(&s->pool, ring)) {
-        return false;
+        return;
     }
     item = kvsink_run(s->chip, ring);
     if (!item) {
-        return false;
+        return;
     }
     trace_kvsink_item_submit(ring);
     if (s->threads) {
         kvsink_pool_submit(&s->pool, ring, item);
-        return false;
+        return;
     }
     kvsink_exec(item, 0, 1);
     trace_kvsink_item_retire(ring);
     kvsink_retire(s->chip, item);
-    return true;
 }
 
 /* At most one item a ring and call, so that the main loop gets its turn. */
 void kvsink_engine_bh(void *opaque)
 {
     KvsinkState *s = opaque;
-    bool again = false;
 
     kvsink_engine_retire(s);
     for (unsigned ring = 0; ring < s->config.rings; ring++) {
-        again |= kvsink_run_ring(s, ring);
+        kvsink_run_ring(s, ring);
     }
-    if (again) {
+    if (kvsink_pending(s->chip)) {
         qemu_bh_schedule(s->bh);
     }
     kvsink_send_irqs(s);

@@ -4,6 +4,7 @@ import random
 
 from device import DATA, GART, HOLE, MSIX, REGS, Device, command, job_error, ref
 from harness import equal, test
+from test_registers import check_reset_values
 from uapi import CONST, STRUCTS, TABLES, const
 
 PAGE = const("GART_PAGE")
@@ -167,11 +168,13 @@ def message_into_configuration_space():
             for vector in range(dev.rings + 1):
                 dev.qemu.writel(MSIX + 16 * vector, control)
                 dev.qemu.writel(MSIX + 16 * vector + 8, 1 << 15)
-            for ring in range(dev.rings):
-                dev.publish([command("ADVANCE")] * 3, ring=ring)
+            bad = command("ADVANCE")
+            bad.opcode = 999
+            dev.publish([bad])
             dev.qemu.run_bottom_halves()
             dev.map_bars()
             assert dev.get("GENERATION") > generation, "the message caused no reset"
+            check_reset_values(dev)  # a command that went on after the reset would show in HEAD or a counter
             works(dev)
 
 
