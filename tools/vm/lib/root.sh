@@ -49,6 +49,8 @@ setup_root() {
 	[ -d "$dir" ] && return 0
 	command -v apt-get >/dev/null || die "this host has no apt: set-up needs a Debian-like host (its mirror is used)"
 	have_mmdebstrap || die "mmdebstrap is missing: install it (apt install mmdebstrap), then run this again"
+	[ "$(id -u)" = 0 ] || command -v newuidmap >/dev/null ||
+		die "not root and newuidmap is missing: install it (apt install uidmap), or run this as root"
 	[ -n "$(debian_mirror)" ] || die "this host's apt has no Debian mirror: give one with KVSINK_DEBIAN_MIRROR=URL"
 	make_artefact root "$dir" "making the Debian $ROOT_SUITE root (about 1 GB, 2-4 min)" make_root
 }
