@@ -140,7 +140,8 @@ def narrow_access():
     with Device() as dev:
         address = REGS + const("REG_GART_BASE_LO")
         dev.set("GART_BASE_LO", 0x11223000)
-        for text in (f"writeb 0x{address:x} 0xff", f"writew 0x{address:x} 0xffff", f"writel 0x{address + 2:x} 0xffffffff"):
+        for text in (f"writeb 0x{address:x} 0xff", f"writew 0x{address:x} 0xffff",
+                     f"writel 0x{address + 2:x} 0xffffffff"):
             dev.qemu.ask(text)
             equal(dev.get("GART_BASE_LO"), 0x11223000, f"GART_BASE_LO after {text}")
             equal(dev.get("GART_BASE_HI"), 0, f"GART_BASE_HI after {text}")
