@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 /* Loading and evaluating a model with stock libllama; see model.h. */
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -144,14 +145,17 @@ llama_token model_greedy(const struct model *m, const float *logits)
 	return (llama_token)best;
 }
 
-int model_tokenize(const struct model *m, const char *text, size_t bytes, llama_token *tokens, uint32_t max)
+int model_tokenize(const struct model *m, const char *text, size_t bytes, llama_token **tokens)
 {
 	int n;
 
 	if (bytes > INT32_MAX)
 		return fail("a prompt of %zu bytes is too long", bytes);
-	n = llama_tokenize(m->vocab, text, (int32_t)bytes, tokens, (int32_t)max, true, false);
-	return n >= 0 ? n : fail("the prompt has %d tokens, %u are possible", -n, max);
+	n = -llama_tokenize(m->vocab, text, (int32_t)bytes, NULL, 0, true, false); /* asks for the number only */
+	*tokens = n > 0 ? malloc((size_t)n * sizeof(**tokens)) : NULL;
+	if (!*tokens)
+		return fail("%s: its vocabulary makes nothing of a prompt of %zu bytes", m->path, bytes);
+	return llama_tokenize(m->vocab, text, (int32_t)bytes, *tokens, n, true, false);
 }
 
 void model_piece(const struct model *m, llama_token token, char *text, size_t size)

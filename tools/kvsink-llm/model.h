@@ -41,8 +41,8 @@ const float *model_logits(struct model *model);
 void model_forget(struct model *model);
 /* model_greedy - the token with the largest logit, the first of equals */
 llama_token model_greedy(const struct model *model, const float *logits);
-/* model_tokenize - the tokens of a text, at most max; returns how many, or -1 */
-int model_tokenize(const struct model *model, const char *text, size_t bytes, llama_token *tokens, uint32_t max);
+/* model_tokenize - the tokens of a text, to be freed by the caller; returns how many, or -1 */
+int model_tokenize(const struct model *model, const char *text, size_t bytes, llama_token **tokens);
 /* model_piece - the text of a token, ended by 0 and cut to size */
 void model_piece(const struct model *model, llama_token token, char *text, size_t size);
 

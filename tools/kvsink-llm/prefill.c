@@ -61,8 +61,7 @@ static int prefill_tokens(struct prefill *p, const struct options *o)
 
 	if (!text)
 		return -1;
-	p->tokens = malloc((bytes + 8) * sizeof(*p->tokens)); /* a token is at least one byte */
-	n = p->tokens ? model_tokenize(&p->model, text, bytes, p->tokens, (uint32_t)bytes + 8) : fail("out of memory");
+	n = model_tokenize(&p->model, text, bytes, &p->tokens);
 	free(text);
 	if (n < 0)
 		return -1;

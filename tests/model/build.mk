@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: MIT
+#
+# Tests of kvsink-llm. Tiny models are generated with gguf-py; they need the hermetic build, as the tool does.
+
+LLM_TINY := $(B)/tests/model/llama.gguf $(B)/tests/model/granite.gguf $(B)/tests/model/other.gguf
+LLM_SMOL := $(B)/model/SmolLM2-135M-Instruct.F32.gguf
+
+ifneq ($(LLAMA),)
+TESTS_HOST += tests/model/host tests/model/smollm
+TESTS_GUEST += tests/model/guest
+TESTS_BUILD += $(B)/tests/kvsink-llm-nohook $(LLM_TINY) $(LLM_SMOL)
+endif
+
+$(LLM_TINY): $(B)/tests/model/%.gguf: tests/model/tiny.py
+	@mkdir -p $(@D)
+	PYTHONPATH=$$(tools/vm/vm path gguf-py) python3 tests/model/tiny.py $* $@
+
+# Binary32 weights: see tools/kvsink-llm/convert.c. Made once, whatever happens to the program.
+$(LLM_SMOL): | $(B)/bin/kvsink-llm
+	@mkdir -p $(@D)
+	$(B)/bin/kvsink-llm convert $$(tools/vm/vm path model) $@
+
+# The same program with the hook taken out: it must fail its own poison test.
+$(B)/obj/tests/model/nohook.o: tools/kvsink-llm/hook.c
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS_ALL) $(LLM_FLAGS) -DKVSINK_TEST_NO_HOOK -c -o $@ $<
+
+$(B)/tests/kvsink-llm-nohook: $(filter-out %/hook.o,$(patsubst %.c,$(B)/obj/%.o,$(sort $(wildcard tools/kvsink-llm/*.c)))) \
+		$(B)/obj/tests/model/nohook.o $(B)/lib/libkvsink.a
+	@mkdir -p $(@D)
+	$(CXX) $(LINK_PROG) -o $@ $^ $(LLM_LIBS)
