@@ -39,8 +39,8 @@ static inline int kvsink_compat_sched_init(struct drm_gpu_scheduler *sched, stru
 #endif
 }
 
-static inline int kvsink_compat_job_init(struct drm_sched_job *job, struct drm_sched_entity *entity, u32 credits,
-					 void *owner, u64 client_id)
+static inline int kvsink_compat_job_init(struct drm_sched_job *job, struct drm_sched_entity *entity,
+					 u32 credits, void *owner, u64 client_id)
 {
 #ifdef KVSINK_HAVE_DRM_SCHED_JOB_INIT_CLIENT_ID
 	return drm_sched_job_init(job, entity, credits, owner, client_id);

@@ -184,7 +184,8 @@ static int kvsink_device_read_info(struct kvsink_device *kdev)
 	struct drm_kvsink_dev_info *info = &kdev->info;
 
 	if (kvsink_read(kdev, KVSINK_REG_ID) != KVSINK_ID_MAGIC)
-		return dev_err_probe(&kdev->pdev->dev, -ENODEV, "register ID reads 0x%08x, 0x%08x is wanted\n",
+		return dev_err_probe(&kdev->pdev->dev, -ENODEV,
+				     "register ID reads 0x%08x, 0x%08x is wanted\n",
 				     kvsink_read(kdev, KVSINK_REG_ID), KVSINK_ID_MAGIC);
 	info->hw_version = kvsink_read(kdev, KVSINK_REG_VERSION);
 	if (info->hw_version >> 16 != KVSINK_HW_VERSION >> 16)
@@ -200,7 +201,8 @@ static int kvsink_device_read_info(struct kvsink_device *kdev)
 	info->gart_pages = kvsink_read(kdev, KVSINK_REG_GART_PAGES);
 	info->burst_bytes = kvsink_read(kdev, KVSINK_REG_BURST_BYTES);
 	if (!info->rings || info->rings > KVSINK_MAX_RINGS || !is_power_of_2(info->ring_slots) ||
-	    !info->gart_pages || !info->hbm_bytes || info->sram_bytes > pci_resource_len(kdev->pdev, KVSINK_BAR_SRAM))
+	    !info->gart_pages || !info->hbm_bytes ||
+	    info->sram_bytes > pci_resource_len(kdev->pdev, KVSINK_BAR_SRAM))
 		return dev_err_probe(&kdev->pdev->dev, -ENODEV, "the chip's sizes make no sense\n");
 	return 0;
 }

@@ -25,7 +25,7 @@ unsigned int kvsink_timeout_ms = 10000;
 module_param_named(timeout_ms, kvsink_timeout_ms, uint, 0444);
 MODULE_PARM_DESC(timeout_ms, "time after which a job that makes no progress has hung (default 10000)");
 
-/* ---- Files ------------------------------------------------------------------------------------------------- */
+/* ---- Files ----------------------------------------------------------------------------------- */
 
 static void kvsink_file_release(struct kref *ref)
 {
@@ -78,7 +78,7 @@ static void kvsink_postclose(struct drm_device *dev, struct drm_file *drm_file)
 	kvsink_file_put(file);
 }
 
-/* ---- The DRM driver ------------------------------------------------------------------------------------------ */
+/* ---- The DRM driver -------------------------------------------------------------------------- */
 
 static const struct drm_ioctl_desc kvsink_ioctls[] = {
 	DRM_IOCTL_DEF_DRV(KVSINK_DEV_QUERY, kvsink_ioctl_dev_query, 0),
@@ -118,7 +118,7 @@ static const struct drm_driver kvsink_driver = {
 	.minor = 0,
 };
 
-/* ---- PCI ----------------------------------------------------------------------------------------------------- */
+/* ---- PCI ------------------------------------------------------------------------------------- */
 
 static int kvsink_map_bars(struct kvsink_device *kdev)
 {
@@ -170,8 +170,8 @@ static int kvsink_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 		kvsink_device_quiesce(kdev);
 		return err;
 	}
-	drm_info(&kdev->base, "%llu KiB SRAM, %llu MiB HBM, %u rings, generation %u\n", kdev->info.sram_bytes >> 10,
-		 kdev->info.hbm_bytes >> 20, kdev->ring_count, kdev->generation);
+	drm_info(&kdev->base, "%llu KiB SRAM, %llu MiB HBM, %u rings, generation %u\n",
+		 kdev->info.sram_bytes >> 10, kdev->info.hbm_bytes >> 20, kdev->ring_count, kdev->generation);
 	return 0;
 }
 
@@ -208,10 +208,7 @@ static const struct pci_error_handlers kvsink_error_handlers = {
 	.reset_done = kvsink_reset_done,
 };
 
-static const struct pci_device_id kvsink_ids[] = {
-	{ PCI_DEVICE(KVSINK_PCI_VENDOR, KVSINK_PCI_DEVICE) },
-	{ }
-};
+static const struct pci_device_id kvsink_ids[] = {{PCI_DEVICE(KVSINK_PCI_VENDOR, KVSINK_PCI_DEVICE)}, {}};
 MODULE_DEVICE_TABLE(pci, kvsink_ids);
 
 static struct pci_driver kvsink_pci_driver = {

@@ -85,7 +85,8 @@ void kvsink_gart_unmap(struct kvsink_device *kdev, struct drm_mm_node *node)
 	kvsink_logic_build_invalidate(node->start, node->size, &cmd);
 	err = kvsink_kernel_run(kdev, &cmd, 1, NULL);
 	if (err && err != -ENODEV) {
-		drm_err(&kdev->base, "invalidation of %llu pages at %llu failed (%d)\n", node->size, node->start, err);
+		drm_err(&kdev->base, "invalidation of %llu pages at %llu failed (%d)\n", node->size,
+			node->start, err);
 		kvsink_device_reset(kdev, NULL); /* which forgets every translation */
 	}
 	kvsink_gart_release(kdev, node);

@@ -12,7 +12,7 @@
 
 #include "kvsink_gem.h"
 
-/* ---- mmap ------------------------------------------------------------------------------------------------ */
+/* ---- mmap ------------------------------------------------------------------------------------ */
 
 /* By vm_pgoff, not from the start of the VMA: munmap and mprotect split VMAs. */
 static vm_fault_t kvsink_bo_fault(struct vm_fault *vmf)
@@ -51,7 +51,7 @@ static int kvsink_bo_mmap(struct drm_gem_object *obj, struct vm_area_struct *vma
 	return drm_gem_shmem_object_mmap(obj, vma);
 }
 
-/* ---- Life ------------------------------------------------------------------------------------------------ */
+/* ---- Life ------------------------------------------------------------------------------------ */
 
 static void kvsink_bo_free_work(struct work_struct *work)
 {
@@ -162,7 +162,7 @@ void kvsink_bo_unmap_all(struct kvsink_device *kdev)
 	mutex_unlock(&kdev->bos.lock);
 }
 
-/* ---- ioctls ---------------------------------------------------------------------------------------------- */
+/* ---- ioctls ---------------------------------------------------------------------------------- */
 
 int kvsink_ioctl_bo_create(struct drm_device *dev, void *data, struct drm_file *drm_file)
 {

@@ -51,7 +51,8 @@ void kvsink_hbm_free_clean(struct kvsink_device *kdev, struct list_head *ranges)
 }
 
 /* Clear up to one job's worth of ranges, moved from the head of @ranges to @clean. */
-static int kvsink_hbm_scrub_some(struct kvsink_device *kdev, struct list_head *ranges, struct list_head *clean)
+static int kvsink_hbm_scrub_some(struct kvsink_device *kdev, struct list_head *ranges,
+				 struct list_head *clean)
 {
 	struct kvsink_cmd *cmds = kcalloc(KVSINK_MAX_CMDS, sizeof(*cmds), GFP_KERNEL);
 	struct kvsink_hbm_range *range, *next;
@@ -99,7 +100,8 @@ static int kvsink_hbm_insert(struct kvsink_device *kdev, struct kvsink_hbm_range
 	int err;
 
 	mutex_lock(&kdev->hbm.lock);
-	err = drm_mm_insert_node_generic(&kdev->hbm.mm, &range->node, bytes, KVSINK_HBM_ALIGN, 0, DRM_MM_INSERT_BEST);
+	err = drm_mm_insert_node_generic(&kdev->hbm.mm, &range->node, bytes, KVSINK_HBM_ALIGN, 0,
+					 DRM_MM_INSERT_BEST);
 	mutex_unlock(&kdev->hbm.lock);
 	return err;
 }

@@ -27,14 +27,15 @@ void *kvsink_copy_array(const struct drm_kvsink_array *array, size_t size)
 	if (array->stride == size && copy_from_user(copy, from, array->count * size))
 		err = -EFAULT;
 	for (i = 0; array->stride != size && !err && i < array->count; i++)
-		err = copy_struct_from_user(copy + i * size, size, from + (size_t)i * array->stride, array->stride);
+		err = copy_struct_from_user(copy + i * size, size, from + (size_t)i * array->stride,
+					    array->stride);
 	if (!err)
 		return copy;
 	kvfree(copy);
 	return ERR_PTR(err);
 }
 
-/* ---- DEV_QUERY, REG_READ ----------------------------------------------------------------------------------- */
+/* ---- DEV_QUERY, REG_READ --------------------------------------------------------------------- */
 
 int kvsink_ioctl_dev_query(struct drm_device *dev, void *data, struct drm_file *drm_file)
 {
@@ -87,7 +88,7 @@ int kvsink_ioctl_reg_read(struct drm_device *dev, void *data, struct drm_file *d
 	return 0;
 }
 
-/* ---- PROMOTE, EVICT, CONFIG_SET ------------------------------------------------------------------------------ */
+/* ---- PROMOTE, EVICT, CONFIG_SET -------------------------------------------------------------- */
 
 /* A job with one command, its place, and a lookup that holds what it finds for the job. */
 static struct kvsink_job *kvsink_one_command(struct drm_file *drm_file, struct kvsink_lookup *lookup,
@@ -116,7 +117,8 @@ static void kvsink_note_evicted(struct kvsink_job *job, const struct drm_kvsink_
 {
 	struct kvsink_stream *stream = job->streams[0];
 
-	if (args->token == KVSINK_TOKEN_ALL && !args->layer_begin && args->layer_end == stream->geometry.layers)
+	if (args->token == KVSINK_TOKEN_ALL && !args->layer_begin &&
+	    args->layer_end == stream->geometry.layers)
 		kvsink_stream_set_sram(stream, 0);
 }
 

@@ -48,7 +48,8 @@ static irqreturn_t kvsink_irq_error_thread(int irq, void *data)
 		kvsink_read(kdev, KVSINK_REG_ERR_CMD), kvsink_read(kdev, KVSINK_REG_ERR_ADDR_HI),
 		kvsink_read(kdev, KVSINK_REG_ERR_ADDR_LO));
 	kvsink_write(kdev, KVSINK_REG_ERR_CODE, ~0u);
-	halted = (kvsink_read(kdev, KVSINK_REG_STATUS) & KVSINK_STATUS_HALTED_MASK) >> KVSINK_STATUS_HALTED_SHIFT;
+	halted = (kvsink_read(kdev, KVSINK_REG_STATUS) & KVSINK_STATUS_HALTED_MASK) >>
+		 KVSINK_STATUS_HALTED_SHIFT;
 	for (i = 0; i < kdev->ring_count; i++)
 		if (halted & BIT(i))
 			drm_sched_fault(&kdev->rings[i].sched);

@@ -18,14 +18,14 @@
 
 #define KVSINK_KERNEL_TRIES 3 /* a reset may overtake a job of the kernel */
 
-/* ---- Queues ----------------------------------------------------------------------------------------- */
+/* ---- Queues ---------------------------------------------------------------------------------- */
 
 int kvsink_queue_init(struct kvsink_device *kdev, struct kvsink_queue *queue)
 {
 	mutex_init(&queue->lock);
 	queue->last = NULL;
-	return drm_sched_entity_init(&queue->entity, DRM_SCHED_PRIORITY_NORMAL, kdev->scheds, kdev->ring_count,
-				     NULL);
+	return drm_sched_entity_init(&queue->entity, DRM_SCHED_PRIORITY_NORMAL, kdev->scheds,
+				     kdev->ring_count, NULL);
 }
 
 /* Waits a moment for what is queued, then drops it. What a ring has already runs to its end. */
@@ -51,7 +51,7 @@ struct dma_fence *kvsink_queue_last(struct kvsink_queue *queue)
 	return last;
 }
 
-/* ---- Creation and release ------------------------------------------------------------------------------ */
+/* ---- Creation and release -------------------------------------------------------------------- */
 
 static void kvsink_job_release_work(struct work_struct *work)
 {
@@ -146,7 +146,8 @@ struct kvsink_job *kvsink_job_create(struct kvsink_device *kdev, struct kvsink_f
 	job->fence = kvsink_fence_alloc();
 	err = job->fence ? 0 : -ENOMEM;
 	if (!err)
-		err = kvsink_compat_job_init(&job->base, &job->queue->entity, 1, kdev, file ? file->client_id : 0);
+		err = kvsink_compat_job_init(&job->base, &job->queue->entity, 1, kdev,
+					     file ? file->client_id : 0);
 	if (err)
 		goto err_put;
 	job->initialised = true;
@@ -213,7 +214,7 @@ drop:
 	return i < job->stream_count ? 0 : -ENOMEM;
 }
 
-/* ---- Running -------------------------------------------------------------------------------------------- */
+/* ---- Running --------------------------------------------------------------------------------- */
 
 /* Under queue->lock. Cannot fail; the caller's reference stays the caller's. */
 void kvsink_job_push_locked(struct kvsink_job *job)
@@ -243,7 +244,7 @@ static void kvsink_waiter_wake(struct dma_fence *fence, struct dma_fence_cb *cb)
 
 static int kvsink_wait_killable(struct dma_fence *fence)
 {
-	struct kvsink_waiter waiter = { .done = COMPLETION_INITIALIZER_ONSTACK(waiter.done) };
+	struct kvsink_waiter waiter = {.done = COMPLETION_INITIALIZER_ONSTACK(waiter.done)};
 	int err;
 
 	if (dma_fence_add_callback(fence, &waiter.cb, kvsink_waiter_wake))
@@ -299,7 +300,7 @@ int kvsink_kernel_run(struct kvsink_device *kdev, const struct kvsink_cmd *cmds,
 	return err;
 }
 
-/* ---- Lookup for driver/logic ------------------------------------------------------------------------------ */
+/* ---- Lookup for driver/logic ----------------------------------------------------------------- */
 
 static int kvsink_lookup_buffer(void *ctx, u32 handle, struct kvsink_logic_buffer *out)
 {
@@ -331,15 +332,13 @@ static int kvsink_lookup_stream(void *ctx, u64 id, bool own, struct kvsink_logic
 void kvsink_lookup_init(struct kvsink_lookup *lookup, struct drm_file *drm_file, struct kvsink_job *job)
 {
 	*lookup = (struct kvsink_lookup){
-		.env = {
-			.ctx = lookup,
-			.buffer = kvsink_lookup_buffer,
-			.stream = kvsink_lookup_stream,
-			.field = ~0u,
-		},
 		.drm_file = drm_file,
 		.file = drm_file->driver_priv,
 		.job = job,
 		.admin = capable(CAP_SYS_ADMIN),
 	};
+	lookup->env.ctx = lookup;
+	lookup->env.buffer = kvsink_lookup_buffer;
+	lookup->env.stream = kvsink_lookup_stream;
+	lookup->env.field = ~0u;
 }

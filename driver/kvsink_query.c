@@ -14,7 +14,7 @@
 
 #define KVSINK_ENTRY_TRIES 4
 
-/* ---- The answer buffer ------------------------------------------------------------------------------------- */
+/* ---- The answer buffer ----------------------------------------------------------------------- */
 
 /* At least @bytes of it; grows to a power of two, so that few buffers come and go. */
 static int kvsink_answer_reserve(struct kvsink_file *file, u32 bytes)
@@ -69,8 +69,9 @@ static int kvsink_query_run(struct drm_file *drm_file, const struct drm_kvsink_q
 	kvsink_lookup_init(&lookup, drm_file, job);
 	drm_gem_object_get(&file->answer->base.base);
 	err = kvsink_job_hold_bo(job, &file->answer->base.base);
-	err = err ? err : kvsink_logic_build_query(&lookup.env, args, kvsink_bo_gart_offset(file->answer),
-						   args->size, kvsink_job_cmd(job));
+	err = err ? err
+		  : kvsink_logic_build_query(&lookup.env, args, kvsink_bo_gart_offset(file->answer),
+					     args->size, kvsink_job_cmd(job));
 	err = err ? err : kvsink_job_run(job);
 	kvsink_job_put(job);
 	return err;
@@ -92,7 +93,7 @@ static void kvsink_note_streams(struct drm_file *drm_file, const struct kvsink_s
 	}
 }
 
-/* ---- QUERY ------------------------------------------------------------------------------------------------- */
+/* ---- QUERY ----------------------------------------------------------------------------------- */
 
 static int kvsink_query_copy(struct drm_file *drm_file, const struct drm_kvsink_query *args)
 {
@@ -129,7 +130,7 @@ int kvsink_ioctl_query(struct drm_device *dev, void *data, struct drm_file *drm_
 	return err;
 }
 
-/* ---- CONFIG_GET -------------------------------------------------------------------------------------------- */
+/* ---- CONFIG_GET ------------------------------------------------------------------------------ */
 
 static int kvsink_config_get(struct drm_file *drm_file, struct drm_kvsink_config *args)
 {
@@ -148,8 +149,9 @@ static int kvsink_config_get(struct drm_file *drm_file, struct drm_kvsink_config
 	kvsink_lookup_init(&lookup, drm_file, job);
 	drm_gem_object_get(&file->answer->base.base);
 	err = kvsink_job_hold_bo(job, &file->answer->base.base);
-	err = err ? err : kvsink_logic_build_config_get(&lookup.env, args, kvsink_bo_gart_offset(file->answer),
-							kvsink_job_cmd(job));
+	err = err ? err
+		  : kvsink_logic_build_config_get(&lookup.env, args, kvsink_bo_gart_offset(file->answer),
+						  kvsink_job_cmd(job));
 	err = err ? err : kvsink_job_run(job);
 	kvsink_job_put(job);
 	if (err)
@@ -172,12 +174,13 @@ int kvsink_ioctl_config_get(struct drm_device *dev, void *data, struct drm_file 
 	return err;
 }
 
-/* ---- ENTRY_READ -------------------------------------------------------------------------------------------- */
+/* ---- ENTRY_READ ------------------------------------------------------------------------------ */
 
 static bool kvsink_tag_covers(const struct kvsink_tag_rec *tag, const struct drm_kvsink_entry_read *args)
 {
-	return tag->token == args->token && tag->generation == args->generation && (tag->flags & KVSINK_TAG_VALID) &&
-	       tag->layer_begin <= args->layer && args->layer < tag->layer_end && tag->head_mask & BIT_ULL(args->head);
+	return tag->token == args->token && tag->generation == args->generation &&
+	       (tag->flags & KVSINK_TAG_VALID) && tag->layer_begin <= args->layer &&
+	       args->layer < tag->layer_end && tag->head_mask & BIT_ULL(args->head);
 }
 
 /* Ask the chip where the entry is: SRAM offset of the wanted row, or -ENOENT. */
@@ -189,7 +192,7 @@ static s64 kvsink_entry_find(struct drm_file *drm_file, const struct drm_kvsink_
 		.stream = args->stream,
 		.size = min_t(u64, DRM_KVSINK_MAX_QUERY_BYTES,
 			      sizeof(struct kvsink_list_head) +
-			      (u64)file->kdev->info.tags * sizeof(struct kvsink_tag_rec)),
+				      (u64)file->kdev->info.tags * sizeof(struct kvsink_tag_rec)),
 	};
 	struct kvsink_list_head *head;
 	struct kvsink_tag_rec *tag;

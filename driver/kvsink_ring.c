@@ -14,7 +14,7 @@
 #include "kvsink_job.h"
 #include "kvsink_trace.h"
 
-/* ---- Hardware fences ---------------------------------------------------------------------------- */
+/* ---- Hardware fences ------------------------------------------------------------------------- */
 
 static const char *kvsink_fence_driver_name(struct dma_fence *fence)
 {
@@ -23,7 +23,7 @@ static const char *kvsink_fence_driver_name(struct dma_fence *fence)
 
 static const char *kvsink_fence_timeline_name(struct dma_fence *fence)
 {
-	static const char * const names[KVSINK_MAX_RINGS] = {
+	static const char *const names[KVSINK_MAX_RINGS] = {
 		"ring0", "ring1", "ring2", "ring3", "ring4", "ring5", "ring6", "ring7",
 	};
 
@@ -65,7 +65,7 @@ void kvsink_fence_discard(struct kvsink_fence *fence)
 	module_put(THIS_MODULE);
 }
 
-/* ---- The end of a job ----------------------------------------------------------------------------- */
+/* ---- The end of a job ------------------------------------------------------------------------ */
 
 void kvsink_job_write_status(struct kvsink_job *job, u32 code)
 {
@@ -176,7 +176,7 @@ void kvsink_ring_abort(struct kvsink_ring *ring, struct kvsink_job *guilty, int 
 	mutex_unlock(&ring->process);
 }
 
-/* ---- The scheduler's callbacks ---------------------------------------------------------------------- */
+/* ---- The scheduler's callbacks --------------------------------------------------------------- */
 
 static void kvsink_ring_publish(struct kvsink_ring *ring, struct kvsink_job *job)
 {
@@ -281,7 +281,7 @@ const struct drm_sched_backend_ops kvsink_sched_ops = {
 	.free_job = kvsink_free_job,
 };
 
-/* ---- Set-up -------------------------------------------------------------------------------------------- */
+/* ---- Set-up ---------------------------------------------------------------------------------- */
 
 /* After a reset, with nothing in flight that the chip knows of. */
 void kvsink_ring_start(struct kvsink_ring *ring)

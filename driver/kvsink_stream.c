@@ -15,7 +15,7 @@
 
 #define KVSINK_MAP_PAGES (KVSINK_MAX_ITEMS * 4) /* pages that one PAGE_MAP can name */
 
-/* ---- References -------------------------------------------------------------------------------------------- */
+/* ---- References ------------------------------------------------------------------------------ */
 
 static void kvsink_stream_release(struct kref *ref)
 {
@@ -65,7 +65,7 @@ void kvsink_stream_add_sram(struct kvsink_stream *stream, u64 bytes)
 		atomic64_add(bytes, &stream->sram_bytes);
 }
 
-/* ---- The end ----------------------------------------------------------------------------------------------- */
+/* ---- The end --------------------------------------------------------------------------------- */
 
 static void kvsink_stream_retire_work(struct work_struct *work)
 {
@@ -139,9 +139,10 @@ void kvsink_streams_close(struct kvsink_file *file)
 	}
 }
 
-/* ---- Memory ------------------------------------------------------------------------------------------------ */
+/* ---- Memory ---------------------------------------------------------------------------------- */
 
-static int kvsink_stream_add_range(struct kvsink_stream *stream, struct list_head *ranges, u64 bytes, u64 *offset)
+static int kvsink_stream_add_range(struct kvsink_stream *stream, struct list_head *ranges, u64 bytes,
+				   u64 *offset)
 {
 	struct kvsink_hbm_range *range = kvsink_hbm_alloc(stream->kdev, bytes);
 
@@ -192,7 +193,8 @@ static u64 *kvsink_stream_list_pages(struct kvsink_stream *stream, struct list_h
 	return pages;
 }
 
-static int kvsink_stream_map_some(struct kvsink_stream *stream, struct kvsink_file *file, const u64 *pages, u32 count)
+static int kvsink_stream_map_some(struct kvsink_stream *stream, struct kvsink_file *file, const u64 *pages,
+				  u32 count)
 {
 	struct kvsink_job *job = kvsink_job_create(stream->kdev, file, true);
 	int err;
@@ -240,7 +242,7 @@ static int kvsink_stream_grow(struct kvsink_stream *stream, struct kvsink_file *
 	return err;
 }
 
-/* ---- STREAM_CREATE ----------------------------------------------------------------------------------------- */
+/* ---- STREAM_CREATE --------------------------------------------------------------------------- */
 
 static struct kvsink_stream *kvsink_stream_alloc(struct kvsink_file *file)
 {
@@ -313,7 +315,8 @@ static int kvsink_stream_set_up(struct kvsink_stream *stream, struct kvsink_file
 	}
 	atomic64_set(&stream->hbm_bytes, layout->table_bytes + layout->score_bytes);
 	mutex_lock(&stream->lock);
-	err = stream->retired ? -ENOENT : kvsink_stream_create_in_chip(stream, file, args, layers, table, scores);
+	err = stream->retired ? -ENOENT
+			      : kvsink_stream_create_in_chip(stream, file, args, layers, table, scores);
 	err = err ? err : kvsink_stream_grow(stream, file, layout->reserve_pages);
 	mutex_unlock(&stream->lock);
 	args->stream = stream->geometry.id;
@@ -353,7 +356,7 @@ int kvsink_ioctl_stream_create(struct drm_device *dev, void *data, struct drm_fi
 	return err;
 }
 
-/* ---- STREAM_RESERVE, STREAM_DESTROY ---------------------------------------------------------------------------- */
+/* ---- STREAM_RESERVE, STREAM_DESTROY ---------------------------------------------------------- */
 
 int kvsink_ioctl_stream_reserve(struct drm_device *dev, void *data, struct drm_file *drm_file)
 {

@@ -51,10 +51,11 @@ struct kvsink_submit {
 	struct kvsink_submit_job *jobs;
 };
 
-/* ---- Pass 1: build ----------------------------------------------------------------------------------------- */
+/* ---- Pass 1: build --------------------------------------------------------------------------- */
 
 /* An ATTEND brings items of its own; the others have none. */
-static int kvsink_submit_op(struct kvsink_submit *submit, struct kvsink_lookup *lookup, const struct drm_kvsink_op *op)
+static int kvsink_submit_op(struct kvsink_submit *submit, struct kvsink_lookup *lookup,
+			    const struct drm_kvsink_op *op)
 {
 	struct kvsink_job *job = lookup->job;
 	struct drm_kvsink_attend_item *items = NULL;
@@ -71,7 +72,8 @@ static int kvsink_submit_op(struct kvsink_submit *submit, struct kvsink_lookup *
 		if (IS_ERR(items))
 			return PTR_ERR(items);
 	}
-	err = kvsink_logic_build_op(&lookup->env, op, items, first, kvsink_job_cmd(job), &job->mem->items[first]);
+	err = kvsink_logic_build_op(&lookup->env, op, items, first, kvsink_job_cmd(job),
+				    &job->mem->items[first]);
 	if (!err)
 		job->desc.item_count += count;
 	kvfree(items);
@@ -168,7 +170,8 @@ static int kvsink_submit_syncs(struct kvsink_submit *submit, struct kvsink_submi
 	for (i = 0; !err && i < array->count; i++) {
 		err = kvsink_check_sync(&sjob->syncs[i]);
 		if (!err && (sjob->syncs[i].flags & DRM_KVSINK_SYNC_SIGNAL))
-			err = kvsink_submit_signal(submit, &sjob->syncs[i], &sjob->signals[sjob->signal_count++]);
+			err = kvsink_submit_signal(submit, &sjob->syncs[i],
+						   &sjob->signals[sjob->signal_count++]);
 	}
 	return err;
 }
@@ -192,10 +195,11 @@ static int kvsink_submit_build(struct kvsink_submit *submit, struct kvsink_submi
 	return err ? err : kvsink_submit_syncs(submit, sjob, &args->syncs);
 }
 
-/* ---- Pass 2: wait ------------------------------------------------------------------------------------------ */
+/* ---- Pass 2: wait ---------------------------------------------------------------------------- */
 
 /* Jobs of one queue run in order, so an earlier job's signal needs no fence. */
-static bool kvsink_signalled_before(struct kvsink_submit *submit, u32 job, struct drm_syncobj *syncobj, u64 value)
+static bool kvsink_signalled_before(struct kvsink_submit *submit, u32 job, struct drm_syncobj *syncobj,
+				    u64 value)
 {
 	u32 i, s;
 
@@ -239,7 +243,7 @@ static int kvsink_submit_waits(struct kvsink_submit *submit, u32 job)
 	return err;
 }
 
-/* ---- The point of no return ---------------------------------------------------------------------------------- */
+/* ---- The point of no return ------------------------------------------------------------------ */
 
 static void kvsink_submit_signals(struct kvsink_submit_job *sjob)
 {
@@ -249,7 +253,8 @@ static void kvsink_submit_signals(struct kvsink_submit_job *sjob)
 		struct kvsink_signal *signal = &sjob->signals[i];
 
 		if (signal->chain)
-			drm_syncobj_add_point(signal->syncobj, signal->chain, sjob->job->finished, signal->value);
+			drm_syncobj_add_point(signal->syncobj, signal->chain, sjob->job->finished,
+					      signal->value);
 		else
 			drm_syncobj_replace_fence(signal->syncobj, sjob->job->finished);
 		signal->chain = NULL;
@@ -270,7 +275,7 @@ static void kvsink_submit_push(struct kvsink_submit *submit)
 	mutex_unlock(&queue->lock);
 }
 
-/* ---- The ioctl ------------------------------------------------------------------------------------------------ */
+/* ---- The ioctl ------------------------------------------------------------------------------- */
 
 static void kvsink_submit_job_fini(struct kvsink_submit_job *sjob)
 {

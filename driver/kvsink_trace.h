@@ -5,6 +5,9 @@
 #undef TRACE_SYSTEM
 #define TRACE_SYSTEM kvsink
 
+/* The macros have a layout of their own. */
+/* clang-format off */
+
 #if !defined(KVSINK_TRACE_H) || defined(TRACE_HEADER_MULTI_READ)
 #define KVSINK_TRACE_H
 

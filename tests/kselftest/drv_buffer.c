@@ -51,17 +51,17 @@ TEST_F(buffer, create_refuses_each_bad_field)
 	};
 
 	for (size_t i = 0; i < KVT_COUNT(bad); i++) {
-		struct drm_kvsink_bo_create create = { .size = PAGE };
+		struct drm_kvsink_bo_create create = {.size = PAGE};
 
 		kvt_set(&create, &bad[i]);
 		EXPECT_EQ(-bad[i].err, kvt_ioctl(self->fd, DRM_IOCTL_KVSINK_BO_CREATE, &create))
-			TH_LOG("%s", bad[i].name);
+		TH_LOG("%s", bad[i].name);
 	}
 }
 
 TEST_F(buffer, the_largest_size_works)
 {
-	struct drm_kvsink_bo_create create = { .size = DRM_KVSINK_MAX_BO_BYTES };
+	struct drm_kvsink_bo_create create = {.size = DRM_KVSINK_MAX_BO_BYTES};
 
 	EXPECT_EQ(0, kvt_ioctl(self->fd, DRM_IOCTL_KVSINK_BO_CREATE, &create));
 }
@@ -69,18 +69,18 @@ TEST_F(buffer, the_largest_size_works)
 TEST_F(buffer, mmap_offset_refuses_each_bad_field)
 {
 	struct kvt_bo bo = kvt_bo(self->fd, PAGE);
-	struct drm_kvsink_bo_mmap_offset offset = { .handle = bo.handle, .pad = 1 };
+	struct drm_kvsink_bo_mmap_offset offset = {.handle = bo.handle, .pad = 1};
 
 	EXPECT_EQ(-EINVAL, kvt_ioctl(self->fd, DRM_IOCTL_KVSINK_BO_MMAP_OFFSET, &offset));
-	offset = (struct drm_kvsink_bo_mmap_offset){ .handle = bo.handle + 1 };
+	offset = (struct drm_kvsink_bo_mmap_offset){.handle = bo.handle + 1};
 	EXPECT_EQ(-ENOENT, kvt_ioctl(self->fd, DRM_IOCTL_KVSINK_BO_MMAP_OFFSET, &offset));
-	offset = (struct drm_kvsink_bo_mmap_offset){ 0 };
+	offset = (struct drm_kvsink_bo_mmap_offset){0};
 	EXPECT_EQ(-ENOENT, kvt_ioctl(self->fd, DRM_IOCTL_KVSINK_BO_MMAP_OFFSET, &offset));
 }
 
 static uint64_t map_offset(int fd, uint32_t handle)
 {
-	struct drm_kvsink_bo_mmap_offset offset = { .handle = handle };
+	struct drm_kvsink_bo_mmap_offset offset = {.handle = handle};
 
 	return kvt_ioctl(fd, DRM_IOCTL_KVSINK_BO_MMAP_OFFSET, &offset) ? 0 : offset.offset;
 }
@@ -133,7 +133,7 @@ TEST_F(buffer, a_split_map_shows_the_right_pages)
 TEST_F(buffer, a_map_outlives_its_handle)
 {
 	struct kvt_bo bo = kvt_bo(self->fd, PAGE);
-	struct drm_gem_close gem_close = { .handle = bo.handle };
+	struct drm_gem_close gem_close = {.handle = bo.handle};
 	volatile uint32_t *word = bo.map;
 
 	ASSERT_NE(NULL, bo.map);
@@ -145,8 +145,8 @@ TEST_F(buffer, a_map_outlives_its_handle)
 /* The GART is 1 GiB by default: 256 MiB buffers until it is full, then again. */
 TEST_F(buffer, a_full_gart_is_enospc_and_frees_again)
 {
-	struct drm_kvsink_dev_info info = { 0 };
-	struct drm_kvsink_dev_query query = { .size = sizeof(info), .pointer = (uintptr_t)&info };
+	struct drm_kvsink_dev_info info = {0};
+	struct drm_kvsink_dev_query query = {.size = sizeof(info), .pointer = (uintptr_t)&info};
 	uint32_t handles[16], count = 0;
 	int err = 0;
 
@@ -154,14 +154,14 @@ TEST_F(buffer, a_full_gart_is_enospc_and_frees_again)
 	if ((uint64_t)info.gart_pages * PAGE > (1ull << 30))
 		SKIP(return, "the GART is larger than the guest's memory");
 	while (count < 16 && !err) {
-		struct drm_kvsink_bo_create create = { .size = DRM_KVSINK_MAX_BO_BYTES };
+		struct drm_kvsink_bo_create create = {.size = DRM_KVSINK_MAX_BO_BYTES};
 
 		err = kvt_ioctl(self->fd, DRM_IOCTL_KVSINK_BO_CREATE, &create);
 		handles[count++] = create.handle;
 	}
 	EXPECT_EQ(-ENOSPC, err);
 	for (uint32_t i = 0; i + 1 < count; i++) {
-		struct drm_gem_close gem_close = { .handle = handles[i] };
+		struct drm_gem_close gem_close = {.handle = handles[i]};
 
 		EXPECT_EQ(0, kvt_ioctl(self->fd, DRM_IOCTL_GEM_CLOSE, &gem_close));
 	}

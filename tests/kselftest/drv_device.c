@@ -33,7 +33,7 @@ FIXTURE_TEARDOWN(device)
 
 TEST_F(device, dev_query_without_pointer_tells_the_size)
 {
-	struct drm_kvsink_dev_query query = { 0 };
+	struct drm_kvsink_dev_query query = {0};
 
 	ASSERT_EQ(0, kvt_ioctl(self->fd, DRM_IOCTL_KVSINK_DEV_QUERY, &query));
 	ASSERT_EQ(sizeof(struct drm_kvsink_dev_info), query.size);
@@ -42,7 +42,7 @@ TEST_F(device, dev_query_without_pointer_tells_the_size)
 TEST_F(device, dev_query_copies_the_smaller_size_and_zeroes_the_rest)
 {
 	unsigned char bytes[sizeof(struct drm_kvsink_dev_info) + 16];
-	struct drm_kvsink_dev_query query = { .size = 8, .pointer = (uintptr_t)bytes };
+	struct drm_kvsink_dev_query query = {.size = 8, .pointer = (uintptr_t)bytes};
 	struct drm_kvsink_dev_info info;
 
 	memset(bytes, 0xaa, sizeof(bytes));
@@ -63,16 +63,16 @@ TEST_F(device, dev_query_copies_the_smaller_size_and_zeroes_the_rest)
 
 TEST_F(device, dev_query_refuses_unknown_types_and_bad_pointers)
 {
-	struct drm_kvsink_dev_query query = { .type = 1 };
+	struct drm_kvsink_dev_query query = {.type = 1};
 
 	EXPECT_EQ(-EINVAL, kvt_ioctl(self->fd, DRM_IOCTL_KVSINK_DEV_QUERY, &query));
-	query = (struct drm_kvsink_dev_query){ .size = 64, .pointer = 8 };
+	query = (struct drm_kvsink_dev_query){.size = 64, .pointer = 8};
 	EXPECT_EQ(-EFAULT, kvt_ioctl(self->fd, DRM_IOCTL_KVSINK_DEV_QUERY, &query));
 }
 
 TEST_F(device, reg_read_reads_public_registers)
 {
-	struct drm_kvsink_reg_read read = { .offset = KVSINK_REG_ID };
+	struct drm_kvsink_reg_read read = {.offset = KVSINK_REG_ID};
 
 	ASSERT_EQ(0, kvt_ioctl(self->fd, DRM_IOCTL_KVSINK_REG_READ, &read));
 	EXPECT_EQ(KVSINK_ID_MAGIC, read.value);
@@ -83,7 +83,7 @@ TEST_F(device, reg_read_reads_public_registers)
 
 TEST_F(device, reg_read_reads_whole_counters_for_the_administrator)
 {
-	struct drm_kvsink_reg_read read = { .offset = KVSINK_COUNTER_BASE + 8 * KVSINK_COUNTER_JOBS };
+	struct drm_kvsink_reg_read read = {.offset = KVSINK_COUNTER_BASE + 8 * KVSINK_COUNTER_JOBS};
 	uint64_t before;
 
 	ASSERT_EQ(0, kvt_ioctl(self->fd, DRM_IOCTL_KVSINK_REG_READ, &read));
@@ -95,25 +95,28 @@ TEST_F(device, reg_read_reads_whole_counters_for_the_administrator)
 
 TEST_F(device, reg_read_refuses_what_is_not_readable)
 {
-	static const uint32_t hidden[] = { KVSINK_REG_CONTROL, KVSINK_REG_GART_BASE_LO, KVSINK_REG_IRQ_STATUS,
-					   KVSINK_RING_BASE + KVSINK_RING_DOORBELL, KVSINK_COUNTER_BASE + 4, 2, 0x3ffc,
-					   0xfffffffc };
-	struct drm_kvsink_reg_read read = { .pad = 1 };
+	static const uint32_t hidden[] = {KVSINK_REG_CONTROL,
+					  KVSINK_REG_GART_BASE_LO,
+					  KVSINK_REG_IRQ_STATUS,
+					  KVSINK_RING_BASE + KVSINK_RING_DOORBELL,
+					  KVSINK_COUNTER_BASE + 4,
+					  2,
+					  0x3ffc,
+					  0xfffffffc};
+	struct drm_kvsink_reg_read read = {.pad = 1};
 
 	EXPECT_EQ(-EINVAL, kvt_ioctl(self->fd, DRM_IOCTL_KVSINK_REG_READ, &read));
 	for (size_t i = 0; i < KVT_COUNT(hidden); i++) {
-		read = (struct drm_kvsink_reg_read){ .offset = hidden[i] };
+		read = (struct drm_kvsink_reg_read){.offset = hidden[i]};
 		EXPECT_EQ(-ENOENT, kvt_ioctl(self->fd, DRM_IOCTL_KVSINK_REG_READ, &read))
-			TH_LOG("register 0x%x", hidden[i]);
+		TH_LOG("register 0x%x", hidden[i]);
 	}
 }
 
 TEST_F(device, config_set_is_what_config_get_reads)
 {
 	struct drm_kvsink_config config = {
-		.stream = self->stream,
-		.param = KVSINK_PARAM_T_SINK,
-		.value = 0x3e800000, /* 0.25 */
+		.stream = self->stream, .param = KVSINK_PARAM_T_SINK, .value = 0x3e800000, /* 0.25 */
 	};
 
 	ASSERT_EQ(0, kvt_ioctl(self->fd, DRM_IOCTL_KVSINK_CONFIG_SET, &config));
@@ -124,7 +127,7 @@ TEST_F(device, config_set_is_what_config_get_reads)
 
 TEST_F(device, config_of_the_device_reaches_new_streams)
 {
-	struct drm_kvsink_config config = { .param = KVSINK_PARAM_T_SINK }, old;
+	struct drm_kvsink_config config = {.param = KVSINK_PARAM_T_SINK}, old;
 	uint64_t stream;
 
 	ASSERT_EQ(0, kvt_ioctl(self->fd, DRM_IOCTL_KVSINK_CONFIG_GET, &config));
@@ -134,7 +137,7 @@ TEST_F(device, config_of_the_device_reaches_new_streams)
 	stream = kvt_stream(self->fd);
 	EXPECT_EQ(0, kvt_ioctl(self->fd, DRM_IOCTL_KVSINK_CONFIG_SET, &old));
 	ASSERT_NE(0, stream);
-	config = (struct drm_kvsink_config){ .stream = stream, .param = KVSINK_PARAM_T_SINK };
+	config = (struct drm_kvsink_config){.stream = stream, .param = KVSINK_PARAM_T_SINK};
 	ASSERT_EQ(0, kvt_ioctl(self->fd, DRM_IOCTL_KVSINK_CONFIG_GET, &config));
 	EXPECT_EQ(0x3f000000, config.value);
 }
@@ -153,15 +156,15 @@ TEST_F(device, config_refuses_each_bad_field)
 	};
 
 	for (size_t i = 0; i < KVT_COUNT(bad); i++) {
-		struct drm_kvsink_config config = { .stream = self->stream, .param = KVSINK_PARAM_T_SINK };
+		struct drm_kvsink_config config = {.stream = self->stream, .param = KVSINK_PARAM_T_SINK};
 
 		kvt_set(&config, &bad[i]);
 		EXPECT_EQ(-bad[i].err, kvt_ioctl(self->fd, DRM_IOCTL_KVSINK_CONFIG_SET, &config))
-			TH_LOG("CONFIG_SET %s", bad[i].name);
+		TH_LOG("CONFIG_SET %s", bad[i].name);
 		if (bad[i].offset == offsetof(struct drm_kvsink_config, value))
 			continue;
 		EXPECT_EQ(-bad[i].err, kvt_ioctl(self->fd, DRM_IOCTL_KVSINK_CONFIG_GET, &config))
-			TH_LOG("CONFIG_GET %s", bad[i].name);
+		TH_LOG("CONFIG_GET %s", bad[i].name);
 	}
 }
 
@@ -170,7 +173,7 @@ TEST_F(device, query_lists_the_stream_with_its_geometry)
 	struct {
 		struct drm_kvsink_list_head head;
 		struct kvsink_stream_rec rec;
-	} answer = { 0 };
+	} answer = {0};
 
 	ASSERT_EQ(0, kvt_query(self->fd, DRM_KVSINK_QUERY_STREAMS, self->stream, &answer, sizeof(answer)));
 	EXPECT_EQ(1, answer.head.total);
@@ -189,11 +192,11 @@ TEST_F(device, query_counters_and_events_answer)
 	struct {
 		struct drm_kvsink_list_head head;
 		uint64_t counters[KVSINK_COUNTER_COUNT];
-	} counters = { 0 };
+	} counters = {0};
 	struct {
 		struct drm_kvsink_list_head head;
 		struct kvsink_event_rec recs[8];
-	} events = { 0 };
+	} events = {0};
 
 	ASSERT_EQ(0, kvt_query(self->fd, DRM_KVSINK_QUERY_COUNTERS, 0, &counters, sizeof(counters)));
 	EXPECT_EQ(KVSINK_COUNTER_COUNT, counters.head.written);
@@ -225,7 +228,8 @@ TEST_F(device, query_refuses_each_bad_field)
 		};
 
 		kvt_set(&query, &bad[i]);
-		EXPECT_EQ(-bad[i].err, kvt_ioctl(self->fd, DRM_IOCTL_KVSINK_QUERY, &query)) TH_LOG("%s", bad[i].name);
+		EXPECT_EQ(-bad[i].err, kvt_ioctl(self->fd, DRM_IOCTL_KVSINK_QUERY, &query))
+		TH_LOG("%s", bad[i].name);
 	}
 }
 
@@ -236,8 +240,9 @@ TEST_F(device, unknown_ioctl_is_refused)
 
 TEST_F(device, fdinfo_has_the_documented_keys)
 {
-	static const char *const keys[] = { "drm-driver:\tkvsink", "drm-client-id:", "drm-pdev:", "drm-engine-attn:",
-					    "drm-total-hbm:", "drm-resident-sram:", "drm-total-memory:" };
+	static const char *const keys[] = {
+		"drm-driver:\tkvsink", "drm-client-id:",     "drm-pdev:",	 "drm-engine-attn:",
+		"drm-total-hbm:",      "drm-resident-sram:", "drm-total-memory:"};
 	char path[64], text[4096];
 	unsigned long long ns = 0, kib = 0;
 	int fd;
@@ -256,7 +261,8 @@ TEST_F(device, fdinfo_has_the_documented_keys)
 	ASSERT_EQ(1, sscanf(strstr(text, "drm-engine-attn:"), "drm-engine-attn: %llu ns", &ns));
 	EXPECT_GT(ns, 0);
 	ASSERT_EQ(1, sscanf(strstr(text, "drm-total-hbm:"), "drm-total-hbm: %llu KiB", &kib));
-	/* a page table, scores, and 16 pages of 2 layers, 2 heads, 4 tokens, 64 bytes: 4 KiB each once aligned */
+	/* a page table, scores, and 16 pages of 2 layers, 2 heads, 4 tokens, 64 bytes: 4 KiB each once
+	 * aligned */
 	EXPECT_EQ(4 + 4 + 16 * 4, kib);
 }
 

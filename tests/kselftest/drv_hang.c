@@ -15,7 +15,7 @@
 
 static int advance(int fd, struct kvt_bo *result, uint64_t generation, struct drm_kvsink_job_status *status)
 {
-	struct drm_kvsink_op op = { .type = DRM_KVSINK_OP_ADVANCE, .advance.ns = 1 };
+	struct drm_kvsink_op op = {.type = DRM_KVSINK_OP_ADVANCE, .advance.ns = 1};
 
 	return kvt_run(fd, result, &op, 1, generation, status);
 }

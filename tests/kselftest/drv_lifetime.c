@@ -62,7 +62,8 @@ FIXTURE_SETUP(lifetime)
 	snprintf(self->pci, sizeof(self->pci), "%s", strrchr(link, '/') + 1);
 }
 
-/* A file kept open over unbind keeps its node's number; without one the device is accel0 again, as others expect. */
+/* A file kept open over unbind keeps its node's number; without one the device is accel0 again, as others
+ * expect. */
 FIXTURE_TEARDOWN(lifetime)
 {
 	EXPECT_EQ(0, write_sysfs("/sys/bus/pci/drivers/kvsink/unbind", self->pci));
@@ -88,10 +89,10 @@ static void work_for_ever(int ready)
 	int fd = kvt_open();
 	uint64_t stream = kvt_stream(fd);
 	struct kvt_bo data = kvt_bo(fd, 1 << 20);
-	struct drm_kvsink_attend_item item = { .stream = stream, .first = 15, .count = 1 };
+	struct drm_kvsink_attend_item item = {.stream = stream, .first = 15, .count = 1};
 	struct drm_kvsink_op ops[DRM_KVSINK_MAX_OPS];
-	struct drm_kvsink_job job = { .ops = { sizeof(ops[0]), DRM_KVSINK_MAX_OPS, (uintptr_t)ops } };
-	struct drm_kvsink_submit submit = { .jobs = { sizeof(job), 1, (uintptr_t)&job } };
+	struct drm_kvsink_job job = {.ops = {sizeof(ops[0]), DRM_KVSINK_MAX_OPS, (uintptr_t)ops}};
+	struct drm_kvsink_submit submit = {.jobs = {sizeof(job), 1, (uintptr_t)&job}};
 	struct drm_kvsink_promote promote;
 
 	if (kvt_fill(fd, stream, 16) || kvt_promote(fd, stream, 3, &promote))
@@ -99,11 +100,12 @@ static void work_for_ever(int ready)
 	for (int i = 0; i < DRM_KVSINK_MAX_OPS; i++)
 		ops[i] = (struct drm_kvsink_op){
 			.type = DRM_KVSINK_OP_ATTEND,
-			.attend = {
-				.items = { sizeof(item), 1, (uintptr_t)&item },
-				.q.handle = data.handle,
-				.out = { .handle = data.handle, .offset = 65536 },
-			},
+			.attend =
+				{
+					.items = {sizeof(item), 1, (uintptr_t)&item},
+					.q.handle = data.handle,
+					.out = {.handle = data.handle, .offset = 65536},
+				},
 		};
 	for (int i = 0; !kvt_submit_raw(fd, &submit); i++)
 		if (i == 20 && write(ready, "x", 1) != 1)
@@ -152,7 +154,7 @@ TEST_F(lifetime, freed_memory_is_zero_for_the_next)
 		struct {
 			struct drm_kvsink_list_head head;
 			struct kvsink_score_rec recs[4];
-		} scores = { 0 };
+		} scores = {0};
 		struct drm_kvsink_query query = {
 			.type = DRM_KVSINK_QUERY_SCORES,
 			.stream = stream,
@@ -169,12 +171,13 @@ TEST_F(lifetime, freed_memory_is_zero_for_the_next)
 		bo = kvt_bo(fd, 16384);
 		op = (struct drm_kvsink_op){
 			.type = DRM_KVSINK_OP_SCORE,
-			.score = {
-				.stream = stream,
-				.count = 8,
-				.q.handle = bo.handle,
-				.out = { .handle = bo.handle, .offset = 8192 },
-			},
+			.score =
+				{
+					.stream = stream,
+					.count = 8,
+					.q.handle = bo.handle,
+					.out = {.handle = bo.handle, .offset = 8192},
+				},
 		};
 		ASSERT_EQ(0, kvt_run(fd, &bo, &op, 1, 0, &status));
 		EXPECT_EQ(KVSINK_CODE_OK, status.code);
@@ -187,7 +190,7 @@ TEST_F(lifetime, freed_memory_is_zero_for_the_next)
 TEST_F(lifetime, unbind_with_open_files_then_rebind)
 {
 	for (int round = 0; round < ROUNDS; round++) {
-		struct drm_kvsink_bo_create create = { .size = 4096 };
+		struct drm_kvsink_bo_create create = {.size = 4096};
 		int fd = wait_for_device();
 		struct kvt_bo bo;
 		uint32_t timeline;
@@ -249,7 +252,7 @@ TEST_F(lifetime, a_function_level_reset_ends_streams_and_grows_the_generation)
 	int fd = kvt_open();
 	uint64_t generation = kvt_generation(fd), stream = kvt_stream(fd);
 	struct drm_kvsink_job_status status;
-	struct drm_kvsink_op op = { .type = DRM_KVSINK_OP_ADVANCE, .advance.ns = 1 };
+	struct drm_kvsink_op op = {.type = DRM_KVSINK_OP_ADVANCE, .advance.ns = 1};
 	struct kvt_bo result = kvt_bo(fd, 4096);
 
 	ASSERT_NE(0, stream);

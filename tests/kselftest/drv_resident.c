@@ -41,7 +41,7 @@ FIXTURE_TEARDOWN(resident)
 
 static int barrier(int fd, struct kvt_bo *result, uint64_t stream)
 {
-	struct drm_kvsink_op op = { .type = DRM_KVSINK_OP_BARRIER, .barrier.stream = stream };
+	struct drm_kvsink_op op = {.type = DRM_KVSINK_OP_BARRIER, .barrier.stream = stream};
 	struct drm_kvsink_job_status status;
 	int err = kvt_run(fd, result, &op, 1, 0, &status);
 
@@ -51,7 +51,7 @@ static int barrier(int fd, struct kvt_bo *result, uint64_t stream)
 TEST_F(resident, promote_makes_a_tag)
 {
 	struct drm_kvsink_promote promote;
-	struct tags tags = { 0 };
+	struct tags tags = {0};
 
 	ASSERT_EQ(0, kvt_promote(self->fd, self->stream, 3, &promote));
 	EXPECT_EQ(KVSINK_CODE_OK, promote.code);
@@ -103,12 +103,14 @@ TEST_F(resident, entry_read_returns_the_appended_rows)
 TEST_F(resident, entry_read_finds_a_row_by_its_rank_in_the_mask)
 {
 	struct drm_kvsink_promote promote = {
-		.stream = self->stream, .token = 2, .layer_begin = 1, .layer_end = 2, .head_mask = 2
-	};
+		.stream = self->stream, .token = 2, .layer_begin = 1, .layer_end = 2, .head_mask = 2};
 	float row[KVT_DK + KVT_DV];
-	struct drm_kvsink_entry_read read = {
-		.stream = self->stream, .token = 2, .layer = 1, .head = 1, .size = sizeof(row), .pointer = (uintptr_t)row
-	};
+	struct drm_kvsink_entry_read read = {.stream = self->stream,
+					     .token = 2,
+					     .layer = 1,
+					     .head = 1,
+					     .size = sizeof(row),
+					     .pointer = (uintptr_t)row};
 
 	ASSERT_EQ(0, kvt_ioctl(self->fd, DRM_IOCTL_KVSINK_PROMOTE, &promote));
 	ASSERT_EQ(0, barrier(self->fd, &self->result, self->stream));
@@ -148,7 +150,8 @@ TEST_F(resident, entry_read_refuses_each_bad_field)
 		};
 
 		kvt_set(&read, &bad[i]);
-		EXPECT_EQ(-bad[i].err, kvt_ioctl(self->fd, DRM_IOCTL_KVSINK_ENTRY_READ, &read)) TH_LOG("%s", bad[i].name);
+		EXPECT_EQ(-bad[i].err, kvt_ioctl(self->fd, DRM_IOCTL_KVSINK_ENTRY_READ, &read))
+		TH_LOG("%s", bad[i].name);
 	}
 }
 
@@ -157,8 +160,7 @@ TEST_F(resident, another_file_of_the_tenant_may_promote_but_not_read)
 	struct drm_kvsink_promote promote;
 	float row[KVT_DK + KVT_DV];
 	struct drm_kvsink_entry_read read = {
-		.stream = self->stream, .token = 3, .size = sizeof(row), .pointer = (uintptr_t)row
-	};
+		.stream = self->stream, .token = 3, .size = sizeof(row), .pointer = (uintptr_t)row};
 	int other = kvt_open();
 
 	ASSERT_GE(other, 0);
@@ -187,11 +189,11 @@ TEST_F(resident, promote_refuses_each_bad_field)
 
 	for (size_t i = 0; i < KVT_COUNT(bad); i++) {
 		struct drm_kvsink_promote promote = {
-			.stream = self->stream, .token = 3, .layer_end = KVT_LAYERS, .head_mask = 3
-		};
+			.stream = self->stream, .token = 3, .layer_end = KVT_LAYERS, .head_mask = 3};
 
 		kvt_set(&promote, &bad[i]);
-		EXPECT_EQ(-bad[i].err, kvt_ioctl(self->fd, DRM_IOCTL_KVSINK_PROMOTE, &promote)) TH_LOG("%s", bad[i].name);
+		EXPECT_EQ(-bad[i].err, kvt_ioctl(self->fd, DRM_IOCTL_KVSINK_PROMOTE, &promote))
+		TH_LOG("%s", bad[i].name);
 	}
 	EXPECT_EQ(0, kvt_total(self->fd, DRM_KVSINK_QUERY_TAGS));
 }
@@ -207,7 +209,8 @@ TEST_F(resident, a_second_entry_for_the_same_rows_is_eexist)
 
 TEST_F(resident, beyond_the_streams_budget_is_enospc_and_named)
 {
-	struct drm_kvsink_config config = { .stream = self->stream, .param = KVSINK_PARAM_SRAM_BUDGET, .value = 512 };
+	struct drm_kvsink_config config = {
+		.stream = self->stream, .param = KVSINK_PARAM_SRAM_BUDGET, .value = 512};
 	struct drm_kvsink_promote promote;
 
 	ASSERT_EQ(0, kvt_ioctl(self->fd, DRM_IOCTL_KVSINK_CONFIG_SET, &config));
@@ -219,7 +222,7 @@ TEST_F(resident, beyond_the_streams_budget_is_enospc_and_named)
 
 static int evict(int fd, uint64_t stream, uint32_t token, struct drm_kvsink_evict *out)
 {
-	*out = (struct drm_kvsink_evict){ .stream = stream, .token = token, .layer_end = KVT_LAYERS };
+	*out = (struct drm_kvsink_evict){.stream = stream, .token = token, .layer_end = KVT_LAYERS};
 	return kvt_ioctl(fd, DRM_IOCTL_KVSINK_EVICT, out);
 }
 
@@ -251,10 +254,11 @@ TEST_F(resident, evict_refuses_each_bad_field)
 	};
 
 	for (size_t i = 0; i < KVT_COUNT(bad); i++) {
-		struct drm_kvsink_evict args = { .stream = self->stream, .token = 3, .layer_end = KVT_LAYERS };
+		struct drm_kvsink_evict args = {.stream = self->stream, .token = 3, .layer_end = KVT_LAYERS};
 
 		kvt_set(&args, &bad[i]);
-		EXPECT_EQ(-bad[i].err, kvt_ioctl(self->fd, DRM_IOCTL_KVSINK_EVICT, &args)) TH_LOG("%s", bad[i].name);
+		EXPECT_EQ(-bad[i].err, kvt_ioctl(self->fd, DRM_IOCTL_KVSINK_EVICT, &args))
+		TH_LOG("%s", bad[i].name);
 	}
 }
 

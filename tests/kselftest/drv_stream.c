@@ -42,7 +42,8 @@ TEST_F(stream, create_refuses_each_bad_field)
 	static const struct kvt_bad bad[] = {
 		KVT_BAD(struct drm_kvsink_stream_create, layers.count, 0, EINVAL),
 		KVT_BAD(struct drm_kvsink_stream_create, layers.count, DRM_KVSINK_MAX_LAYERS + 1, E2BIG),
-		KVT_BAD(struct drm_kvsink_stream_create, layers.stride, sizeof(struct drm_kvsink_layer) - 4, EINVAL),
+		KVT_BAD(struct drm_kvsink_stream_create, layers.stride, sizeof(struct drm_kvsink_layer) - 4,
+			EINVAL),
 		KVT_BAD(struct drm_kvsink_stream_create, layers.stride, 0, EINVAL),
 		KVT_BAD(struct drm_kvsink_stream_create, layers.stride, ~0u, E2BIG),
 		KVT_BAD(struct drm_kvsink_stream_create, layers.array, 8, EFAULT),
@@ -77,7 +78,7 @@ TEST_F(stream, create_refuses_each_bad_field)
 
 		kvt_set(&args, &bad[i]);
 		EXPECT_EQ(-bad[i].err, kvt_ioctl(self->fd, DRM_IOCTL_KVSINK_STREAM_CREATE, &args))
-			TH_LOG("%s", bad[i].name);
+		TH_LOG("%s", bad[i].name);
 	}
 	EXPECT_EQ(0, kvt_total(self->fd, DRM_KVSINK_QUERY_STREAMS));
 }
@@ -97,13 +98,13 @@ TEST_F(stream, create_refuses_each_bad_layer_field)
 	};
 
 	for (size_t i = 0; i < KVT_COUNT(bad); i++) {
-		struct drm_kvsink_layer layers[KVT_LAYERS] = { { .scale = 0x3f000000 }, { .scale = 0x3f000000 } };
+		struct drm_kvsink_layer layers[KVT_LAYERS] = {{.scale = 0x3f000000}, {.scale = 0x3f000000}};
 		struct drm_kvsink_stream_create args = kvt_stream_args();
 
 		args.layers.array = (uintptr_t)layers;
 		kvt_set(&layers[KVT_LAYERS - 1], &bad[i]);
 		EXPECT_EQ(-bad[i].err, kvt_ioctl(self->fd, DRM_IOCTL_KVSINK_STREAM_CREATE, &args))
-			TH_LOG("%s", bad[i].name);
+		TH_LOG("%s", bad[i].name);
 	}
 }
 
@@ -112,7 +113,7 @@ TEST_F(stream, longer_layers_must_end_in_zeroes)
 	struct {
 		struct drm_kvsink_layer layer;
 		uint32_t tail[2];
-	} layers[KVT_LAYERS] = { { .layer.scale = 0x3f000000 }, { .layer.scale = 0x3f000000 } };
+	} layers[KVT_LAYERS] = {{.layer.scale = 0x3f000000}, {.layer.scale = 0x3f000000}};
 	struct drm_kvsink_stream_create args = kvt_stream_args();
 
 	args.layers.array = (uintptr_t)layers;
@@ -127,16 +128,17 @@ static uint32_t reserved_tokens(int fd, uint64_t stream)
 	struct {
 		struct drm_kvsink_list_head head;
 		struct kvsink_stream_rec rec;
-	} answer = { 0 };
+	} answer = {0};
 
-	return kvt_query(fd, DRM_KVSINK_QUERY_STREAMS, stream, &answer, sizeof(answer)) ? ~0u :
-											 answer.rec.reserved_tokens;
+	return kvt_query(fd, DRM_KVSINK_QUERY_STREAMS, stream, &answer, sizeof(answer))
+		       ? ~0u
+		       : answer.rec.reserved_tokens;
 }
 
 TEST_F(stream, reserve_adds_pages_and_never_shrinks)
 {
 	struct drm_kvsink_stream_create args = kvt_stream_args();
-	struct drm_kvsink_stream_reserve reserve = { .tokens = 9 };
+	struct drm_kvsink_stream_reserve reserve = {.tokens = 9};
 
 	args.reserve_tokens = 0;
 	ASSERT_EQ(0, kvt_ioctl(self->fd, DRM_IOCTL_KVSINK_STREAM_CREATE, &args));
@@ -171,17 +173,17 @@ TEST_F(stream, reserve_refuses_each_bad_field)
 	uint64_t stream = kvt_stream(self->fd);
 
 	for (size_t i = 0; i < KVT_COUNT(bad); i++) {
-		struct drm_kvsink_stream_reserve args = { .stream = stream, .tokens = 4 };
+		struct drm_kvsink_stream_reserve args = {.stream = stream, .tokens = 4};
 
 		kvt_set(&args, &bad[i]);
 		EXPECT_EQ(-bad[i].err, kvt_ioctl(self->fd, DRM_IOCTL_KVSINK_STREAM_RESERVE, &args))
-			TH_LOG("%s", bad[i].name);
+		TH_LOG("%s", bad[i].name);
 	}
 }
 
 TEST_F(stream, another_file_may_neither_extend_nor_destroy)
 {
-	struct drm_kvsink_stream_reserve reserve = { .stream = kvt_stream(self->fd), .tokens = 4 };
+	struct drm_kvsink_stream_reserve reserve = {.stream = kvt_stream(self->fd), .tokens = 4};
 	int other = kvt_open();
 
 	ASSERT_GE(other, 0);
@@ -220,7 +222,7 @@ TEST_F(stream, out_of_hbm_is_enospc_and_leaves_nothing)
 	ASSERT_GT(count, 1);
 	EXPECT_EQ((int)count, kvt_total(self->fd, DRM_KVSINK_QUERY_STREAMS));
 	tokens = reserved_tokens(self->fd, streams[0]);
-	reserve = (struct drm_kvsink_stream_reserve){ .stream = streams[0], .tokens = KVSINK_MAX_TOKENS };
+	reserve = (struct drm_kvsink_stream_reserve){.stream = streams[0], .tokens = KVSINK_MAX_TOKENS};
 	EXPECT_EQ(-ENOSPC, kvt_ioctl(self->fd, DRM_IOCTL_KVSINK_STREAM_RESERVE, &reserve));
 	EXPECT_EQ(tokens, reserved_tokens(self->fd, streams[0]));
 	ASSERT_EQ(0, kvt_destroy(self->fd, streams[0]));

@@ -47,12 +47,13 @@ static struct drm_kvsink_op attend_op(const struct drm_kvsink_attend_item *item,
 {
 	return (struct drm_kvsink_op){
 		.type = DRM_KVSINK_OP_ATTEND,
-		.attend = {
-			.items = { sizeof(*item), 1, (uintptr_t)item },
-			.q = { .handle = handle },
-			.out = { .handle = handle, .offset = OUT_OFFSET },
-			.stats = { .handle = handle, .offset = STATS_OFFSET },
-		},
+		.attend =
+			{
+				.items = {sizeof(*item), 1, (uintptr_t)item},
+				.q = {.handle = handle},
+				.out = {.handle = handle, .offset = OUT_OFFSET},
+				.stats = {.handle = handle, .offset = STATS_OFFSET},
+			},
 	};
 }
 
@@ -99,7 +100,8 @@ static double worst_error(const struct kvt_bo *data, uint32_t layer, uint32_t to
 static void fill_query(struct kvt_bo *data)
 {
 	for (int i = 0; i < QUERY_FLOATS; i++)
-		((float *)data->map)[i] = kvt_value(777, 0, (uint32_t)i / KVT_DK, (uint32_t)i % KVT_DK, false) * 2;
+		((float *)data->map)[i] =
+			kvt_value(777, 0, (uint32_t)i / KVT_DK, (uint32_t)i % KVT_DK, false) * 2;
 }
 
 TEST_F(submit, append_and_attend_agree_with_the_reference)
@@ -110,8 +112,7 @@ TEST_F(submit, append_and_attend_agree_with_the_reference)
 	fill_query(&self->data);
 	for (uint32_t layer = 0; layer < KVT_LAYERS; layer++) {
 		struct drm_kvsink_attend_item item = {
-			.stream = self->stream, .layer = layer, .first = TOKENS - 1, .count = 1
-		};
+			.stream = self->stream, .layer = layer, .first = TOKENS - 1, .count = 1};
 		struct drm_kvsink_op op = attend_op(&item, self->data.handle);
 
 		ASSERT_EQ(0, kvt_run(self->fd, &self->result, &op, 1, 0, &status));
@@ -124,9 +125,10 @@ TEST_F(submit, append_and_attend_agree_with_the_reference)
 
 TEST_F(submit, attend_over_both_tiers_agrees_with_the_reference)
 {
-	struct drm_kvsink_attend_item item = { .stream = self->stream, .layer = 1, .first = TOKENS - 1, .count = 1 };
+	struct drm_kvsink_attend_item item = {
+		.stream = self->stream, .layer = 1, .first = TOKENS - 1, .count = 1};
 	struct drm_kvsink_op ops[2] = {
-		{ .type = DRM_KVSINK_OP_BARRIER, .barrier.stream = self->stream },
+		{.type = DRM_KVSINK_OP_BARRIER, .barrier.stream = self->stream},
 		attend_op(&item, self->data.handle),
 	};
 	const struct drm_kvsink_attend_stat *stats = (void *)((char *)self->data.map + STATS_OFFSET);
@@ -150,11 +152,12 @@ TEST_F(submit, copy_copies)
 {
 	struct drm_kvsink_op op = {
 		.type = DRM_KVSINK_OP_COPY,
-		.copy = {
-			.src = { .handle = self->data.handle, .offset = 4 },
-			.dst = { .handle = self->data.handle, .offset = 8192 },
-			.bytes = 5001,
-		},
+		.copy =
+			{
+				.src = {.handle = self->data.handle, .offset = 4},
+				.dst = {.handle = self->data.handle, .offset = 8192},
+				.bytes = 5001,
+			},
 	};
 	struct drm_kvsink_job_status status;
 	unsigned char *bytes = self->data.map;
@@ -170,9 +173,9 @@ TEST_F(submit, copy_copies)
 TEST_F(submit, a_failed_operation_names_itself_and_ends_its_job_only)
 {
 	struct drm_kvsink_op ops[3] = {
-		{ .type = DRM_KVSINK_OP_ADVANCE, .advance.ns = 10 },
+		{.type = DRM_KVSINK_OP_ADVANCE, .advance.ns = 10},
 		kvt_append(self->stream, 0, 5, 1, self->data.handle, 0, 64), /* not the next token */
-		{ .type = DRM_KVSINK_OP_ADVANCE, .advance.ns = 10 },
+		{.type = DRM_KVSINK_OP_ADVANCE, .advance.ns = 10},
 	};
 	struct drm_kvsink_job_status status;
 
@@ -201,18 +204,18 @@ TEST_F(submit, status_is_all_ones_before_the_end)
 {
 	struct drm_kvsink_job_status *status = self->result.map;
 	uint32_t wait = kvt_syncobj(self->fd), done = kvt_syncobj(self->fd);
-	struct drm_kvsink_op op = { .type = DRM_KVSINK_OP_ADVANCE, .advance.ns = 1 };
+	struct drm_kvsink_op op = {.type = DRM_KVSINK_OP_ADVANCE, .advance.ns = 1};
 	struct drm_kvsink_op slow[8];
-	struct drm_kvsink_sync sync = { DRM_KVSINK_SYNC_SIGNAL | DRM_KVSINK_SYNC_TIMELINE, done, 1 };
+	struct drm_kvsink_sync sync = {DRM_KVSINK_SYNC_SIGNAL | DRM_KVSINK_SYNC_TIMELINE, done, 1};
 	struct drm_kvsink_job jobs[2] = {
-		{ .ops = { sizeof(op), 8, (uintptr_t)slow } },
+		{.ops = {sizeof(op), 8, (uintptr_t)slow}},
 		{
-			.ops = { sizeof(op), 1, (uintptr_t)&op },
-			.syncs = { sizeof(sync), 1, (uintptr_t)&sync },
-			.status = { .handle = self->result.handle, .offset = 4092 - sizeof(*status) },
+			.ops = {sizeof(op), 1, (uintptr_t)&op},
+			.syncs = {sizeof(sync), 1, (uintptr_t)&sync},
+			.status = {.handle = self->result.handle, .offset = 4092 - sizeof(*status)},
 		},
 	};
-	struct drm_kvsink_submit submit = { .jobs = { sizeof(jobs[0]), 2, (uintptr_t)jobs } };
+	struct drm_kvsink_submit submit = {.jobs = {sizeof(jobs[0]), 2, (uintptr_t)jobs}};
 
 	ASSERT_NE(0, wait);
 	for (int i = 0; i < 8; i++)
@@ -224,14 +227,14 @@ TEST_F(submit, status_is_all_ones_before_the_end)
 	EXPECT_EQ(1, status->op);
 }
 
-/* ---- What is refused ---------------------------------------------------------------------------------------- */
+/* ---- What is refused ------------------------------------------------------------------------- */
 
 /* Each operation, valid but for one field. Words are those of struct drm_kvsink_op. */
 static int submit_op(int fd, const struct drm_kvsink_op *op, struct drm_kvsink_submit *submit)
 {
-	struct drm_kvsink_job job = { .ops = { sizeof(*op), 1, (uintptr_t)op } };
+	struct drm_kvsink_job job = {.ops = {sizeof(*op), 1, (uintptr_t)op}};
 
-	*submit = (struct drm_kvsink_submit){ .jobs = { sizeof(job), 1, (uintptr_t)&job } };
+	*submit = (struct drm_kvsink_submit){.jobs = {sizeof(job), 1, (uintptr_t)&job}};
 	return kvt_submit_raw(fd, submit);
 }
 
@@ -267,7 +270,8 @@ TEST_F(submit, append_refuses_each_bad_field)
 		struct drm_kvsink_op op = kvt_append(self->stream, 0, 0, 1, self->data.handle, 0, 4096);
 
 		kvt_set(&op, &bad_append[i]);
-		EXPECT_EQ(-bad_append[i].err, submit_op(self->fd, &op, &submit)) TH_LOG("%s", bad_append[i].name);
+		EXPECT_EQ(-bad_append[i].err, submit_op(self->fd, &op, &submit))
+		TH_LOG("%s", bad_append[i].name);
 	}
 }
 
@@ -289,12 +293,13 @@ TEST_F(submit, score_refuses_each_bad_field)
 	for (size_t i = 0; i < KVT_COUNT(bad); i++) {
 		struct drm_kvsink_op op = {
 			.type = DRM_KVSINK_OP_SCORE,
-			.score = {
-				.stream = self->stream,
-				.count = 1,
-				.q.handle = self->data.handle,
-				.out.handle = self->data.handle,
-			},
+			.score =
+				{
+					.stream = self->stream,
+					.count = 1,
+					.q.handle = self->data.handle,
+					.out.handle = self->data.handle,
+				},
 		};
 
 		kvt_set(&op, &bad[i]);
@@ -328,7 +333,7 @@ TEST_F(submit, attend_refuses_each_bad_field)
 
 	for (size_t i = 0; i < KVT_COUNT(bad) + KVT_COUNT(bad_item); i++) {
 		const struct kvt_bad *b = i < KVT_COUNT(bad) ? &bad[i] : &bad_item[i - KVT_COUNT(bad)];
-		struct drm_kvsink_attend_item item = { .stream = self->stream, .count = 1 };
+		struct drm_kvsink_attend_item item = {.stream = self->stream, .count = 1};
 		struct drm_kvsink_op op = attend_op(&item, self->data.handle);
 
 		kvt_set(i < KVT_COUNT(bad) ? (void *)&op : (void *)&item, b);
@@ -341,41 +346,42 @@ TEST_F(submit, small_operations_refuse_each_bad_field)
 	struct drm_kvsink_op base[] = {
 		{
 			.type = DRM_KVSINK_OP_COPY,
-			.copy = {
-				.src.handle = self->data.handle,
-				.dst = { .handle = self->data.handle, .offset = 8192 },
-				.bytes = 64,
-			},
+			.copy =
+				{
+					.src.handle = self->data.handle,
+					.dst = {.handle = self->data.handle, .offset = 8192},
+					.bytes = 64,
+				},
 		},
 		{
 			.type = DRM_KVSINK_OP_CLASSIFY,
-			.classify = { self->stream, 1, 4, { .handle = self->data.handle } },
+			.classify = {self->stream, 1, 4, {.handle = self->data.handle}},
 		},
-		{ .type = DRM_KVSINK_OP_BARRIER, .barrier.stream = self->stream },
+		{.type = DRM_KVSINK_OP_BARRIER, .barrier.stream = self->stream},
 		kvt_step_end(self->stream, 1),
-		{ .type = DRM_KVSINK_OP_ADVANCE, .advance.ns = 1 },
+		{.type = DRM_KVSINK_OP_ADVANCE, .advance.ns = 1},
 	};
 	static const struct {
 		int base;
 		struct kvt_bad bad;
 	} table[] = {
-		{ 0, KVT_BAD(struct drm_kvsink_op, copy.bytes, 0, EINVAL) },
-		{ 0, KVT_BAD(struct drm_kvsink_op, copy.bytes, 16384, EFAULT) },
-		{ 0, KVT_BAD(struct drm_kvsink_op, copy.bytes, ~0ull, EFAULT) },
-		{ 0, KVT_BAD(struct drm_kvsink_op, copy.dst.offset, 32, EINVAL) }, /* overlaps */
-		{ 0, KVT_BAD(struct drm_kvsink_op, copy.src.pad, 1, EINVAL) },
-		{ 1, KVT_BAD(struct drm_kvsink_op, classify.stream, 1ull << 40, ENOENT) },
-		{ 1, KVT_BAD(struct drm_kvsink_op, classify.group_mask, 0, EINVAL) },
-		{ 1, KVT_BAD(struct drm_kvsink_op, classify.group_mask, 2, EINVAL) },
-		{ 1, KVT_BAD(struct drm_kvsink_op, classify.max, 2048, EFAULT) },
-		{ 1, KVT_BAD(struct drm_kvsink_op, classify.dst.pad, 1, EINVAL) },
-		{ 2, KVT_BAD(struct drm_kvsink_op, barrier.stream, 1ull << 40, ENOENT) },
-		{ 2, KVT_BAD(struct drm_kvsink_op, words[1], 1, EINVAL) },
-		{ 3, KVT_BAD(struct drm_kvsink_op, step_end.stream, 1ull << 40, ENOENT) },
-		{ 3, KVT_BAD(struct drm_kvsink_op, step_end.count, 0, EINVAL) },
-		{ 3, KVT_BAD(struct drm_kvsink_op, step_end.abort, 1, EINVAL) }, /* with a count */
-		{ 3, KVT_BAD(struct drm_kvsink_op, step_end.abort, 2, EINVAL) },
-		{ 4, KVT_BAD(struct drm_kvsink_op, advance.ns, 1000000001, EINVAL) },
+		{0, KVT_BAD(struct drm_kvsink_op, copy.bytes, 0, EINVAL)},
+		{0, KVT_BAD(struct drm_kvsink_op, copy.bytes, 16384, EFAULT)},
+		{0, KVT_BAD(struct drm_kvsink_op, copy.bytes, ~0ull, EFAULT)},
+		{0, KVT_BAD(struct drm_kvsink_op, copy.dst.offset, 32, EINVAL)}, /* overlaps */
+		{0, KVT_BAD(struct drm_kvsink_op, copy.src.pad, 1, EINVAL)},
+		{1, KVT_BAD(struct drm_kvsink_op, classify.stream, 1ull << 40, ENOENT)},
+		{1, KVT_BAD(struct drm_kvsink_op, classify.group_mask, 0, EINVAL)},
+		{1, KVT_BAD(struct drm_kvsink_op, classify.group_mask, 2, EINVAL)},
+		{1, KVT_BAD(struct drm_kvsink_op, classify.max, 2048, EFAULT)},
+		{1, KVT_BAD(struct drm_kvsink_op, classify.dst.pad, 1, EINVAL)},
+		{2, KVT_BAD(struct drm_kvsink_op, barrier.stream, 1ull << 40, ENOENT)},
+		{2, KVT_BAD(struct drm_kvsink_op, words[1], 1, EINVAL)},
+		{3, KVT_BAD(struct drm_kvsink_op, step_end.stream, 1ull << 40, ENOENT)},
+		{3, KVT_BAD(struct drm_kvsink_op, step_end.count, 0, EINVAL)},
+		{3, KVT_BAD(struct drm_kvsink_op, step_end.abort, 1, EINVAL)}, /* with a count */
+		{3, KVT_BAD(struct drm_kvsink_op, step_end.abort, 2, EINVAL)},
+		{4, KVT_BAD(struct drm_kvsink_op, advance.ns, 1000000001, EINVAL)},
 	};
 	struct drm_kvsink_submit submit;
 
@@ -383,18 +389,19 @@ TEST_F(submit, small_operations_refuse_each_bad_field)
 		struct drm_kvsink_op op = base[table[i].base];
 
 		kvt_set(&op, &table[i].bad);
-		EXPECT_EQ(-table[i].bad.err, submit_op(self->fd, &op, &submit)) TH_LOG("%s", table[i].bad.name);
+		EXPECT_EQ(-table[i].bad.err, submit_op(self->fd, &op, &submit))
+		TH_LOG("%s", table[i].bad.name);
 	}
 }
 
 TEST_F(submit, the_refused_place_is_named)
 {
-	struct drm_kvsink_op ops[2] = { { .type = DRM_KVSINK_OP_ADVANCE }, { .type = DRM_KVSINK_OP_ADVANCE } };
+	struct drm_kvsink_op ops[2] = {{.type = DRM_KVSINK_OP_ADVANCE}, {.type = DRM_KVSINK_OP_ADVANCE}};
 	struct drm_kvsink_job jobs[2] = {
-		{ .ops = { sizeof(ops[0]), 1, (uintptr_t)ops } },
-		{ .ops = { sizeof(ops[0]), 2, (uintptr_t)ops } },
+		{.ops = {sizeof(ops[0]), 1, (uintptr_t)ops}},
+		{.ops = {sizeof(ops[0]), 2, (uintptr_t)ops}},
 	};
-	struct drm_kvsink_submit submit = { .jobs = { sizeof(jobs[0]), 2, (uintptr_t)jobs } };
+	struct drm_kvsink_submit submit = {.jobs = {sizeof(jobs[0]), 2, (uintptr_t)jobs}};
 
 	ops[1].advance.ns = ~0ull;
 	ASSERT_EQ(-EINVAL, kvt_submit_raw(self->fd, &submit));
@@ -427,12 +434,12 @@ TEST_F(submit, submit_refuses_each_bad_field)
 		KVT_BAD(struct drm_kvsink_job, status.offset, 4, EINVAL), /* without a handle */
 		KVT_BAD(struct drm_kvsink_job, status.handle, 999, ENOENT),
 	};
-	struct drm_kvsink_op op = { .type = DRM_KVSINK_OP_ADVANCE };
+	struct drm_kvsink_op op = {.type = DRM_KVSINK_OP_ADVANCE};
 
 	for (size_t i = 0; i < KVT_COUNT(bad) + KVT_COUNT(bad_job); i++) {
 		const struct kvt_bad *b = i < KVT_COUNT(bad) ? &bad[i] : &bad_job[i - KVT_COUNT(bad)];
-		struct drm_kvsink_job job = { .ops = { sizeof(op), 1, (uintptr_t)&op } };
-		struct drm_kvsink_submit submit = { .jobs = { sizeof(job), 1, (uintptr_t)&job } };
+		struct drm_kvsink_job job = {.ops = {sizeof(op), 1, (uintptr_t)&op}};
+		struct drm_kvsink_submit submit = {.jobs = {sizeof(job), 1, (uintptr_t)&job}};
 
 		kvt_set(i < KVT_COUNT(bad) ? (void *)&submit : (void *)&job, b);
 		EXPECT_EQ(-b->err, kvt_submit_raw(self->fd, &submit)) TH_LOG("%s", b->name);
@@ -441,12 +448,12 @@ TEST_F(submit, submit_refuses_each_bad_field)
 
 TEST_F(submit, a_status_that_does_not_fit_is_refused)
 {
-	struct drm_kvsink_op op = { .type = DRM_KVSINK_OP_ADVANCE };
+	struct drm_kvsink_op op = {.type = DRM_KVSINK_OP_ADVANCE};
 	struct drm_kvsink_job job = {
-		.ops = { sizeof(op), 1, (uintptr_t)&op },
-		.status = { .handle = self->result.handle, .offset = 4096 - 28 },
+		.ops = {sizeof(op), 1, (uintptr_t)&op},
+		.status = {.handle = self->result.handle, .offset = 4096 - 28},
 	};
-	struct drm_kvsink_submit submit = { .jobs = { sizeof(job), 1, (uintptr_t)&job } };
+	struct drm_kvsink_submit submit = {.jobs = {sizeof(job), 1, (uintptr_t)&job}};
 
 	EXPECT_EQ(-EFAULT, kvt_submit_raw(self->fd, &submit));
 	job.status.offset = 2;
@@ -460,12 +467,12 @@ TEST_F(submit, caps_are_reached_and_longer_elements_must_end_in_zeroes)
 		uint64_t tail;
 	} ops[DRM_KVSINK_MAX_OPS];
 	static struct drm_kvsink_job jobs[DRM_KVSINK_MAX_JOBS];
-	struct drm_kvsink_submit submit = { .jobs = { sizeof(jobs[0]), DRM_KVSINK_MAX_JOBS, (uintptr_t)jobs } };
+	struct drm_kvsink_submit submit = {.jobs = {sizeof(jobs[0]), DRM_KVSINK_MAX_JOBS, (uintptr_t)jobs}};
 
 	for (int i = 0; i < DRM_KVSINK_MAX_OPS; i++)
 		ops[i].op.type = DRM_KVSINK_OP_ADVANCE;
 	for (int i = 0; i < DRM_KVSINK_MAX_JOBS; i++)
-		jobs[i].ops = (struct drm_kvsink_array){ sizeof(ops[0]), DRM_KVSINK_MAX_OPS, (uintptr_t)ops };
+		jobs[i].ops = (struct drm_kvsink_array){sizeof(ops[0]), DRM_KVSINK_MAX_OPS, (uintptr_t)ops};
 	EXPECT_EQ(0, kvt_submit_raw(self->fd, &submit));
 	ops[DRM_KVSINK_MAX_OPS - 1].tail = 1;
 	EXPECT_EQ(-E2BIG, kvt_submit_raw(self->fd, &submit));
@@ -476,11 +483,11 @@ TEST_F(submit, items_of_one_job_are_capped_together)
 	static struct drm_kvsink_attend_item items[DRM_KVSINK_MAX_ITEMS];
 	struct kvt_bo large = kvt_bo(self->fd, 1 << 20);
 	struct drm_kvsink_op ops[2];
-	struct drm_kvsink_job job = { .ops = { sizeof(ops[0]), 2, (uintptr_t)ops } };
-	struct drm_kvsink_submit submit = { .jobs = { sizeof(job), 1, (uintptr_t)&job } };
+	struct drm_kvsink_job job = {.ops = {sizeof(ops[0]), 2, (uintptr_t)ops}};
+	struct drm_kvsink_submit submit = {.jobs = {sizeof(job), 1, (uintptr_t)&job}};
 
 	for (int i = 0; i < DRM_KVSINK_MAX_ITEMS; i++)
-		items[i] = (struct drm_kvsink_attend_item){ .stream = self->stream, .count = 1 };
+		items[i] = (struct drm_kvsink_attend_item){.stream = self->stream, .count = 1};
 	for (int i = 0; i < 2; i++) {
 		ops[i] = attend_op(items, large.handle);
 		ops[i].attend.items.count = DRM_KVSINK_MAX_ITEMS / 2;
@@ -492,16 +499,16 @@ TEST_F(submit, items_of_one_job_are_capped_together)
 	EXPECT_EQ(-E2BIG, kvt_submit_raw(self->fd, &submit));
 }
 
-/* ---- Syncobjs ------------------------------------------------------------------------------------------------- */
+/* ---- Syncobjs -------------------------------------------------------------------------------- */
 
 static int submit_sync(int fd, const struct drm_kvsink_sync *syncs, uint32_t count)
 {
-	struct drm_kvsink_op op = { .type = DRM_KVSINK_OP_ADVANCE, .advance.ns = 1 };
+	struct drm_kvsink_op op = {.type = DRM_KVSINK_OP_ADVANCE, .advance.ns = 1};
 	struct drm_kvsink_job job = {
-		.ops = { sizeof(op), 1, (uintptr_t)&op },
-		.syncs = { sizeof(*syncs), count, (uintptr_t)syncs },
+		.ops = {sizeof(op), 1, (uintptr_t)&op},
+		.syncs = {sizeof(*syncs), count, (uintptr_t)syncs},
 	};
-	struct drm_kvsink_submit submit = { .jobs = { sizeof(job), 1, (uintptr_t)&job } };
+	struct drm_kvsink_submit submit = {.jobs = {sizeof(job), 1, (uintptr_t)&job}};
 
 	return kvt_submit_raw(fd, &submit);
 }
@@ -513,8 +520,8 @@ TEST_F(submit, timeline_points_signal_in_order)
 
 	for (uint64_t i = 1; i <= 100; i++) {
 		struct drm_kvsink_sync syncs[2] = {
-			{ DRM_KVSINK_SYNC_SIGNAL | DRM_KVSINK_SYNC_TIMELINE, timeline, i },
-			{ DRM_KVSINK_SYNC_TIMELINE, timeline, i - 1 },
+			{DRM_KVSINK_SYNC_SIGNAL | DRM_KVSINK_SYNC_TIMELINE, timeline, i},
+			{DRM_KVSINK_SYNC_TIMELINE, timeline, i - 1},
 		};
 
 		ASSERT_EQ(0, submit_sync(self->fd, syncs, i > 1 ? 2 : 1));
@@ -522,8 +529,7 @@ TEST_F(submit, timeline_points_signal_in_order)
 	ASSERT_EQ(0, kvt_wait_point(self->fd, timeline, 100, 60));
 	{
 		struct drm_syncobj_timeline_array query = {
-			.handles = (uintptr_t)&timeline, .points = (uintptr_t)&point, .count_handles = 1
-		};
+			.handles = (uintptr_t)&timeline, .points = (uintptr_t)&point, .count_handles = 1};
 
 		ASSERT_EQ(0, kvt_ioctl(self->fd, DRM_IOCTL_SYNCOBJ_QUERY, &query));
 		EXPECT_EQ(100, point);
@@ -533,8 +539,8 @@ TEST_F(submit, timeline_points_signal_in_order)
 TEST_F(submit, binary_syncobjs_work)
 {
 	uint32_t binary = kvt_syncobj(self->fd);
-	struct drm_kvsink_sync signal = { DRM_KVSINK_SYNC_SIGNAL, binary, 0 };
-	struct drm_kvsink_sync wait = { 0, binary, 0 };
+	struct drm_kvsink_sync signal = {DRM_KVSINK_SYNC_SIGNAL, binary, 0};
+	struct drm_kvsink_sync wait = {0, binary, 0};
 
 	EXPECT_EQ(-EINVAL, submit_sync(self->fd, &wait, 1)); /* no fence yet */
 	ASSERT_EQ(0, submit_sync(self->fd, &signal, 1));
@@ -544,17 +550,17 @@ TEST_F(submit, binary_syncobjs_work)
 TEST_F(submit, a_job_may_wait_for_an_earlier_one_of_the_same_call)
 {
 	uint32_t timeline = kvt_syncobj(self->fd);
-	struct drm_kvsink_op op = { .type = DRM_KVSINK_OP_ADVANCE, .advance.ns = 1 };
-	struct drm_kvsink_sync signal = { DRM_KVSINK_SYNC_SIGNAL | DRM_KVSINK_SYNC_TIMELINE, timeline, 5 };
+	struct drm_kvsink_op op = {.type = DRM_KVSINK_OP_ADVANCE, .advance.ns = 1};
+	struct drm_kvsink_sync signal = {DRM_KVSINK_SYNC_SIGNAL | DRM_KVSINK_SYNC_TIMELINE, timeline, 5};
 	struct drm_kvsink_sync syncs[2] = {
-		{ DRM_KVSINK_SYNC_TIMELINE, timeline, 5 },
-		{ DRM_KVSINK_SYNC_SIGNAL | DRM_KVSINK_SYNC_TIMELINE, timeline, 6 },
+		{DRM_KVSINK_SYNC_TIMELINE, timeline, 5},
+		{DRM_KVSINK_SYNC_SIGNAL | DRM_KVSINK_SYNC_TIMELINE, timeline, 6},
 	};
 	struct drm_kvsink_job jobs[2] = {
-		{ .ops = { sizeof(op), 1, (uintptr_t)&op }, .syncs = { sizeof(signal), 1, (uintptr_t)&signal } },
-		{ .ops = { sizeof(op), 1, (uintptr_t)&op }, .syncs = { sizeof(syncs[0]), 2, (uintptr_t)syncs } },
+		{.ops = {sizeof(op), 1, (uintptr_t)&op}, .syncs = {sizeof(signal), 1, (uintptr_t)&signal}},
+		{.ops = {sizeof(op), 1, (uintptr_t)&op}, .syncs = {sizeof(syncs[0]), 2, (uintptr_t)syncs}},
 	};
-	struct drm_kvsink_submit submit = { .jobs = { sizeof(jobs[0]), 2, (uintptr_t)jobs } };
+	struct drm_kvsink_submit submit = {.jobs = {sizeof(jobs[0]), 2, (uintptr_t)jobs}};
 
 	ASSERT_EQ(0, kvt_submit_raw(self->fd, &submit));
 	EXPECT_EQ(0, kvt_wait_point(self->fd, timeline, 6, 60));
@@ -573,13 +579,13 @@ TEST_F(submit, syncs_refuse_each_bad_field)
 		struct drm_kvsink_sync sync;
 		int err;
 	} bad[] = {
-		{ { 4, handle, 0 }, EINVAL },
-		{ { DRM_KVSINK_SYNC_SIGNAL, handle, 1 }, EINVAL }, /* binary with a value */
-		{ { 0, handle, 1 }, EINVAL },
-		{ { DRM_KVSINK_SYNC_SIGNAL | DRM_KVSINK_SYNC_TIMELINE, handle, 0 }, EINVAL },
-		{ { DRM_KVSINK_SYNC_TIMELINE, handle, 3 }, EINVAL }, /* no such point */
-		{ { DRM_KVSINK_SYNC_SIGNAL, 999, 0 }, ENOENT },
-		{ { 0, 999, 0 }, ENOENT },
+		{{4, handle, 0}, EINVAL},
+		{{DRM_KVSINK_SYNC_SIGNAL, handle, 1}, EINVAL}, /* binary with a value */
+		{{0, handle, 1}, EINVAL},
+		{{DRM_KVSINK_SYNC_SIGNAL | DRM_KVSINK_SYNC_TIMELINE, handle, 0}, EINVAL},
+		{{DRM_KVSINK_SYNC_TIMELINE, handle, 3}, EINVAL}, /* no such point */
+		{{DRM_KVSINK_SYNC_SIGNAL, 999, 0}, ENOENT},
+		{{0, 999, 0}, ENOENT},
 	};
 
 	for (size_t i = 0; i < KVT_COUNT(bad); i++) {
@@ -590,13 +596,14 @@ TEST_F(submit, syncs_refuse_each_bad_field)
 TEST_F(submit, a_refused_batch_queues_nothing)
 {
 	uint32_t timeline = kvt_syncobj(self->fd);
-	struct drm_kvsink_op good = { .type = DRM_KVSINK_OP_ADVANCE }, bad = { .type = 99 };
-	struct drm_kvsink_sync signal = { DRM_KVSINK_SYNC_SIGNAL | DRM_KVSINK_SYNC_TIMELINE, timeline, 1 };
+	struct drm_kvsink_op good = {.type = DRM_KVSINK_OP_ADVANCE}, bad = {.type = 99};
+	struct drm_kvsink_sync signal = {DRM_KVSINK_SYNC_SIGNAL | DRM_KVSINK_SYNC_TIMELINE, timeline, 1};
 	struct drm_kvsink_job jobs[2] = {
-		{ .ops = { sizeof(good), 1, (uintptr_t)&good }, .syncs = { sizeof(signal), 1, (uintptr_t)&signal } },
-		{ .ops = { sizeof(bad), 1, (uintptr_t)&bad } },
+		{.ops = {sizeof(good), 1, (uintptr_t)&good},
+		 .syncs = {sizeof(signal), 1, (uintptr_t)&signal}},
+		{.ops = {sizeof(bad), 1, (uintptr_t)&bad}},
 	};
-	struct drm_kvsink_submit submit = { .jobs = { sizeof(jobs[0]), 2, (uintptr_t)jobs } };
+	struct drm_kvsink_submit submit = {.jobs = {sizeof(jobs[0]), 2, (uintptr_t)jobs}};
 
 	ASSERT_EQ(-EINVAL, kvt_submit_raw(self->fd, &submit));
 	EXPECT_EQ(-ETIME, kvt_wait_point(self->fd, timeline, 1, 0));
@@ -604,7 +611,7 @@ TEST_F(submit, a_refused_batch_queues_nothing)
 
 TEST_F(submit, another_files_stream_is_eacces)
 {
-	struct drm_kvsink_op op = { .type = DRM_KVSINK_OP_BARRIER, .barrier.stream = self->stream };
+	struct drm_kvsink_op op = {.type = DRM_KVSINK_OP_BARRIER, .barrier.stream = self->stream};
 	struct drm_kvsink_submit submit;
 	int other = kvt_open();
 
@@ -617,11 +624,12 @@ TEST_F(submit, another_files_buffer_is_enoent)
 {
 	struct drm_kvsink_op op = {
 		.type = DRM_KVSINK_OP_COPY,
-		.copy = {
-			.src.handle = self->data.handle,
-			.dst = { .handle = self->data.handle, .offset = 8192 },
-			.bytes = 4,
-		},
+		.copy =
+			{
+				.src.handle = self->data.handle,
+				.dst = {.handle = self->data.handle, .offset = 8192},
+				.bytes = 4,
+			},
 	};
 	struct drm_kvsink_submit submit;
 	int other = kvt_open();

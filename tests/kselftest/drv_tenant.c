@@ -54,11 +54,11 @@ static int as_nobody(int (*check)(int fd, uint64_t stream), uint64_t stream)
 static int check_stream_hidden(int fd, uint64_t stream)
 {
 	struct drm_kvsink_promote promote;
-	struct drm_kvsink_evict evict = { .stream = stream, .layer_end = KVT_LAYERS };
-	struct drm_kvsink_config config = { .stream = stream };
-	struct drm_kvsink_op op = { .type = DRM_KVSINK_OP_BARRIER, .barrier.stream = stream };
-	struct drm_kvsink_job job = { .ops = { sizeof(op), 1, (uintptr_t)&op } };
-	struct drm_kvsink_submit submit = { .jobs = { sizeof(job), 1, (uintptr_t)&job } };
+	struct drm_kvsink_evict evict = {.stream = stream, .layer_end = KVT_LAYERS};
+	struct drm_kvsink_config config = {.stream = stream};
+	struct drm_kvsink_op op = {.type = DRM_KVSINK_OP_BARRIER, .barrier.stream = stream};
+	struct drm_kvsink_job job = {.ops = {sizeof(op), 1, (uintptr_t)&op}};
+	struct drm_kvsink_submit submit = {.jobs = {sizeof(job), 1, (uintptr_t)&job}};
 	struct drm_kvsink_list_head head;
 
 	if (kvt_promote(fd, stream, 0, &promote) != -ENOENT)
@@ -86,7 +86,7 @@ static int check_lists(int fd, uint64_t stream)
 	struct {
 		struct drm_kvsink_list_head head;
 		struct kvsink_tag_rec recs[4];
-	} tags = { 0 };
+	} tags = {0};
 	struct drm_kvsink_promote promote;
 	uint64_t own = kvt_stream(fd);
 
@@ -117,12 +117,13 @@ static int check_events(int fd, uint64_t stream)
 	struct {
 		struct drm_kvsink_list_head head;
 		struct kvsink_event_rec recs[256];
-	} events = { 0 };
+	} events = {0};
 
 	if (kvt_query(fd, DRM_KVSINK_QUERY_EVENTS, 0, &events, sizeof(events)))
 		return 1;
 	for (uint32_t i = 0; i < events.head.written; i++)
-		if (events.recs[i].stream == stream || (events.recs[i].stream && events.recs[i].tenant != NOBODY))
+		if (events.recs[i].stream == stream ||
+		    (events.recs[i].stream && events.recs[i].tenant != NOBODY))
 			return 2;
 	return 0;
 }
@@ -134,8 +135,8 @@ TEST_F(tenant, events_show_only_the_tenants_own)
 
 static int check_admin_only(int fd, uint64_t stream)
 {
-	struct drm_kvsink_config config = { .param = KVSINK_PARAM_T_SINK, .value = 0x3f000000 };
-	struct drm_kvsink_reg_read read = { .offset = KVSINK_REG_SRAM_USED };
+	struct drm_kvsink_config config = {.param = KVSINK_PARAM_T_SINK, .value = 0x3f000000};
+	struct drm_kvsink_reg_read read = {.offset = KVSINK_REG_SRAM_USED};
 	char answer[1024];
 
 	(void)stream;
@@ -156,8 +157,8 @@ TEST_F(tenant, the_device_as_a_whole_is_the_administrators)
 
 static int check_ordinary_use(int fd, uint64_t stream)
 {
-	struct drm_kvsink_config config = { .param = KVSINK_PARAM_T_SINK };
-	struct drm_kvsink_reg_read read = { .offset = KVSINK_REG_SRAM_BYTES };
+	struct drm_kvsink_config config = {.param = KVSINK_PARAM_T_SINK};
+	struct drm_kvsink_reg_read read = {.offset = KVSINK_REG_SRAM_BYTES};
 	uint64_t own = kvt_stream(fd);
 	char answer[1024];
 
@@ -168,7 +169,7 @@ static int check_ordinary_use(int fd, uint64_t stream)
 		return 2;
 	if (!own || kvt_query(fd, DRM_KVSINK_QUERY_COUNTERS, own, answer, sizeof(answer)))
 		return 3;
-	config = (struct drm_kvsink_config){ .stream = own, .param = KVSINK_PARAM_LOCAL_WINDOW, .value = 8 };
+	config = (struct drm_kvsink_config){.stream = own, .param = KVSINK_PARAM_LOCAL_WINDOW, .value = 8};
 	return kvt_ioctl(fd, DRM_IOCTL_KVSINK_CONFIG_SET, &config) ? 4 : 0;
 }
 

@@ -64,9 +64,9 @@ void kvt_set(void *args, const struct kvt_bad *bad)
 
 struct kvt_bo kvt_bo(int fd, uint64_t size)
 {
-	struct drm_kvsink_bo_create create = { .size = size };
-	struct drm_kvsink_bo_mmap_offset offset = { 0 };
-	struct kvt_bo bo = { 0 };
+	struct drm_kvsink_bo_create create = {.size = size};
+	struct drm_kvsink_bo_mmap_offset offset = {0};
+	struct kvt_bo bo = {0};
 
 	if (kvt_ioctl(fd, DRM_IOCTL_KVSINK_BO_CREATE, &create))
 		return bo;
@@ -83,12 +83,12 @@ struct kvt_bo kvt_bo(int fd, uint64_t size)
 
 void kvt_bo_free(int fd, struct kvt_bo *bo)
 {
-	struct drm_gem_close close = { .handle = bo->handle };
+	struct drm_gem_close close = {.handle = bo->handle};
 
 	if (bo->map)
 		munmap(bo->map, bo->size);
 	kvt_ioctl(fd, DRM_IOCTL_GEM_CLOSE, &close);
-	*bo = (struct kvt_bo){ 0 };
+	*bo = (struct kvt_bo){0};
 }
 
 struct drm_kvsink_stream_create kvt_stream_args(void)
@@ -96,9 +96,9 @@ struct drm_kvsink_stream_create kvt_stream_args(void)
 	static struct drm_kvsink_layer layers[KVT_LAYERS];
 
 	for (int i = 0; i < KVT_LAYERS; i++)
-		layers[i] = (struct drm_kvsink_layer){ .scale = 0x3f000000 }; /* 0.5 */
+		layers[i] = (struct drm_kvsink_layer){.scale = 0x3f000000}; /* 0.5 */
 	return (struct drm_kvsink_stream_create){
-		.layers = { sizeof(layers[0]), KVT_LAYERS, (uintptr_t)layers },
+		.layers = {sizeof(layers[0]), KVT_LAYERS, (uintptr_t)layers},
 		.format = DRM_KVSINK_FORMAT_F32,
 		.q_heads = KVT_Q_HEADS,
 		.kv_heads = KVT_KV_HEADS,
@@ -108,7 +108,7 @@ struct drm_kvsink_stream_create kvt_stream_args(void)
 		.max_tokens = KVT_MAX,
 		.reserve_tokens = KVT_MAX,
 		.score_groups = 1,
-		.group_end = { KVT_LAYERS },
+		.group_end = {KVT_LAYERS},
 	};
 }
 
@@ -121,7 +121,7 @@ uint64_t kvt_stream(int fd)
 
 int kvt_destroy(int fd, uint64_t stream)
 {
-	struct drm_kvsink_stream_destroy args = { .stream = stream };
+	struct drm_kvsink_stream_destroy args = {.stream = stream};
 
 	return kvt_ioctl(fd, DRM_IOCTL_KVSINK_STREAM_DESTROY, &args);
 }
@@ -133,7 +133,7 @@ int kvt_submit_raw(int fd, struct drm_kvsink_submit *submit)
 
 uint32_t kvt_syncobj(int fd)
 {
-	struct drm_syncobj_create create = { 0 };
+	struct drm_syncobj_create create = {0};
 
 	return kvt_ioctl(fd, DRM_IOCTL_SYNCOBJ_CREATE, &create) ? 0 : create.handle;
 }
@@ -155,13 +155,13 @@ int kvt_wait_point(int fd, uint32_t syncobj, uint64_t point, int64_t seconds)
 
 static void kvt_syncobj_free(int fd, uint32_t handle)
 {
-	struct drm_syncobj_destroy destroy = { .handle = handle };
+	struct drm_syncobj_destroy destroy = {.handle = handle};
 
 	kvt_ioctl(fd, DRM_IOCTL_SYNCOBJ_DESTROY, &destroy);
 }
 
-int kvt_run(int fd, struct kvt_bo *status_bo, const struct drm_kvsink_op *ops, uint32_t count, uint64_t generation,
-	    struct drm_kvsink_job_status *status)
+int kvt_run(int fd, struct kvt_bo *status_bo, const struct drm_kvsink_op *ops, uint32_t count,
+	    uint64_t generation, struct drm_kvsink_job_status *status)
 {
 	struct drm_kvsink_sync sync = {
 		.flags = DRM_KVSINK_SYNC_SIGNAL | DRM_KVSINK_SYNC_TIMELINE,
@@ -169,11 +169,12 @@ int kvt_run(int fd, struct kvt_bo *status_bo, const struct drm_kvsink_op *ops, u
 		.value = 1,
 	};
 	struct drm_kvsink_job job = {
-		.ops = { sizeof(*ops), count, (uintptr_t)ops },
-		.syncs = { sizeof(sync), 1, (uintptr_t)&sync },
-		.status = { .handle = status_bo->handle },
+		.ops = {sizeof(*ops), count, (uintptr_t)ops},
+		.syncs = {sizeof(sync), 1, (uintptr_t)&sync},
+		.status = {.handle = status_bo->handle},
 	};
-	struct drm_kvsink_submit submit = { .generation = generation, .jobs = { sizeof(job), 1, (uintptr_t)&job } };
+	struct drm_kvsink_submit submit = {.generation = generation,
+					   .jobs = {sizeof(job), 1, (uintptr_t)&job}};
 	int err = kvt_submit_raw(fd, &submit);
 
 	err = err ? err : kvt_wait_point(fd, sync.handle, 1, 60);
@@ -185,26 +186,28 @@ int kvt_run(int fd, struct kvt_bo *status_bo, const struct drm_kvsink_op *ops, u
 /* Small, distinct, with a token that stands out. */
 float kvt_value(uint32_t token, uint32_t layer, uint32_t head, uint32_t element, bool v)
 {
-	uint32_t hash = (token * 2654435761u) ^ (layer * 40503u) ^ (head * 9176u) ^ (element * 69069u) ^ (v * 12345u);
+	uint32_t hash =
+		(token * 2654435761u) ^ (layer * 40503u) ^ (head * 9176u) ^ (element * 69069u) ^ (v * 12345u);
 
 	hash ^= hash >> 13;
 	hash *= 1274126177u;
 	return (float)(int32_t)(hash >> 8 & 0xffff) / 32768.0f - 1.0f;
 }
 
-struct drm_kvsink_op kvt_append(uint64_t stream, uint32_t layer, uint32_t first, uint32_t count, uint32_t handle,
-				uint64_t k, uint64_t v)
+struct drm_kvsink_op kvt_append(uint64_t stream, uint32_t layer, uint32_t first, uint32_t count,
+				uint32_t handle, uint64_t k, uint64_t v)
 {
 	return (struct drm_kvsink_op){
 		.type = DRM_KVSINK_OP_APPEND,
-		.append = {
-			.stream = stream,
-			.layer = layer,
-			.first = first,
-			.count = count,
-			.k = { .handle = handle, .offset = k },
-			.v = { .handle = handle, .offset = v },
-		},
+		.append =
+			{
+				.stream = stream,
+				.layer = layer,
+				.first = first,
+				.count = count,
+				.k = {.handle = handle, .offset = k},
+				.v = {.handle = handle, .offset = v},
+			},
 	};
 }
 
@@ -212,7 +215,7 @@ struct drm_kvsink_op kvt_step_end(uint64_t stream, uint32_t count)
 {
 	return (struct drm_kvsink_op){
 		.type = DRM_KVSINK_OP_STEP_END,
-		.step_end = { .stream = stream, .count = count },
+		.step_end = {.stream = stream, .count = count},
 	};
 }
 
@@ -231,10 +234,12 @@ int kvt_fill(int fd, uint64_t stream, uint32_t tokens)
 		uint64_t k = (uint64_t)((char *)at - (char *)rows.map), v;
 
 		for (uint32_t i = 0; i < tokens * KVT_KV_HEADS * KVT_DK; i++)
-			*at++ = kvt_value(i / (KVT_KV_HEADS * KVT_DK), l, i / KVT_DK % KVT_KV_HEADS, i % KVT_DK, false);
+			*at++ = kvt_value(i / (KVT_KV_HEADS * KVT_DK), l, i / KVT_DK % KVT_KV_HEADS,
+					  i % KVT_DK, false);
 		v = (uint64_t)((char *)at - (char *)rows.map);
 		for (uint32_t i = 0; i < tokens * KVT_KV_HEADS * KVT_DV; i++)
-			*at++ = kvt_value(i / (KVT_KV_HEADS * KVT_DV), l, i / KVT_DV % KVT_KV_HEADS, i % KVT_DV, true);
+			*at++ = kvt_value(i / (KVT_KV_HEADS * KVT_DV), l, i / KVT_DV % KVT_KV_HEADS,
+					  i % KVT_DV, true);
 		ops[l] = kvt_append(stream, l, 0, tokens, rows.handle, k, v);
 	}
 	ops[KVT_LAYERS] = kvt_step_end(stream, tokens);
@@ -257,7 +262,8 @@ int kvt_promote(int fd, uint64_t stream, uint32_t token, struct drm_kvsink_promo
 
 int kvt_query(int fd, uint32_t type, uint64_t stream, void *buf, uint32_t size)
 {
-	struct drm_kvsink_query args = { .type = type, .stream = stream, .size = size, .pointer = (uintptr_t)buf };
+	struct drm_kvsink_query args = {
+		.type = type, .stream = stream, .size = size, .pointer = (uintptr_t)buf};
 
 	return kvt_ioctl(fd, DRM_IOCTL_KVSINK_QUERY, &args);
 }
@@ -272,8 +278,8 @@ int kvt_total(int fd, uint32_t type)
 
 uint64_t kvt_generation(int fd)
 {
-	struct drm_kvsink_dev_info info = { 0 };
-	struct drm_kvsink_dev_query query = { .size = sizeof(info), .pointer = (uintptr_t)&info };
+	struct drm_kvsink_dev_info info = {0};
+	struct drm_kvsink_dev_query query = {.size = sizeof(info), .pointer = (uintptr_t)&info};
 
 	return kvt_ioctl(fd, DRM_IOCTL_KVSINK_DEV_QUERY, &query) ? 0 : info.generation;
 }

@@ -37,8 +37,8 @@ struct kvt_bad {
 	int err;
 };
 
-#define KVT_BAD(type, field, value, err) \
-	{ #field " = " #value, offsetof(type, field), sizeof(((type *)0)->field), value, err }
+#define KVT_BAD(type, field, value, err)                                                                     \
+	{#field " = " #value, offsetof(type, field), sizeof(((type *)0)->field), value, err}
 #define KVT_COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
 const char *kvt_path(void); /* of the device node */
@@ -56,14 +56,14 @@ int kvt_destroy(int fd, uint64_t stream);
 
 /* Submit one job and wait for its end: 0 or -errno of SUBMIT; status receives what the kernel wrote. */
 int kvt_submit_raw(int fd, struct drm_kvsink_submit *submit);
-int kvt_run(int fd, struct kvt_bo *status_bo, const struct drm_kvsink_op *ops, uint32_t count, uint64_t generation,
-	    struct drm_kvsink_job_status *status);
+int kvt_run(int fd, struct kvt_bo *status_bo, const struct drm_kvsink_op *ops, uint32_t count,
+	    uint64_t generation, struct drm_kvsink_job_status *status);
 
 /* Tokens of the small stream, all layers, and STEP_END; rows are kvt_value(). */
 float kvt_value(uint32_t token, uint32_t layer, uint32_t head, uint32_t element, bool v);
 int kvt_fill(int fd, uint64_t stream, uint32_t tokens);
-struct drm_kvsink_op kvt_append(uint64_t stream, uint32_t layer, uint32_t first, uint32_t count, uint32_t handle,
-				uint64_t k, uint64_t v);
+struct drm_kvsink_op kvt_append(uint64_t stream, uint32_t layer, uint32_t first, uint32_t count,
+				uint32_t handle, uint64_t k, uint64_t v);
 struct drm_kvsink_op kvt_step_end(uint64_t stream, uint32_t count);
 
 int kvt_promote(int fd, uint64_t stream, uint32_t token, struct drm_kvsink_promote *out);
