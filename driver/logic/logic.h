@@ -51,7 +51,7 @@ struct kvsink_logic_env {
 
 /* What STREAM_CREATE needs of HBM. */
 struct kvsink_logic_layout {
-	uint64_t page_bytes; /* of one page */
+	uint64_t page_bytes;  /* of one page */
 	uint64_t table_bytes; /* page table, KVSINK_HBM_ALIGN aligned */
 	uint64_t score_bytes; /* scores, KVSINK_HBM_ALIGN aligned */
 	uint32_t reserve_pages, max_pages;
@@ -64,9 +64,10 @@ int kvsink_logic_stream_create(struct kvsink_logic_env *env, const struct drm_kv
 int kvsink_logic_stream_reserve(struct kvsink_logic_env *env, const struct drm_kvsink_stream_reserve *args,
 				struct kvsink_logic_stream *stream, uint32_t *pages);
 /* The command and its items (args->layers.count of them); page table and scores lie where the caller says. */
-void kvsink_logic_build_create(const struct drm_kvsink_stream_create *args, const struct drm_kvsink_layer *layers,
-			       uint64_t id, uint32_t tenant, uint64_t page_table, uint64_t scores,
-			       struct kvsink_cmd *cmd, union kvsink_item *items);
+void kvsink_logic_build_create(const struct drm_kvsink_stream_create *args,
+			       const struct drm_kvsink_layer *layers, uint64_t id, uint32_t tenant,
+			       uint64_t page_table, uint64_t scores, struct kvsink_cmd *cmd,
+			       union kvsink_item *items);
 
 /*
  * PAGE_MAP: `count` pages, in pages[], become the stream's pages from first_page on. Fills
@@ -85,8 +86,8 @@ void kvsink_logic_build_invalidate(uint32_t first_page, uint32_t count, struct k
  * where they will lie in the job's item array, `out_items` is that place.
  */
 int kvsink_logic_build_op(struct kvsink_logic_env *env, const struct drm_kvsink_op *op,
-			  const struct drm_kvsink_attend_item *items, uint32_t first_item, struct kvsink_cmd *cmd,
-			  union kvsink_item *out_items);
+			  const struct drm_kvsink_attend_item *items, uint32_t first_item,
+			  struct kvsink_cmd *cmd, union kvsink_item *out_items);
 
 /*
  * `bytes` at `ref`, which stands at offset `field` of its struct: in its buffer or refused. With `optional`,
@@ -109,8 +110,8 @@ int kvsink_logic_build_config(struct kvsink_logic_env *env, const struct drm_kvs
 int kvsink_logic_build_config_get(struct kvsink_logic_env *env, const struct drm_kvsink_config *args,
 				  uint64_t dst_gart, struct kvsink_cmd *cmd);
 /* dst: where the chip may write dst_bytes; sets how many records fit. */
-int kvsink_logic_build_query(struct kvsink_logic_env *env, const struct drm_kvsink_query *args, uint64_t dst_gart,
-			     uint32_t dst_bytes, struct kvsink_cmd *cmd);
+int kvsink_logic_build_query(struct kvsink_logic_env *env, const struct drm_kvsink_query *args,
+			     uint64_t dst_gart, uint32_t dst_bytes, struct kvsink_cmd *cmd);
 int kvsink_logic_entry_read(struct kvsink_logic_env *env, const struct drm_kvsink_entry_read *args,
 			    struct kvsink_logic_stream *stream);
 
