@@ -67,12 +67,31 @@ void kvsink_fence_discard(struct kvsink_fence *fence)
 
 /* ---- The end of a job ------------------------------------------------------------------------ */
 
+/* Addresses of the bus and the GART are not for users: they see offsets in their own buffers, or 0. */
+static u64 kvsink_user_address(const struct kvsink_job *job)
+{
+	u64 address = job->cpl.address;
+	u32 i;
+
+	if (job->cpl.code == KVSINK_CODE_DMA_ERROR)
+		return 0;
+	if (job->cpl.code != KVSINK_CODE_BAD_RANGE && job->cpl.code != KVSINK_CODE_GART_FAULT)
+		return address;
+	for (i = 0; i < job->bo_count; i++) {
+		u64 start = kvsink_bo_gart_offset(to_kvsink_bo(job->bos[i]));
+
+		if (address >= start && address - start < job->bos[i]->size)
+			return address - start;
+	}
+	return 0;
+}
+
 void kvsink_job_write_status(struct kvsink_job *job, u32 code)
 {
 	struct drm_kvsink_job_status status = {
 		.code = code,
 		.op = job->completed ? job->cpl.cmd : 0,
-		.address = job->completed ? job->cpl.address : 0,
+		.address = job->completed ? kvsink_user_address(job) : 0,
 		.begin_ns = job->completed ? job->cpl.begin_ns : 0,
 		.end_ns = job->completed ? job->cpl.end_ns : 0,
 	};
