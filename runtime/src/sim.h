@@ -54,6 +54,7 @@ struct sim_options {
 	uint32_t threads; /* for arithmetic */
 	uint32_t inject_hang, inject_dma_error;
 	char share[32]; /* name of a chip that several files use; empty for a chip of one's own */
+	bool has_chip;	/* an option of the chip was given */
 	bool has_uid;	/* uid= was given: an ordinary user */
 	uint32_t uid;
 };
@@ -107,6 +108,7 @@ struct sim_job {
 
 /* sim_options.c */
 int sim_parse(const char *text, struct sim_options *options);
+bool sim_same_chip(const struct sim_options *a, const struct sim_options *b);
 
 /* sim_space.c */
 int sim_space_init(struct sim_space *space, uint64_t size);

@@ -221,10 +221,12 @@ int sim_chip_get(const struct sim_options *options, struct sim_chip **chip)
 
 	pthread_mutex_lock(&shared_lock);
 	*chip = find_shared(options->share);
-	if (*chip)
-		(*chip)->files++;
-	else
+	if (!*chip)
 		err = create(options, chip);
+	else if (options->has_chip && !sim_same_chip(options, &(*chip)->options))
+		err = kvs_fail_open(-EINVAL, "sim: share=%s exists with other options", options->share);
+	else
+		(*chip)->files++;
 	pthread_mutex_unlock(&shared_lock);
 	return err;
 }

@@ -105,6 +105,8 @@ static int set_option(char *text, struct sim_options *options)
 		return set_share(value, options);
 	if (!strcmp(text, "uid"))
 		options->has_uid = true;
+	else
+		options->has_chip = true;
 	for (size_t i = 0; i < sizeof(options_table) / sizeof(options_table[0]); i++)
 		if (!strcmp(text, options_table[i].name))
 			return set_number(&options_table[i], value, options);
@@ -128,4 +130,16 @@ int sim_parse(const char *text, struct sim_options *options)
 		err = set_option(one, options);
 	free(copy);
 	return err;
+}
+
+bool sim_same_chip(const struct sim_options *a, const struct sim_options *b)
+{
+	for (size_t i = 0; i < sizeof(options_table) / sizeof(options_table[0]); i++) {
+		const struct option *option = &options_table[i];
+
+		if (strcmp(option->name, "uid") &&
+		    memcmp((const char *)a + option->offset, (const char *)b + option->offset, option->bytes))
+			return false;
+	}
+	return true;
 }

@@ -63,12 +63,18 @@ static void pattern_stream(struct rig *rig, struct rig_stream *stream)
 
 static void test_scrub(void)
 {
+	struct kvs_device *device;
 	struct rig_stream stream;
 	struct rig owner, other;
 
 	rig_open(&owner, "sim:share=scrub,hbm=16M,sram=64K");
 	rig_open(&other, "sim:share=scrub");
 	tap_ok(chip_of(&owner) == chip_of(&other), "share= attaches to the same chip");
+	tap_ok(kvs_open("sim:share=scrub,tags=99", &device) == -EINVAL &&
+		       strstr(kvs_open_error(), "share=scrub"),
+	       "but not with other options");
+	tap_ok(!kvs_open("sim:hbm=16M,sram=64K,share=scrub,uid=7", &device), "the same ones again are fine");
+	kvs_close(device);
 	tap_ok(owner.device->backend.ctx != other.device->backend.ctx, "as a file of its own");
 	pattern_stream(&owner, &stream);
 	tap_ok(in_hbm(&other) == 20 * 2 * 2 * 24, "rows lie in HBM while the stream lives");
