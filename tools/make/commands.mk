@@ -33,7 +33,7 @@ demo: hermetic
 
 # Inside the root: what needs no guest. On the host: what starts guests itself. In one guest: the rest.
 # Names are expanded for B=build whatever B is here.
-HERMETIC_TESTS = $(shell $(MAKE) -s --no-print-directory B=build list-tests LIST=$(1))
+HERMETIC_TESTS = $(shell $(MAKE) -s --no-print-directory B=build LLAMA=- list-tests LIST=$(1))
 list-tests:
 	@echo $($(LIST))
 
