@@ -18,6 +18,18 @@
 
 #define KVSINK_RESET_TIMEOUT_US 1000000
 
+/* A 64-bit counter; inside drm_dev_enter(). */
+u64 kvsink_device_counter(struct kvsink_device *kdev, u32 offset)
+{
+	u32 lo, hi;
+
+	spin_lock(&kdev->counter_lock);
+	lo = kvsink_read(kdev, offset);
+	hi = kvsink_read(kdev, offset + 4);
+	spin_unlock(&kdev->counter_lock);
+	return (u64)hi << 32 | lo;
+}
+
 static void kvsink_write_control(struct kvsink_device *kdev, u32 value)
 {
 	kvsink_write(kdev, KVSINK_REG_CONTROL, value);

@@ -62,7 +62,7 @@ struct kvsink_ring {
 	u64 fence_context;
 	/** @process: held by who completes jobs, so that their fences signal in ring order. */
 	struct mutex process;
-	/** @lock: protects all fields below. */
+	/** @lock: protects the fields below, up to @jobs. */
 	spinlock_t lock;
 	/** @seqno: of the last job published. */
 	u64 seqno;
@@ -74,6 +74,8 @@ struct kvsink_ring {
 	u64 head_since_ns;
 	/** @jobs: jobs in flight, by slot. */
 	struct kvsink_job **jobs;
+	/** @clock_ns: modelled time of the chip when the timeout handler looked last; the handler's alone. */
+	u64 clock_ns;
 };
 
 struct kvsink_device {
@@ -213,8 +215,13 @@ void kvsink_device_reset(struct kvsink_device *kdev, struct kvsink_job *guilty);
 void kvsink_device_flr_begin(struct kvsink_device *kdev);
 void kvsink_device_flr_end(struct kvsink_device *kdev);
 
+u64 kvsink_device_counter(struct kvsink_device *kdev, u32 offset);
+
 /* kvsink_irq.c */
 int kvsink_irq_init(struct kvsink_device *kdev);
+
+/* kvsink_debugfs.c */
+void kvsink_debugfs_init(struct kvsink_device *kdev);
 
 /* kvsink_fdinfo.c */
 void kvsink_show_fdinfo(struct drm_printer *p, struct drm_file *drm_file);

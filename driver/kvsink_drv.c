@@ -165,6 +165,7 @@ static int kvsink_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 	err = err ? err : kvsink_device_init(kdev);
 	if (err)
 		return err;
+	kvsink_debugfs_init(kdev);
 	err = drm_dev_register(&kdev->base, 0);
 	if (err) {
 		kvsink_device_quiesce(kdev);

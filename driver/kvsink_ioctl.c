@@ -56,17 +56,6 @@ int kvsink_ioctl_dev_query(struct drm_device *dev, void *data, struct drm_file *
 	return 0;
 }
 
-static u64 kvsink_read_counter(struct kvsink_device *kdev, u32 offset)
-{
-	u32 lo, hi;
-
-	spin_lock(&kdev->counter_lock);
-	lo = kvsink_read(kdev, offset);
-	hi = kvsink_read(kdev, offset + 4);
-	spin_unlock(&kdev->counter_lock);
-	return (u64)hi << 32 | lo;
-}
-
 int kvsink_ioctl_reg_read(struct drm_device *dev, void *data, struct drm_file *drm_file)
 {
 	struct kvsink_device *kdev = to_kvsink_device(dev);
@@ -83,7 +72,7 @@ int kvsink_ioctl_reg_read(struct drm_device *dev, void *data, struct drm_file *d
 		return -EACCES;
 	if (!drm_dev_enter(dev, &index))
 		return -ENODEV;
-	args->value = wide ? kvsink_read_counter(kdev, args->offset) : kvsink_read(kdev, args->offset);
+	args->value = wide ? kvsink_device_counter(kdev, args->offset) : kvsink_read(kdev, args->offset);
 	drm_dev_exit(index);
 	return 0;
 }

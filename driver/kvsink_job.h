@@ -67,6 +67,8 @@ struct kvsink_job {
 	u64 status_offset;
 	/** @run_ns: when it was published. */
 	u64 run_ns;
+	/** @looks: how often the timeout handler has let it go on. */
+	u32 looks;
 	/** @bos: buffers that it keeps alive. */
 	struct drm_gem_object **bos;
 	/** @bo_count: how many. */

@@ -14,6 +14,8 @@
 #include "kvsink_job.h"
 #include "kvsink_trace.h"
 
+#define KVSINK_MAX_LOOKS 6 /* timeouts that one job may outlive while the chip works */
+
 /* ---- Hardware fences ------------------------------------------------------------------------- */
 
 static const char *kvsink_fence_driver_name(struct dma_fence *fence)
@@ -249,23 +251,44 @@ static bool kvsink_ring_halted(struct kvsink_ring *ring)
 	return kvsink_read(ring->kdev, kvsink_ring_reg(ring, KVSINK_RING_STATE)) == KVSINK_RING_HALTED;
 }
 
-/* The job has been the oldest of a ring that works for a whole timeout, or the ring has halted. */
-static bool kvsink_job_hangs(struct kvsink_ring *ring, struct kvsink_job *job)
+/*
+ * No job of the ring has ended for a whole timeout. The timer is coarse, so three quarters of it count.
+ */
+static bool kvsink_ring_overdue(struct kvsink_ring *ring)
 {
 	u64 since_ns;
-	int index;
+
+	spin_lock(&ring->lock);
+	since_ns = ktime_get_ns() - ring->head_since_ns;
+	spin_unlock(&ring->lock);
+	return since_ns >= jiffies_to_nsecs(ring->sched.timeout) / 4 * 3;
+}
+
+/*
+ * A long job may go on while the chip's clock does, which every command moves. Other rings move it too,
+ * hence the limit.
+ */
+static bool kvsink_job_progresses(struct kvsink_ring *ring, struct kvsink_job *job)
+{
+	u64 clock_ns =
+		kvsink_device_counter(ring->kdev, KVSINK_COUNTER_BASE + 8 * KVSINK_COUNTER_MODELLED_NS);
+	bool moved = clock_ns != ring->clock_ns;
+
+	ring->clock_ns = clock_ns;
+	return moved && job->looks++ < KVSINK_MAX_LOOKS;
+}
+
+static bool kvsink_job_hangs(struct kvsink_ring *ring, struct kvsink_job *job)
+{
 	bool hangs;
+	int index;
 
 	kvsink_ring_process(ring);
 	if (dma_fence_is_signaled(&job->base.s_fence->finished))
 		return false;
 	if (!drm_dev_enter(&ring->kdev->base, &index))
 		return false;
-	spin_lock(&ring->lock);
-	since_ns = ktime_get_ns() - ring->head_since_ns;
-	spin_unlock(&ring->lock);
-	/* The timer is coarse: three quarters of the time without an end of any job are no progress. */
-	hangs = since_ns >= (u64)jiffies_to_nsecs(ring->sched.timeout) / 4 * 3 || kvsink_ring_halted(ring);
+	hangs = kvsink_ring_halted(ring) || (kvsink_ring_overdue(ring) && !kvsink_job_progresses(ring, job));
 	drm_dev_exit(index);
 	return hangs;
 }

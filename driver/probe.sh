@@ -72,18 +72,6 @@ enum drm_gpu_sched_stat probe(void);
 enum drm_gpu_sched_stat probe(void) { return DRM_GPU_SCHED_STAT_NO_HANG; }
 END
 
-probe drm_sched_stat_nominal <<END
-#include <drm/gpu_scheduler.h>
-enum drm_gpu_sched_stat probe(void);
-enum drm_gpu_sched_stat probe(void) { return DRM_GPU_SCHED_STAT_NOMINAL; }
-END
-
-probe drm_driver_date <<END
-#include <drm/drm_drv.h>
-const char *probe(const struct drm_driver *driver);
-const char *probe(const struct drm_driver *driver) { return driver->date; }
-END
-
 objects=
 for feature in $features; do
 	objects="$objects $feature.o"

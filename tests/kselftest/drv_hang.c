@@ -13,20 +13,30 @@
 
 #define TOKENS 8
 
-static int advance(int fd, struct kvt_bo *result, uint64_t generation, struct drm_kvsink_job_status *status)
+/* A job without a wait for it. */
+static int start(int fd, struct kvt_bo *result, uint64_t generation, uint32_t timeline, uint64_t point)
 {
 	struct drm_kvsink_op op = {.type = DRM_KVSINK_OP_ADVANCE, .advance.ns = 1};
+	struct drm_kvsink_sync sync = {DRM_KVSINK_SYNC_SIGNAL | DRM_KVSINK_SYNC_TIMELINE, timeline, point};
+	struct drm_kvsink_job job = {
+		.ops = {sizeof(op), 1, (uintptr_t)&op},
+		.syncs = {sizeof(sync), 1, (uintptr_t)&sync},
+		.status = {.handle = result->handle},
+	};
+	struct drm_kvsink_submit submit = {.generation = generation,
+					   .jobs = {sizeof(job), 1, (uintptr_t)&job}};
 
-	return kvt_run(fd, result, &op, 1, generation, status);
+	return kvt_submit_raw(fd, &submit);
 }
 
 TEST(a_hang_is_reset_and_the_device_goes_on)
 {
-	struct drm_kvsink_job_status status;
+	const volatile struct drm_kvsink_job_status *status;
 	struct drm_kvsink_promote promote;
 	struct kvt_bo result;
-	uint64_t generation, stream;
-	int fd;
+	uint64_t generation, stream, point = 0;
+	uint32_t timeline;
+	int fd, err;
 
 	if (!getenv("KVSINK_TEST_HANG"))
 		SKIP(return, "KVSINK_TEST_HANG is not set: the device was not told to hang");
@@ -34,6 +44,9 @@ TEST(a_hang_is_reset_and_the_device_goes_on)
 	ASSERT_GE(fd, 0);
 	result = kvt_bo(fd, 4096);
 	ASSERT_NE(NULL, result.map);
+	status = result.map;
+	timeline = kvt_syncobj(fd);
+	ASSERT_NE(0, timeline);
 	generation = kvt_generation(fd);
 	stream = kvt_stream(fd);
 	ASSERT_NE(0, stream);
@@ -43,15 +56,20 @@ TEST(a_hang_is_reset_and_the_device_goes_on)
 	/* The script beside us hears this and makes the next job hang; jobs until one was hit. */
 	printf("# kvsink-test: hang\n");
 	fflush(stdout);
-	for (int i = 0; i < 2000 && kvt_generation(fd) == generation; i++) {
-		ASSERT_EQ(0, advance(fd, &result, 0, &status));
+	do {
 		usleep(10000);
-	}
+		ASSERT_EQ(0, start(fd, &result, 0, timeline, ++point));
+		err = kvt_wait_point(fd, timeline, point, 2);
+	} while (!err && point < 2000);
+	ASSERT_EQ(-ETIME, err);
+	EXPECT_EQ(~0u, status->code); /* not finished yet */
+	ASSERT_EQ(0, kvt_wait_point(fd, timeline, point, 30));
+	EXPECT_EQ(KVSINK_CODE_ABORTED, status->code);
 	ASSERT_GT(kvt_generation(fd), generation);
-	EXPECT_EQ(KVSINK_CODE_ABORTED, status.code);
-	EXPECT_EQ(-ESTALE, advance(fd, &result, generation, &status));
-	EXPECT_EQ(0, advance(fd, &result, kvt_generation(fd), &status));
-	EXPECT_EQ(KVSINK_CODE_OK, status.code);
+	EXPECT_EQ(-ESTALE, start(fd, &result, generation, timeline, ++point));
+	EXPECT_EQ(0, start(fd, &result, kvt_generation(fd), timeline, ++point));
+	EXPECT_EQ(0, kvt_wait_point(fd, timeline, point, 30));
+	EXPECT_EQ(KVSINK_CODE_OK, status->code);
 	/* tags are gone, the stream is not */
 	EXPECT_EQ(0, kvt_total(fd, DRM_KVSINK_QUERY_TAGS));
 	EXPECT_EQ(1, kvt_total(fd, DRM_KVSINK_QUERY_STREAMS));

@@ -3,6 +3,7 @@
  * Residency: PROMOTE, EVICT, TAGS, ENTRY_READ.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -242,6 +243,36 @@ TEST_F(resident, evict_removes_what_it_names)
 	ASSERT_EQ(0, evict(self->fd, self->stream, KVSINK_TOKEN_ALL, &args));
 	EXPECT_EQ(3, args.entries);
 	EXPECT_EQ(0, kvt_total(self->fd, DRM_KVSINK_QUERY_TAGS));
+}
+
+static unsigned long long fdinfo_sram(int fd)
+{
+	unsigned long long bytes = ~0ull;
+	char path[64], line[256];
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
+	file = fopen(path, "r");
+	while (file && fgets(line, sizeof(line), file))
+		sscanf(line, "drm-resident-sram: %llu", &bytes);
+	if (file)
+		fclose(file);
+	return bytes;
+}
+
+TEST_F(resident, fdinfo_counts_the_sram_of_the_file)
+{
+	struct drm_kvsink_promote promote;
+	struct drm_kvsink_evict args;
+
+	EXPECT_EQ(0, fdinfo_sram(self->fd));
+	ASSERT_EQ(0, kvt_promote(self->fd, self->stream, 0, &promote));
+	ASSERT_EQ(0, kvt_promote(self->fd, self->stream, 1, &promote));
+	EXPECT_EQ(2 * promote.sram_bytes, fdinfo_sram(self->fd));
+	ASSERT_EQ(0, evict(self->fd, self->stream, 0, &args));
+	ASSERT_EQ(1, kvt_total(self->fd, DRM_KVSINK_QUERY_TAGS));
+	ASSERT_EQ(0, evict(self->fd, self->stream, KVSINK_TOKEN_ALL, &args));
+	EXPECT_EQ(0, fdinfo_sram(self->fd));
 }
 
 TEST_F(resident, evict_refuses_each_bad_field)

@@ -4,8 +4,10 @@
  */
 #include <errno.h>
 #include <math.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 #include "kselftest_harness.h"
@@ -200,31 +202,59 @@ TEST_F(submit, rows_beyond_the_reservation_are_enospc_code)
 	EXPECT_EQ(KVSINK_CODE_NOT_RESERVED, status.code);
 }
 
-TEST_F(submit, status_is_all_ones_before_the_end)
+TEST_F(submit, a_status_may_cross_a_page)
 {
-	struct drm_kvsink_job_status *status = self->result.map;
-	uint32_t wait = kvt_syncobj(self->fd), done = kvt_syncobj(self->fd);
-	struct drm_kvsink_op op = {.type = DRM_KVSINK_OP_ADVANCE, .advance.ns = 1};
-	struct drm_kvsink_op slow[8];
+	struct kvt_bo result = kvt_bo(self->fd, 8192);
+	uint32_t done = kvt_syncobj(self->fd);
+	struct drm_kvsink_op ops[3] = {{.type = DRM_KVSINK_OP_ADVANCE, .advance.ns = 7},
+				       {.type = DRM_KVSINK_OP_ADVANCE, .advance.ns = 7},
+				       {.type = DRM_KVSINK_OP_ADVANCE, .advance.ns = 7}};
 	struct drm_kvsink_sync sync = {DRM_KVSINK_SYNC_SIGNAL | DRM_KVSINK_SYNC_TIMELINE, done, 1};
-	struct drm_kvsink_job jobs[2] = {
-		{.ops = {sizeof(op), 8, (uintptr_t)slow}},
-		{
-			.ops = {sizeof(op), 1, (uintptr_t)&op},
-			.syncs = {sizeof(sync), 1, (uintptr_t)&sync},
-			.status = {.handle = self->result.handle, .offset = 4092 - sizeof(*status)},
-		},
+	struct drm_kvsink_job job = {
+		.ops = {sizeof(ops[0]), 3, (uintptr_t)ops},
+		.syncs = {sizeof(sync), 1, (uintptr_t)&sync},
+		.status = {.handle = result.handle, .offset = 4092},
 	};
-	struct drm_kvsink_submit submit = {.jobs = {sizeof(jobs[0]), 2, (uintptr_t)jobs}};
+	struct drm_kvsink_submit submit = {.jobs = {sizeof(job), 1, (uintptr_t)&job}};
+	struct drm_kvsink_job_status status;
 
-	ASSERT_NE(0, wait);
-	for (int i = 0; i < 8; i++)
-		slow[i] = op;
-	status = (void *)((char *)self->result.map + jobs[1].status.offset);
+	ASSERT_NE(NULL, result.map);
+	memset(result.map, 0xee, 8192);
 	ASSERT_EQ(0, kvt_submit_raw(self->fd, &submit));
 	ASSERT_EQ(0, kvt_wait_point(self->fd, done, 1, 60));
-	EXPECT_EQ(KVSINK_CODE_OK, status->code);
-	EXPECT_EQ(1, status->op);
+	memcpy(&status, (char *)result.map + 4092, sizeof(status));
+	EXPECT_EQ(KVSINK_CODE_OK, status.code);
+	EXPECT_EQ(3, status.op);
+	EXPECT_GE(status.end_ns, status.begin_ns + 21);
+	EXPECT_EQ(0xee, ((unsigned char *)result.map)[4091]);
+	EXPECT_EQ(0xee, ((unsigned char *)result.map)[4092 + sizeof(status)]);
+}
+
+static void on_alarm(int signal)
+{
+	(void)signal;
+}
+
+/* A PROMOTE that ran twice would answer EEXIST, a STEP_END that ran twice SEQUENCE. */
+TEST_F(submit, signals_do_not_make_an_operation_run_twice)
+{
+	struct sigaction action = {.sa_handler = on_alarm};
+	struct itimerval often = {{0, 700}, {0, 700}}, never = {{0, 0}, {0, 0}};
+	struct drm_kvsink_promote promote;
+	int err = 0;
+
+	ASSERT_EQ(0, sigaction(SIGALRM, &action, NULL));
+	ASSERT_EQ(0, setitimer(ITIMER_REAL, &often, NULL));
+	for (int round = 0; round < 10 && !err; round++) {
+		uint64_t stream = kvt_stream(self->fd);
+
+		err = stream ? kvt_fill(self->fd, stream, 8) : -ENOENT;
+		for (uint32_t token = 0; token < 8 && !err; token++)
+			err = kvt_promote(self->fd, stream, token, &promote);
+		err = err ? err : kvt_destroy(self->fd, stream);
+	}
+	setitimer(ITIMER_REAL, &never, NULL);
+	EXPECT_EQ(0, err);
 }
 
 /* ---- What is refused ------------------------------------------------------------------------- */
