@@ -5,7 +5,7 @@
 #   make            libraries and programs, with the compiler and libraries of this machine
 #   make demo       set-up, then a real model decodes through the device in a guest
 #   make test       set-up, then every test; last line "N passed, N failed, N skipped"
-#   make test-mutants, make check-style, make docs, make clean
+#   make test-mutants, make check-style, make docs, make install, make modules_install, make clean
 #
 # Each room adds its own targets in a build.mk beside its sources. Variables that they use and extend:
 #   B            build folder             PROGRAMS     programs for $(B)/bin
@@ -40,7 +40,7 @@ $(B)/obj/%.o: %.c
 
 include $(sort $(wildcard qemu-device/silicon/build.mk driver/build.mk driver/logic/build.mk runtime/build.mk \
 	tools/*/build.mk tests/*/build.mk))
-include tools/make/commands.mk
+include tools/make/commands.mk tools/make/install.mk
 
 .PHONY: programs
 programs: $(PROGRAMS)
