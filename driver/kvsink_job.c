@@ -143,7 +143,7 @@ struct kvsink_job *kvsink_job_create(struct kvsink_device *kdev, struct kvsink_f
 	job->desc.items = job->mem_bus + offsetof(struct kvsink_job_mem, items);
 	job->desc.tenant = file ? file->tenant : 0;
 	job->desc.flags = !file || privileged ? KVSINK_JOB_PRIVILEGED : 0;
-	job->fence = kvsink_fence_alloc();
+	job->fence = kvsink_fence_alloc(file);
 	err = job->fence ? 0 : -ENOMEM;
 	if (!err)
 		err = kvsink_compat_job_init(&job->base, &job->queue->entity, 1, kdev,

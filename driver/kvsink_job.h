@@ -30,6 +30,8 @@ struct kvsink_fence {
 	spinlock_t lock;
 	/** @ring: for the timeline's name. */
 	u32 ring;
+	/** @pins_module: it holds a reference to the module. */
+	bool pins_module;
 };
 
 struct kvsink_job {
@@ -120,7 +122,7 @@ void kvsink_ring_start(struct kvsink_ring *ring);
 void kvsink_ring_process(struct kvsink_ring *ring);
 void kvsink_ring_abort(struct kvsink_ring *ring, struct kvsink_job *guilty, int error);
 void kvsink_job_write_status(struct kvsink_job *job, u32 code);
-struct kvsink_fence *kvsink_fence_alloc(void);
+struct kvsink_fence *kvsink_fence_alloc(bool pins_module);
 void kvsink_fence_discard(struct kvsink_fence *fence);
 
 #endif

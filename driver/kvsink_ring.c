@@ -32,12 +32,18 @@ static const char *kvsink_fence_timeline_name(struct dma_fence *fence)
 	return names[container_of(fence, struct kvsink_fence, base)->ring];
 }
 
-/* The module stays loaded while a syncobj holds a fence, because the fence calls back here. */
+/*
+ * The module stays loaded while a syncobj holds a fence, because the fence calls back here. Not so for the
+ * kernel's own jobs: their fences end with the device, and would otherwise keep the module for ever.
+ */
 static void kvsink_fence_release(struct dma_fence *fence)
 {
+	bool pins_module = container_of(fence, struct kvsink_fence, base)->pins_module;
+
 	rcu_read_lock();
 	dma_fence_free(fence);
-	module_put(THIS_MODULE);
+	if (pins_module)
+		module_put(THIS_MODULE);
 	rcu_read_unlock();
 }
 
@@ -47,13 +53,15 @@ static const struct dma_fence_ops kvsink_fence_ops = {
 	.release = kvsink_fence_release,
 };
 
-struct kvsink_fence *kvsink_fence_alloc(void)
+struct kvsink_fence *kvsink_fence_alloc(bool pins_module)
 {
 	struct kvsink_fence *fence = kzalloc(sizeof(*fence), GFP_KERNEL);
 
 	if (!fence)
 		return NULL;
-	__module_get(THIS_MODULE);
+	if (pins_module)
+		__module_get(THIS_MODULE);
+	fence->pins_module = pins_module;
 	spin_lock_init(&fence->lock);
 	return fence;
 }
@@ -63,8 +71,9 @@ void kvsink_fence_discard(struct kvsink_fence *fence)
 {
 	if (!fence)
 		return;
+	if (fence->pins_module)
+		module_put(THIS_MODULE);
 	kfree(fence);
-	module_put(THIS_MODULE);
 }
 
 /* ---- The end of a job ------------------------------------------------------------------------ */

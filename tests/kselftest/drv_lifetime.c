@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -264,6 +265,66 @@ TEST_F(lifetime, a_function_level_reset_ends_streams_and_grows_the_generation)
 	EXPECT_EQ(0, kvt_run(fd, &result, &op, 1, kvt_generation(fd), &status));
 	EXPECT_EQ(0, use_device(fd));
 	EXPECT_EQ(0, kvt_destroy(fd, stream));
+	close(fd);
+}
+
+/* kvsink.ko beside this program, as the build laid it. */
+static int load_module(void)
+{
+	char path[PATH_MAX];
+	ssize_t n = readlink("/proc/self/exe", path, sizeof(path) - 1);
+	int fd, err;
+
+	if (n < 0)
+		return -errno;
+	path[n] = 0;
+	snprintf(strrchr(path, '/'), sizeof(path) - (size_t)(strrchr(path, '/') - path),
+		 "/../../driver/kvsink.ko");
+	fd = open(path, O_RDONLY);
+	err = fd < 0 || syscall(SYS_finit_module, fd, "", 0) ? -errno : 0;
+	close(fd);
+	return err;
+}
+
+static int unload_module(void)
+{
+	int err = -EAGAIN;
+
+	/* what was closed just now may take a moment */
+	for (int i = 0; i < 20 && err == -EAGAIN; i++) {
+		err = syscall(SYS_delete_module, "kvsink", O_NONBLOCK) ? -errno : 0;
+		usleep(50000);
+	}
+	return err;
+}
+
+TEST_F(lifetime, the_module_unloads_but_not_while_a_fence_is_held)
+{
+	struct drm_syncobj_handle handle = {.fd = -1};
+	struct kvt_bo result;
+	struct drm_kvsink_job_status status;
+	struct drm_kvsink_op op = {.type = DRM_KVSINK_OP_ADVANCE, .advance.ns = 1};
+	struct drm_kvsink_job job = {.ops = {sizeof(op), 1, (uintptr_t)&op}};
+	struct drm_kvsink_sync sync = {.flags = DRM_KVSINK_SYNC_SIGNAL};
+	struct drm_kvsink_submit submit = {.jobs = {sizeof(job), 1, (uintptr_t)&job}};
+	int fd = kvt_open();
+
+	ASSERT_GE(fd, 0);
+	result = kvt_bo(fd, 4096);
+	sync.handle = handle.handle = kvt_syncobj(fd);
+	job.syncs = (struct drm_kvsink_array){sizeof(sync), 1, (uintptr_t)&sync};
+	ASSERT_EQ(0, kvt_submit_raw(fd, &submit));
+	ASSERT_EQ(0, kvt_run(fd, &result, &op, 1, 0, &status)); /* in order: the first has ended */
+	ASSERT_EQ(0, kvt_ioctl(fd, DRM_IOCTL_SYNCOBJ_HANDLE_TO_FD, &handle));
+	munmap(result.map, result.size);
+	close(fd);
+	EXPECT_EQ(-EAGAIN, unload_module());
+	close(handle.fd);
+	ASSERT_EQ(0, unload_module());
+	ASSERT_EQ(0, load_module());
+	fd = wait_for_device();
+	ASSERT_GE(fd, 0);
+	EXPECT_EQ(0, use_device(fd));
 	close(fd);
 }
 
