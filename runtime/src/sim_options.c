@@ -18,10 +18,8 @@ static const struct option {
 	uint64_t min, max;
 } options_table[] = {
 #define OPTION(name, kind, member, min, max)                                                                 \
-	{                                                                                                    \
-		name, kind, offsetof(struct sim_options, member), sizeof(((struct sim_options *)0)->member), \
-			min, max                                                                             \
-	}
+	{name, kind, offsetof(struct sim_options, member), sizeof(((struct sim_options *)0)->member),        \
+	 min,  max}
 	OPTION("sram", SIZE, config.sram_bytes, 1, UINT32_MAX),
 	OPTION("hbm", SIZE, config.hbm_bytes, 1, 1ull << 40),
 	OPTION("tags", NUMBER, config.tags, 1, UINT32_MAX),

@@ -61,14 +61,10 @@ struct bad {
 #define NO_FIELD 0xffffffffu
 #define AT(type, member) offsetof(struct type, member), sizeof(((struct type *)0)->member)
 #define BAD(type, member, value, err)                                                                        \
-	{                                                                                                    \
-#member " = " #value, AT(type, member), value, -(err), offsetof(struct type, member)         \
-	}
+	{#member " = " #value, AT(type, member), value, -(err), offsetof(struct type, member)}
 /* The refused field is another one than the changed one. */
 #define BAD_AS(type, member, value, err, field)                                                              \
-	{                                                                                                    \
-#member " = " #value, AT(type, member), value, -(err), offsetof(struct type, field)          \
-	}
+	{#member " = " #value, AT(type, member), value, -(err), offsetof(struct type, field)}
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
 /* Change one field, call, change it back. */

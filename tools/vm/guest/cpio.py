@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 # Writes the newc archives that the kernel unpacks as an initramfs.
 
 

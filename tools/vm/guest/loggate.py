@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 # The log gate: the lines of a kernel log that mean that something broke, whatever the tests say.
 
 import re

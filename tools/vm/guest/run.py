@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 # Boots a guest with the device, runs one command in it, passes its output through and returns its status.
 #
 # The command's stdout, stderr and a control line are three virtio-serial ports, each a Unix socket here; the kernel's

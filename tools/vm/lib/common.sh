@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: MIT
+#
 # The ground all artefacts stand on: where the cache is, how a step is run, logged, locked and published.
 #
 # An artefact is a folder $CACHE/<name>-<key>, where the key is a hash of what it is made from. It is made under a

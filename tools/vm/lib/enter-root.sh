@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: MIT
+#
 # Runs in its own mount namespace, on the host: builds the file tree that a command in the Debian root sees, and
 # runs the command there. The tree is a tmpfs with the root's folders bound into it read-only, so nothing a build
 # does can change the root, and mount points for project and cache need no folder in it.

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: MIT
+#
 # Running a command inside the Debian root, with the project and the cache at their own absolute paths.
 
 # $@ command; the working directory is kept. Needs root, or unprivileged user namespaces.

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: MIT
+#
 # Pinned files from the Python index that the host's pip is configured for. A file is used only with its checksum.
 
 # $1 requirement, $2 file name, $3 sha256, rest: options of pip download

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: MIT
+#
 # How programs from the root run outside it.
 
 # Link flags for programs that must run on the host and in the guest alike: they name the root's own loader and

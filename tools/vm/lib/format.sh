@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: MIT
+#
 # clang-format, in one version for everybody, out of its wheel: Debian's package would add 200 MB to the root.
 
 FORMAT_WHEEL=clang_format-19.1.7-py2.py3-none-manylinux_2_17_x86_64.manylinux2014_x86_64.whl

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: MIT
+#
 # Starting the guest: hands guest/run.py the paths of everything it needs, and decides between KVM and TCG.
 
 guest_usage() {

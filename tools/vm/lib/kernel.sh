@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: MIT
+#
 # The guest's kernel is the root's own, whatever version Debian has today; the small initramfs that mounts the root.
 
 kernel_release() {

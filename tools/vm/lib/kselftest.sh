@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: MIT
+#
 # kselftest's headers and checkpatch, from Debian's linux-source package. The package itself stays in the downloads:
 # the debug kernel is built from it.
 

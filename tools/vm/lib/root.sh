@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: MIT
+#
 # The Debian root: compilers, libraries, the stock kernel with its headers. Everything that runs in the guest and
 # everything that we build comes from here, so the host's own tools and versions do not matter.
 #
