@@ -15,8 +15,8 @@
  * zero (E2BIG otherwise). Thresholds and other floats are binary32 bit patterns in __u32; those of
  * parameters must be non-negative and finite.
  *
- * Errors: ENOENT unknown handle or stream; EACCES stream of another tenant, or an operation that only
- * the owner or an administrator may do; EINVAL a field out of range; E2BIG too many or too large;
+ * Errors: ENOENT unknown handle or stream, another tenant's stream included; EACCES an operation that only
+ * the owning file or an administrator may do; EINVAL a field out of range; E2BIG too many or too large;
  * ENOSPC out of HBM, SRAM, tags or streams; EILSEQ not the next token; EEXIST rows already resident;
  * ESTALE the generation relied on is gone (used for nothing else); EOPNOTSUPP a feature that is not
  * there; EIO the device failed; ENODEV the device is gone; ECANCELED a reset overtook the job;
