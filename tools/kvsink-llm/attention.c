@@ -36,8 +36,9 @@ static int attention_buffers(struct attention *a, uint32_t chunk)
 	a->v = align(a->k + a->chunk * geometry_k_row(g) * sizeof(float));
 	a->out = align(a->v + a->chunk * geometry_v_row(g) * sizeof(float));
 	a->stats = align(a->out + a->chunk * geometry_out_row(g) * sizeof(float));
-	rc = kvs_buffer_create(a->device,
-			       a->stats + (uint64_t)a->chunk * g->q_heads * sizeof(struct drm_kvsink_attend_stat), &a->io);
+	rc = kvs_buffer_create(
+		a->device, a->stats + (uint64_t)a->chunk * g->q_heads * sizeof(struct drm_kvsink_attend_stat),
+		&a->io);
 	if (rc)
 		return attention_fail(a, "cannot create a buffer", rc);
 	a->seen = (const void *)((const char *)kvs_buffer_data(a->io) + a->stats);
@@ -45,8 +46,8 @@ static int attention_buffers(struct attention *a, uint32_t chunk)
 	return rc ? attention_fail(a, "cannot create a batch", rc) : 0;
 }
 
-int attention_open(struct attention *a, struct kvs_device *device, const struct geometry *g, uint32_t max_tokens,
-		   uint32_t chunk, const struct groups *groups)
+int attention_open(struct attention *a, struct kvs_device *device, const struct geometry *g,
+		   uint32_t max_tokens, uint32_t chunk, const struct groups *groups)
 {
 	struct kvs_geometry stream = {
 		.size = sizeof(stream),
@@ -86,7 +87,7 @@ void attention_close(struct attention *a)
 
 static struct kvs_place place(const struct attention *a, uint64_t offset)
 {
-	return (struct kvs_place){ .buffer = a->io, .offset = offset };
+	return (struct kvs_place){.buffer = a->io, .offset = offset};
 }
 
 static void put(const struct attention *a, uint64_t offset, const float *rows, uint64_t elements)
@@ -117,7 +118,8 @@ static int add_append(struct attention *a, const struct hook_layer *l, uint32_t 
 
 	put(a, a->k, l->k + from * geometry_k_row(g), count * geometry_k_row(g));
 	put(a, a->v, l->v + from * geometry_v_row(g), count * geometry_v_row(g));
-	rc = kvs_batch_append(a->batch, a->stream, l->layer, l->first + from, count, place(a, a->k), place(a, a->v));
+	rc = kvs_batch_append(a->batch, a->stream, l->layer, l->first + from, count, place(a, a->k),
+			      place(a, a->v));
 	return rc ? attention_fail(a, "append", rc) : 0;
 }
 
@@ -141,7 +143,8 @@ static int add_score(struct attention *a, const struct hook_layer *l, uint32_t f
 	int rc;
 
 	put(a, 0, l->q + from * geometry_q_row(&a->geometry), count * geometry_q_row(&a->geometry));
-	rc = kvs_batch_score(a->batch, a->stream, l->layer, l->first + from, count, place(a, 0), place(a, a->out));
+	rc = kvs_batch_score(a->batch, a->stream, l->layer, l->first + from, count, place(a, 0),
+			     place(a, a->out));
 	return rc ? attention_fail(a, "score", rc) : 0;
 }
 
@@ -155,8 +158,8 @@ static void take(const struct attention *a, const struct hook_layer *l, uint32_t
 typedef int add_operation(struct attention *a, const struct hook_layer *l, uint32_t from, uint32_t count);
 
 /* One job with up to two operations for each chunk of a layer's rows. */
-static int attention_chunks(struct attention *a, const struct hook_layer *l, const char *what, add_operation *first,
-			    add_operation *second)
+static int attention_chunks(struct attention *a, const struct hook_layer *l, const char *what,
+			    add_operation *first, add_operation *second)
 {
 	for (uint32_t from = 0, count; from < l->tokens; from += count) {
 		count = l->tokens - from < a->chunk ? l->tokens - from : a->chunk;
@@ -173,7 +176,7 @@ static int attention_chunks(struct attention *a, const struct hook_layer *l, con
 int attention_append(struct attention *a, uint32_t layer, uint32_t first, uint32_t tokens, const float *k,
 		     const float *v)
 {
-	struct hook_layer l = { .layer = layer, .first = first, .tokens = tokens, .k = k, .v = v };
+	struct hook_layer l = {.layer = layer, .first = first, .tokens = tokens, .k = k, .v = v};
 
 	return attention_chunks(a, &l, "append", add_append, NULL);
 }

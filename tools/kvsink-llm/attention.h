@@ -24,22 +24,23 @@ struct attention {
 	struct kvs_device *device; /* the caller's */
 	struct kvs_stream *stream;
 	struct kvs_batch *batch;
-	struct kvs_buffer *io; /* Q, K, V, O and the statistics of one chunk */
-	uint32_t chunk; /* tokens that fit into it */
-	uint64_t k, v, out, stats; /* offsets in io; Q lies at 0 */
-	uint64_t modelled_ns; /* that the jobs took */
+	struct kvs_buffer *io;			   /* Q, K, V, O and the statistics of one chunk */
+	uint32_t chunk;				   /* tokens that fit into it */
+	uint64_t k, v, out, stats;		   /* offsets in io; Q lies at 0 */
+	uint64_t modelled_ns;			   /* that the jobs took */
 	const struct drm_kvsink_attend_stat *seen; /* [tokens][q_heads] of the last attend, in io */
 };
 
-/* attention_open - a stream for max_tokens; chunk: tokens that one call will bring at most (larger ones are split) */
+/* attention_open - a stream for max_tokens; chunk: tokens that one call will bring at most (larger ones are
+ * split) */
 int attention_open(struct attention *attention, struct kvs_device *device, const struct geometry *geometry,
 		   uint32_t max_tokens, uint32_t chunk, const struct groups *groups);
 void attention_close(struct attention *attention);
 /* attention_fail - the line for a failed call of the library; returns -1 */
 int attention_fail(const struct attention *attention, const char *what, int error);
 /* attention_append - a layer's rows [first, first + tokens), behind those that it has */
-int attention_append(struct attention *attention, uint32_t layer, uint32_t first, uint32_t tokens, const float *k,
-		     const float *v);
+int attention_append(struct attention *attention, uint32_t layer, uint32_t first, uint32_t tokens,
+		     const float *k, const float *v);
 /* attention_attend - append a layer's rows and attend to everything so far, in split mode, into layer->out */
 int attention_attend(struct attention *attention, const struct hook_layer *layer);
 /*

@@ -20,8 +20,8 @@ struct side {
 };
 
 struct comparison {
-	uint32_t steps; /* that both files have */
-	uint32_t identical; /* chosen tokens, from the first step on */
+	uint32_t steps;	       /* that both files have */
+	uint32_t identical;    /* chosen tokens, from the first step on */
 	double max_difference; /* of any logit, over steps with the same past */
 };
 
@@ -79,10 +79,11 @@ static int compare_files(struct side *a, struct side *b, struct comparison *c)
 		if (!more && !more_b)
 			return 0;
 		if (!more || !more_b)
-			return fail("%s has fewer steps than %s", more ? b->path : a->path, more ? a->path : b->path);
+			return fail("%s has fewer steps than %s", more ? b->path : a->path,
+				    more ? a->path : b->path);
 		if (a->step.position != b->step.position)
-			return fail("%s is at position %d where %s is at %d", a->path, a->step.position, b->path,
-				    b->step.position);
+			return fail("%s is at position %d where %s is at %d", a->path, a->step.position,
+				    b->path, b->step.position);
 		compare_step(a, b, c);
 	}
 }
@@ -100,8 +101,8 @@ static int compare_report(const struct comparison *c, const struct options *o)
 
 int command_compare(const struct options *o)
 {
-	struct side a = { 0 }, b = { 0 };
-	struct comparison c = { 0 };
+	struct side a = {0}, b = {0};
+	struct comparison c = {0};
 	int rc = -1;
 
 	if (o->file_count != 2)

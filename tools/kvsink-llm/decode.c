@@ -16,7 +16,7 @@ static struct json_object *placed_json(const struct session *s, const struct pla
 	union {
 		uint32_t bits;
 		float value;
-	} score = { .bits = p->sink.score };
+	} score = {.bits = p->sink.score};
 	char piece[128];
 
 	model_piece(&s->model, s->state.tokens[p->sink.token], piece, sizeof(piece));
@@ -62,7 +62,8 @@ static int tags_json(struct session *s, struct json_object *document)
 	uint64_t used = 0;
 	void *records = NULL;
 	size_t bytes;
-	int n = kvs_query(s->device, DRM_KVSINK_QUERY_TAGS, kvs_stream_id(s->attention.stream), 0, &records, &bytes);
+	int n = kvs_query(s->device, DRM_KVSINK_QUERY_TAGS, kvs_stream_id(s->attention.stream), 0, &records,
+			  &bytes);
 
 	json_object_object_add(document, "tags", list);
 	if (n < 0)
@@ -85,7 +86,8 @@ static void layers_json(const struct session *s, struct json_object *document)
 	struct json_object *list = json_object_new_array();
 
 	for (uint32_t layer = 0; layer < s->state.geometry.layers; layer++)
-		json_object_array_add(list, json_object_new_double(s->mass_sram[layer] / (s->steps ? s->steps : 1)));
+		json_object_array_add(
+			list, json_object_new_double(s->mass_sram[layer] / (s->steps ? s->steps : 1)));
 	json_object_object_add(document, "mass_sram_by_layer", list);
 }
 
@@ -109,7 +111,7 @@ static void geometry_json(const struct geometry *g, struct json_object *document
 
 static void session_json(const struct session *s, struct json_object *document)
 {
-	struct utsname system = { .release = "?" };
+	struct utsname system = {.release = "?"};
 
 	uname(&system);
 	json_string(document, "schema", "kvsink-llm-decode/1");

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-/* --hold: one request a line, one answer a line; see hold.h. A bad request is answered and changes nothing. */
+/* --hold: one request a line, one answer a line; see hold.h. A bad request is answered and changes nothing.
+ */
 #include <stdio.h>
 #include <string.h>
 
@@ -53,7 +54,8 @@ static int hold_step(struct session *s, const char *request, unsigned count)
 	int rc;
 
 	if (!count || count > s->max_steps - s->steps)
-		return answer_error(s, request, "no room for so many steps: --tokens says how many there are in all");
+		return answer_error(s, request,
+				    "no room for so many steps: --tokens says how many there are in all");
 	while (s->steps < first + count) {
 		rc = session_step(s);
 		if (rc)

@@ -16,10 +16,10 @@ static const struct {
 	const char *name;
 	enum ggml_op op;
 } hooked[HOOK_TENSORS] = {
-	[HOOK_Q] = { "Qcur", GGML_OP_ROPE },
-	[HOOK_K] = { "Kcur", GGML_OP_ROPE },
-	[HOOK_V] = { "Vcur", GGML_OP_RESHAPE },
-	[HOOK_OUT] = { "kqv_out", GGML_OP_CONT },
+	[HOOK_Q] = {"Qcur", GGML_OP_ROPE},
+	[HOOK_K] = {"Kcur", GGML_OP_ROPE},
+	[HOOK_V] = {"Vcur", GGML_OP_RESHAPE},
+	[HOOK_OUT] = {"kqv_out", GGML_OP_CONT},
 };
 
 #define HOOK_ALL ((1u << HOOK_OUT) - 1) /* Q, K and V */
@@ -58,8 +58,9 @@ int hook_end(struct hook *hook)
 		return -1;
 	if (!hook_active(hook) || hook->layer == hook->geometry.layers)
 		return 0;
-	snprintf(hook->why, sizeof(hook->why), "layer %u of %u never shows its Q, K, V and attention output as %s",
-		 hook->layer, hook->geometry.layers, "Qcur, Kcur, Vcur, kqv_out");
+	snprintf(hook->why, sizeof(hook->why),
+		 "layer %u of %u never shows its Q, K, V and attention output as %s", hook->layer,
+		 hook->geometry.layers, "Qcur, Kcur, Vcur, kqv_out");
 	return -1;
 }
 
@@ -126,9 +127,9 @@ static bool hook_positions(const struct hook *hook, const struct ggml_tensor *t)
 static int hook_refuse(struct hook *hook, const struct ggml_tensor *t, const char *what)
 {
 	hook->failed = true;
-	snprintf(hook->why, sizeof(hook->why), "%s: %s (%s [%lld, %lld, %lld], %u tokens from position %u)", t->name, what,
-		 ggml_type_name(t->type), (long long)t->ne[0], (long long)t->ne[1], (long long)t->ne[2], hook->tokens,
-		 hook->first);
+	snprintf(hook->why, sizeof(hook->why), "%s: %s (%s [%lld, %lld, %lld], %u tokens from position %u)",
+		 t->name, what, ggml_type_name(t->type), (long long)t->ne[0], (long long)t->ne[1],
+		 (long long)t->ne[2], hook->tokens, hook->first);
 	return -1;
 }
 
@@ -162,7 +163,8 @@ static int hook_rows(struct hook *hook, enum hook_tensor which, struct ggml_tens
 	hook->seen |= 1u << which;
 	if (which == HOOK_Q || !hook->owner.rows)
 		return 0;
-	if (hook->owner.rows(hook->owner.context, which, hook->layer, hook->first, hook->tokens, hook->rows[which]))
+	if (hook->owner.rows(hook->owner.context, which, hook->layer, hook->first, hook->tokens,
+			     hook->rows[which]))
 		return -1;
 	hook_write(hook, which, t);
 	return 0;

@@ -35,28 +35,29 @@ struct hook_layer {
 	const float *q; /* [tokens][q_heads][d_k] */
 	const float *k; /* [tokens][kv_heads][d_k] */
 	const float *v; /* [tokens][kv_heads][d_v] */
-	float *out; /* [tokens][q_heads][d_v]: libllama's own value */
+	float *out;	/* [tokens][q_heads][d_v]: libllama's own value */
 };
 
 /* The owner's side; context is the owner's. Either may be NULL. Nonzero ends the evaluation with an error. */
 struct hook_owner {
 	/* rows of K or V before they go into libllama's cache: may be changed */
-	int (*rows)(void *context, enum hook_tensor which, uint32_t layer, uint32_t first, uint32_t tokens, float *rows);
+	int (*rows)(void *context, enum hook_tensor which, uint32_t layer, uint32_t first, uint32_t tokens,
+		    float *rows);
 	/* attention of a layer: what it leaves in layer->out is what the model goes on with */
 	int (*attention)(void *context, const struct hook_layer *layer);
 	void *context;
 };
 
 struct hook {
-	struct geometry geometry; /* heads and widths are 0 until the first layer has been seen */
-	struct hook_owner owner; /* both NULL: libllama computes by itself, nothing is even copied */
-	uint32_t first; /* position of the first token of this evaluation */
-	uint32_t tokens; /* of this evaluation */
-	uint32_t layer; /* that is expected next */
-	unsigned seen; /* bit t: enum hook_tensor t of that layer has been copied */
-	float *rows[HOOK_TENSORS]; /* copies of the present layer */
+	struct geometry geometry;	 /* heads and widths are 0 until the first layer has been seen */
+	struct hook_owner owner;	 /* both NULL: libllama computes by itself, nothing is even copied */
+	uint32_t first;			 /* position of the first token of this evaluation */
+	uint32_t tokens;		 /* of this evaluation */
+	uint32_t layer;			 /* that is expected next */
+	unsigned seen;			 /* bit t: enum hook_tensor t of that layer has been copied */
+	float *rows[HOOK_TENSORS];	 /* copies of the present layer */
 	uint64_t capacity[HOOK_TENSORS]; /* elements that they hold */
-	bool failed; /* the evaluation has been given up */
+	bool failed;			 /* the evaluation has been given up */
 	char why[192]; /* how the graph differs from what is expected; "" if it is the owner who failed */
 };
 

@@ -12,7 +12,11 @@
 /* Length of the UTF-8 sequence at p, 0 if there is none. Good enough for pieces of a vocabulary. */
 static int utf8_length(const unsigned char *p)
 {
-	int n = *p < 0x80 ? 1 : *p >= 0xc2 && *p < 0xe0 ? 2 : (*p & 0xf0) == 0xe0 ? 3 : (*p & 0xf8) == 0xf0 ? 4 : 0;
+	int n = *p < 0x80		  ? 1
+		: *p >= 0xc2 && *p < 0xe0 ? 2
+		: (*p & 0xf0) == 0xe0	  ? 3
+		: (*p & 0xf8) == 0xf0	  ? 4
+					  : 0;
 
 	for (int i = 1; i < n; i++)
 		if ((p[i] & 0xc0) != 0x80)
@@ -54,7 +58,8 @@ int json_output(struct json_object *document, const char *path)
 
 void json_line(struct json_object *document)
 {
-	printf("%s\n", json_object_to_json_string_ext(document, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE));
+	printf("%s\n", json_object_to_json_string_ext(document, JSON_C_TO_STRING_PLAIN |
+									JSON_C_TO_STRING_NOSLASHESCAPE));
 	fflush(stdout);
 	json_object_put(document);
 }

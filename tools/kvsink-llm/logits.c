@@ -10,7 +10,7 @@
 
 int logits_create(const char *path, uint32_t vocab, uint64_t model_hash, FILE **file)
 {
-	struct logits_header header = { .version = 1, .vocab = vocab, .model_hash = model_hash };
+	struct logits_header header = {.version = 1, .vocab = vocab, .model_hash = model_hash};
 
 	memcpy(header.magic, LOGITS_MAGIC, sizeof(header.magic));
 	*file = fopen(path, "wb");
@@ -19,7 +19,8 @@ int logits_create(const char *path, uint32_t vocab, uint64_t model_hash, FILE **
 	return 0;
 }
 
-int logits_write(FILE *file, const char *path, const struct logits_step *step, const float *logits, uint32_t vocab)
+int logits_write(FILE *file, const char *path, const struct logits_step *step, const float *logits,
+		 uint32_t vocab)
 {
 	if (fwrite(step, sizeof(*step), 1, file) != 1 || fwrite(logits, sizeof(float), vocab, file) != vocab)
 		return fail("%s: %s", path, strerror(errno));
@@ -31,8 +32,8 @@ int logits_open(const char *path, struct logits_header *h, FILE **file)
 	*file = fopen(path, "rb");
 	if (!*file)
 		return fail("%s: %s", path, strerror(errno));
-	if (fread(h, sizeof(*h), 1, *file) != 1 || memcmp(h->magic, LOGITS_MAGIC, sizeof(h->magic)) || h->version != 1 ||
-	    !h->vocab || h->vocab > MAX_VOCAB)
+	if (fread(h, sizeof(*h), 1, *file) != 1 || memcmp(h->magic, LOGITS_MAGIC, sizeof(h->magic)) ||
+	    h->version != 1 || !h->vocab || h->vocab > MAX_VOCAB)
 		return fail("%s: not a file of logits", path);
 	return 0;
 }

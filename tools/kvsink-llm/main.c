@@ -19,13 +19,16 @@ static const struct {
 	int (*run)(const struct options *options);
 	const char *help;
 } commands[] = {
-	{ "convert", command_convert, "IN OUT: the model with binary32 weights" },
-	{ "prefill", command_prefill, "--model M --prompt FILE --tokens N --device D --state OUT" },
-	{ "decode", command_decode, "--model M --state S --device D [--tokens N] [--t-sink X] [--hold] ..." },
-	{ "stock", command_stock, "--model M --state S [--tokens N] --logits OUT: libllama alone, from the same state" },
-	{ "compare", command_compare, "A B: two files of logits" },
-	{ "probe", command_probe, "--model M --device D [--tokens N]: is this model's attention the device's?" },
-	{ "report", command_report, "DECODE.json COMPARE.json PREFILL.json [--json OUT]: one table, one result" },
+	{"convert", command_convert, "IN OUT: the model with binary32 weights"},
+	{"prefill", command_prefill, "--model M --prompt FILE --tokens N --device D --state OUT"},
+	{"decode", command_decode, "--model M --state S --device D [--tokens N] [--t-sink X] [--hold] ..."},
+	{"stock", command_stock,
+	 "--model M --state S [--tokens N] --logits OUT: libllama alone, from the same state"},
+	{"compare", command_compare, "A B: two files of logits"},
+	{"probe", command_probe,
+	 "--model M --device D [--tokens N]: is this model's attention the device's?"},
+	{"report", command_report,
+	 "DECODE.json COMPARE.json PREFILL.json [--json OUT]: one table, one result"},
 };
 
 static const char usage_text[] =
@@ -34,7 +37,8 @@ static const char usage_text[] =
 	"  --prompt FILE         text; its first --tokens tokens are used\n"
 	"  --state FILE          state file: Q, K, V of the prompt\n"
 	"  --device NAME         drm:, drm:/dev/accel/accelN, sim: or sim:sram=1M,... (default drm:)\n"
-	"  --tokens N            prefill: tokens of the prompt; decode, stock: steps (128); probe: tokens (64)\n"
+	"  --tokens N            prefill: tokens of the prompt; decode, stock: steps (128); probe: tokens "
+	"(64)\n"
 	"  --t-sink X            decode: threshold of policy 1A; 0 (the default) promotes nothing\n"
 	"  --local-window N      queries nearer than this do not count (64)\n"
 	"  --groups 0-11,12-29   score groups; default: all layers in one\n"
@@ -43,7 +47,8 @@ static const char usage_text[] =
 	"  --logits FILE         write input, choice and logits of each step\n"
 	"  --trace FILE          decode: write Q, K, V of each step and layer\n"
 	"  --json FILE           write the result there instead of to standard output\n"
-	"  --hold                decode: keep the stream open; read \"step [N]\" and \"quit\" from standard input\n"
+	"  --hold                decode: keep the stream open; read \"step [N]\" and \"quit\" from standard "
+	"input\n"
 	"exit status: 0 done, 1 failed, 2 usage, 3 the model was refused\n";
 
 static void usage(FILE *file)
@@ -57,22 +62,22 @@ static void usage(FILE *file)
 enum { OPT_TOKENS = 1, OPT_WINDOW, OPT_SINK, OPT_THREADS, OPT_HOLD, OPT_HELP, OPT_STRING };
 
 static const struct option long_options[] = {
-	{ "tokens", required_argument, NULL, OPT_TOKENS },
-	{ "local-window", required_argument, NULL, OPT_WINDOW },
-	{ "t-sink", required_argument, NULL, OPT_SINK },
-	{ "threads", required_argument, NULL, OPT_THREADS },
-	{ "hold", no_argument, NULL, OPT_HOLD },
-	{ "help", no_argument, NULL, OPT_HELP },
-	{ "model", required_argument, NULL, OPT_STRING },
-	{ "prompt", required_argument, NULL, OPT_STRING },
-	{ "state", required_argument, NULL, OPT_STRING },
-	{ "device", required_argument, NULL, OPT_STRING },
-	{ "logits", required_argument, NULL, OPT_STRING },
-	{ "trace", required_argument, NULL, OPT_STRING },
-	{ "json", required_argument, NULL, OPT_STRING },
-	{ "groups", required_argument, NULL, OPT_STRING },
-	{ "mode", required_argument, NULL, OPT_STRING },
-	{ 0 },
+	{"tokens", required_argument, NULL, OPT_TOKENS},
+	{"local-window", required_argument, NULL, OPT_WINDOW},
+	{"t-sink", required_argument, NULL, OPT_SINK},
+	{"threads", required_argument, NULL, OPT_THREADS},
+	{"hold", no_argument, NULL, OPT_HOLD},
+	{"help", no_argument, NULL, OPT_HELP},
+	{"model", required_argument, NULL, OPT_STRING},
+	{"prompt", required_argument, NULL, OPT_STRING},
+	{"state", required_argument, NULL, OPT_STRING},
+	{"device", required_argument, NULL, OPT_STRING},
+	{"logits", required_argument, NULL, OPT_STRING},
+	{"trace", required_argument, NULL, OPT_STRING},
+	{"json", required_argument, NULL, OPT_STRING},
+	{"groups", required_argument, NULL, OPT_STRING},
+	{"mode", required_argument, NULL, OPT_STRING},
+	{0},
 };
 
 static const char **string_option(struct options *o, const char *name)
@@ -81,9 +86,9 @@ static const char **string_option(struct options *o, const char *name)
 		const char *name;
 		const char **value;
 	} strings[] = {
-		{ "model", &o->model },	  { "prompt", &o->prompt }, { "state", &o->state },
-		{ "device", &o->device }, { "logits", &o->logits }, { "trace", &o->trace },
-		{ "json", &o->json },	  { "groups", &o->groups }, { "mode", &o->mode },
+		{"model", &o->model},	{"prompt", &o->prompt}, {"state", &o->state},
+		{"device", &o->device}, {"logits", &o->logits}, {"trace", &o->trace},
+		{"json", &o->json},	{"groups", &o->groups}, {"mode", &o->mode},
 	};
 
 	for (size_t i = 0; i < sizeof(strings) / sizeof(*strings); i++)
@@ -169,7 +174,7 @@ static int run(int (*command)(const struct options *), const struct options *opt
 
 int main(int argc, char **argv)
 {
-	struct options options = { .device = "drm:", .local_window = 64, .mode = "mean" };
+	struct options options = {.device = "drm:", .local_window = 64, .mode = "mean"};
 
 	if (argc < 2) {
 		usage(stderr);
@@ -181,7 +186,8 @@ int main(int argc, char **argv)
 	}
 	for (size_t i = 0; i < sizeof(commands) / sizeof(*commands); i++)
 		if (!strcmp(argv[1], commands[i].name))
-			return parse_options(argc - 1, argv + 1, &options) ? EXIT_USAGE : run(commands[i].run, &options);
+			return parse_options(argc - 1, argv + 1, &options) ? EXIT_USAGE
+									   : run(commands[i].run, &options);
 	fail("'%s': no such command (see kvsink-llm --help)", argv[1]);
 	return EXIT_USAGE;
 }

@@ -30,9 +30,10 @@ static int model_load(struct model *m, const char *path)
 	params.use_extra_bufts = false; /* repacked weights would take another rounding path */
 	m->llama = llama_model_load_from_file(path, params);
 	if (!m->llama)
-		return fail("%s: libllama cannot load it: %s", path, last_log[0] ? last_log : "no reason given");
-	if (llama_model_has_encoder(m->llama) || llama_model_is_recurrent(m->llama) || llama_model_is_hybrid(m->llama) ||
-	    llama_model_n_layer(m->llama) < 1)
+		return fail("%s: libllama cannot load it: %s", path,
+			    last_log[0] ? last_log : "no reason given");
+	if (llama_model_has_encoder(m->llama) || llama_model_is_recurrent(m->llama) ||
+	    llama_model_is_hybrid(m->llama) || llama_model_n_layer(m->llama) < 1)
 		return fail("%s: not a decoder with attention in every layer", path);
 	return hash_file(path, &m->hash);
 }
@@ -151,7 +152,8 @@ int model_tokenize(const struct model *m, const char *text, size_t bytes, llama_
 
 	if (bytes > INT32_MAX)
 		return fail("a prompt of %zu bytes is too long", bytes);
-	n = -llama_tokenize(m->vocab, text, (int32_t)bytes, NULL, 0, true, false); /* asks for the number only */
+	n = -llama_tokenize(m->vocab, text, (int32_t)bytes, NULL, 0, true,
+			    false); /* asks for the number only */
 	*tokens = n > 0 ? malloc((size_t)n * sizeof(**tokens)) : NULL;
 	if (!*tokens)
 		return fail("%s: its vocabulary makes nothing of a prompt of %zu bytes", m->path, bytes);

@@ -21,8 +21,8 @@ struct model {
 	uint32_t vocab_size;
 	const char *path;
 	char name[128]; /* general.name of the file, else its path */
-	char arch[64]; /* general.architecture */
-	uint64_t hash; /* of the file */
+	char arch[64];	/* general.architecture */
+	uint64_t hash;	/* of the file */
 	struct hook hook;
 };
 
@@ -30,9 +30,11 @@ struct model {
  * model_open - load a model; context_tokens is what libllama's own cache shall hold
  * Prints why and returns -1 on failure. model_close() is allowed after a failure.
  */
-int model_open(struct model *model, const char *path, uint32_t context_tokens, uint32_t batch_tokens, int threads);
+int model_open(struct model *model, const char *path, uint32_t context_tokens, uint32_t batch_tokens,
+	       int threads);
 void model_close(struct model *model);
-/* model_refuse - one line that names the model and says why its attention is not the device's; returns REFUSED */
+/* model_refuse - one line that names the model and says why its attention is not the device's; returns
+ * REFUSED */
 int model_refuse(const struct model *model, const char *why);
 /* model_eval - evaluate tokens at positions from first on; logits are those of the last one */
 int model_eval(struct model *model, const llama_token *tokens, uint32_t count, uint32_t first);

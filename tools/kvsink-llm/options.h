@@ -7,16 +7,16 @@
 #include <stdint.h>
 
 struct options {
-	const char *model; /* GGUF file */
+	const char *model;  /* GGUF file */
 	const char *prompt; /* text file */
-	const char *state; /* state file */
+	const char *state;  /* state file */
 	const char *device; /* name for kvs_open() */
 	const char *logits; /* file of logits to write */
-	const char *trace; /* file of decode's Q, K, V to write */
-	const char *json; /* file for the result; NULL: standard output */
+	const char *trace;  /* file of decode's Q, K, V to write */
+	const char *json;   /* file for the result; NULL: standard output */
 	const char *groups; /* score groups; NULL: all layers in one */
-	const char *mode; /* score mode */
-	uint32_t tokens; /* 0: the command's default */
+	const char *mode;   /* score mode */
+	uint32_t tokens;    /* 0: the command's default */
 	uint32_t local_window;
 	float t_sink;
 	int threads; /* 0: the command's default */

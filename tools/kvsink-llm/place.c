@@ -12,8 +12,8 @@
 
 static int bad_groups(const char *text, uint32_t layers, const char *why)
 {
-	return fail("--groups %s: %s; wanted: up to %u ranges from 0 to %u without gaps, like 0-11,12-%u", text, why,
-		    KVSINK_MAX_SCORE_GROUPS, layers - 1, layers - 1);
+	return fail("--groups %s: %s; wanted: up to %u ranges from 0 to %u without gaps, like 0-11,12-%u",
+		    text, why, KVSINK_MAX_SCORE_GROUPS, layers - 1, layers - 1);
 }
 
 int place_groups(const char *text, uint32_t layers, struct groups *groups)
@@ -29,7 +29,8 @@ int place_groups(const char *text, uint32_t layers, struct groups *groups)
 		if (groups->count == KVSINK_MAX_SCORE_GROUPS)
 			return bad_groups(text, layers, "too many ranges");
 		if (begin != next || end < begin || end >= layers)
-			return bad_groups(text, layers, "a range does not follow the one before, or leaves the model");
+			return bad_groups(text, layers,
+					  "a range does not follow the one before, or leaves the model");
 		next = end + 1;
 		groups->end[groups->count++] = (uint16_t)next;
 		p += used;
@@ -44,7 +45,7 @@ int place_groups(const char *text, uint32_t layers, struct groups *groups)
 
 int place_mode(const char *text, uint32_t *mode)
 {
-	static const char *const names[] = { "raw", "mean", "rel" };
+	static const char *const names[] = {"raw", "mean", "rel"};
 
 	for (uint32_t i = 0; i < 3; i++)
 		if (!strcasecmp(text, names[i])) {
@@ -79,11 +80,12 @@ int place_configure(struct attention *a, const struct policy *p)
 }
 
 /* The device's list of sinks, into placement->tokens. */
-static int classify(struct attention *a, struct kvs_buffer *buffer, uint32_t group_count, struct placement *out)
+static int classify(struct attention *a, struct kvs_buffer *buffer, uint32_t group_count,
+		    struct placement *out)
 {
 	const struct drm_kvsink_list_head *head = kvs_buffer_data(buffer);
 	const struct drm_kvsink_sink *sinks = (const void *)(head + 1);
-	struct kvs_place dst = { .buffer = buffer };
+	struct kvs_place dst = {.buffer = buffer};
 	int rc;
 
 	kvs_batch_reset(a->batch);
@@ -94,7 +96,8 @@ static int classify(struct attention *a, struct kvs_buffer *buffer, uint32_t gro
 	if (rc)
 		return attention_fail(a, "classify", rc);
 	if (head->written != head->total || head->record_bytes != sizeof(*sinks) || head->written > MAX_SINKS)
-		return fail("%u tokens reach T_sink, at most %u can be placed: raise --t-sink", head->total, MAX_SINKS);
+		return fail("%u tokens reach T_sink, at most %u can be placed: raise --t-sink", head->total,
+			    MAX_SINKS);
 	out->tokens = calloc(head->written + 1, sizeof(*out->tokens));
 	if (!out->tokens)
 		return fail("out of memory for %u sinks", head->written);
@@ -106,10 +109,10 @@ static int classify(struct attention *a, struct kvs_buffer *buffer, uint32_t gro
 
 static int promote(struct attention *a, struct placed *p)
 {
-	struct drm_kvsink_promote grant = { 0 };
+	struct drm_kvsink_promote grant = {0};
 	uint64_t heads = a->geometry.kv_heads < 64 ? (1ull << a->geometry.kv_heads) - 1 : ~0ull;
-	int rc = kvs_promote(a->device, kvs_stream_id(a->stream), p->sink.token, p->layer_begin, p->layer_end, heads,
-			     &grant);
+	int rc = kvs_promote(a->device, kvs_stream_id(a->stream), p->sink.token, p->layer_begin, p->layer_end,
+			     heads, &grant);
 
 	p->code = grant.code;
 	if (rc && rc != -ENOSPC)
@@ -125,7 +128,8 @@ static int promote_all(struct attention *a, const struct groups *groups, struct 
 		uint32_t g = p->sink.group;
 
 		if (g >= groups->count)
-			return fail("the device reports a sink in score group %u, there are %u", g, groups->count);
+			return fail("the device reports a sink in score group %u, there are %u", g,
+				    groups->count);
 		p->layer_begin = g ? groups->end[g - 1] : 0;
 		p->layer_end = groups->end[g];
 		if (promote(a, p))
@@ -155,8 +159,9 @@ int place_sinks(struct attention *a, const struct policy *policy, struct placeme
 	memset(out, 0, sizeof(*out));
 	if (policy->t_sink <= 0)
 		return 0;
-	rc = kvs_buffer_create(a->device,
-			       sizeof(struct drm_kvsink_list_head) + MAX_SINKS * sizeof(struct drm_kvsink_sink), &buffer);
+	rc = kvs_buffer_create(
+		a->device, sizeof(struct drm_kvsink_list_head) + MAX_SINKS * sizeof(struct drm_kvsink_sink),
+		&buffer);
 	if (rc)
 		return attention_fail(a, "cannot create a buffer", rc);
 	rc = classify(a, buffer, policy->groups.count, out);

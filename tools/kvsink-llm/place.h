@@ -9,9 +9,9 @@
 #include "attention.h"
 
 struct policy {
-	float t_sink; /* threshold; 0: no token is promoted */
+	float t_sink;	       /* threshold; 0: no token is promoted */
 	uint32_t local_window; /* queries nearer than this do not count */
-	uint32_t mode; /* enum kvsink_score_mode */
+	uint32_t mode;	       /* enum kvsink_score_mode */
 	struct groups groups;
 };
 
@@ -19,7 +19,7 @@ struct placed {
 	struct drm_kvsink_sink sink;
 	uint16_t layer_begin, layer_end;
 	uint32_t sram_bytes; /* granted; 0 if refused */
-	uint32_t code; /* enum kvsink_code of the promotion */
+	uint32_t code;	     /* enum kvsink_code of the promotion */
 };
 
 struct placement {

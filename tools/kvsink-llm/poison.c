@@ -29,23 +29,24 @@ int poison_check(struct model *m, uint32_t layer)
 		poisoned += isnan(logits[i]) != 0;
 	if (poisoned == m->vocab_size)
 		return 0;
-	fail("poison test: NaN as attention output of layer %u reached %u of %u logits: %s does not use the device's output",
+	fail("poison test: NaN as attention output of layer %u reached %u of %u logits: %s does not use the "
+	     "device's output",
 	     layer, poisoned, m->vocab_size, m->name);
 	return REFUSED;
 }
 
 int poison_layers(struct model *m, llama_token token)
 {
-	struct poison p = { .model = m };
+	struct poison p = {.model = m};
 	int rc = 0;
 
-	m->hook.owner = (struct hook_owner){ .attention = poison_layer, .context = &p };
+	m->hook.owner = (struct hook_owner){.attention = poison_layer, .context = &p};
 	for (p.layer = 0; p.layer < m->hook.geometry.layers && !rc; p.layer++) {
 		rc = model_eval(m, &token, 1, 0);
 		if (!rc)
 			rc = poison_check(m, p.layer);
 		model_forget(m);
 	}
-	m->hook.owner = (struct hook_owner){ 0 };
+	m->hook.owner = (struct hook_owner){0};
 	return rc;
 }

@@ -24,11 +24,11 @@ struct prefill {
 	struct kvs_device *device;
 	struct attention attention;
 	llama_token *tokens;
-	uint32_t count; /* of tokens; all but the last are prefilled */
-	float *layers; /* what the state file will hold, see state.h */
-	float *stock; /* libllama's output of one layer and chunk */
-	float *scored; /* the output of SCORE for the same */
-	float *out; /* [layers][CHUNK]: the device's output that the model went on with */
+	uint32_t count;	    /* of tokens; all but the last are prefilled */
+	float *layers;	    /* what the state file will hold, see state.h */
+	float *stock;	    /* libllama's output of one layer and chunk */
+	float *scored;	    /* the output of SCORE for the same */
+	float *out;	    /* [layers][CHUNK]: the device's output that the model went on with */
 	double *difference; /* largest relative one of each layer, device against libllama */
 	struct state_header header;
 };
@@ -75,7 +75,7 @@ static int prefill_tokens(struct prefill *p, const struct options *o)
 static int prefill_probe(struct prefill *p)
 {
 	uint32_t tokens = probe_full_tokens(&p->model);
-	struct probe probe = { .device = p->device, .poison = -1 };
+	struct probe probe = {.device = p->device, .poison = -1};
 	int rc;
 
 	if (tokens > p->count - 1)
@@ -83,8 +83,9 @@ static int prefill_probe(struct prefill *p)
 	rc = probe_run(&probe, &p->model, p->tokens, tokens);
 	if (rc)
 		return rc;
-	say("probe: the device agrees with libllama over %u tokens in %u layers (ATTEND %.2g, SCORE %.2g relative)", tokens,
-	    p->model.hook.geometry.layers, probe.attend, probe.score);
+	say("probe: the device agrees with libllama over %u tokens in %u layers (ATTEND %.2g, SCORE %.2g "
+	    "relative)",
+	    tokens, p->model.hook.geometry.layers, probe.attend, probe.score);
 	p->header.probe_relative = (float)probe_worst(&probe);
 	p->header.probe_tokens = tokens;
 	rc = poison_layers(&p->model, p->tokens[0]);
@@ -111,9 +112,11 @@ static float *prefill_rows(const struct prefill *p, enum hook_tensor which, uint
 	return at + rows * geometry_k_row(g) + first * geometry_v_row(g);
 }
 
-static void prefill_difference(struct prefill *p, uint32_t layer, const float *mine, const float *other, uint32_t tokens)
+static void prefill_difference(struct prefill *p, uint32_t layer, const float *mine, const float *other,
+			       uint32_t tokens)
 {
-	double difference = relative_difference(mine, other, tokens, geometry_out_row(&p->model.hook.geometry));
+	double difference =
+		relative_difference(mine, other, tokens, geometry_out_row(&p->model.hook.geometry));
 
 	if (!(difference <= p->difference[layer]))
 		p->difference[layer] = difference;
@@ -125,9 +128,12 @@ static int prefill_layer(void *context, const struct hook_layer *l)
 	const struct geometry *g = &p->model.hook.geometry;
 	uint64_t out = l->tokens * geometry_out_row(g);
 
-	memcpy(prefill_rows(p, HOOK_Q, l->layer, l->first), l->q, l->tokens * geometry_q_row(g) * sizeof(float));
-	memcpy(prefill_rows(p, HOOK_K, l->layer, l->first), l->k, l->tokens * geometry_k_row(g) * sizeof(float));
-	memcpy(prefill_rows(p, HOOK_V, l->layer, l->first), l->v, l->tokens * geometry_v_row(g) * sizeof(float));
+	memcpy(prefill_rows(p, HOOK_Q, l->layer, l->first), l->q,
+	       l->tokens * geometry_q_row(g) * sizeof(float));
+	memcpy(prefill_rows(p, HOOK_K, l->layer, l->first), l->k,
+	       l->tokens * geometry_k_row(g) * sizeof(float));
+	memcpy(prefill_rows(p, HOOK_V, l->layer, l->first), l->v,
+	       l->tokens * geometry_v_row(g) * sizeof(float));
 	memcpy(p->stock, l->out, out * sizeof(float));
 	if (attention_attend(&p->attention, l))
 		return -1;
@@ -140,13 +146,14 @@ static int prefill_layer(void *context, const struct hook_layer *l)
 static int prefill_score(struct prefill *p, uint32_t first, uint32_t count)
 {
 	const struct geometry *g = &p->model.hook.geometry;
-	struct hook_layer l = { .first = first, .tokens = count, .out = p->scored };
+	struct hook_layer l = {.first = first, .tokens = count, .out = p->scored};
 
 	for (; l.layer < g->layers; l.layer++) {
 		l.q = prefill_rows(p, HOOK_Q, l.layer, first);
 		if (attention_score(&p->attention, &l))
 			return -1;
-		prefill_difference(p, l.layer, p->scored, p->out + l.layer * CHUNK * geometry_out_row(g), count);
+		prefill_difference(p, l.layer, p->scored, p->out + l.layer * CHUNK * geometry_out_row(g),
+				   count);
 	}
 	return 0;
 }
@@ -169,7 +176,7 @@ static int prefill_chunks(struct prefill *p)
 {
 	int rc = 0;
 
-	p->model.hook.owner = (struct hook_owner){ .attention = prefill_layer, .context = p };
+	p->model.hook.owner = (struct hook_owner){.attention = prefill_layer, .context = p};
 	for (uint32_t first = 0, count; first < p->count - 1 && !rc; first += count) {
 		count = p->count - 1 - first < CHUNK ? p->count - 1 - first : CHUNK;
 		rc = model_eval(&p->model, p->tokens + first, count, first);
@@ -179,7 +186,7 @@ static int prefill_chunks(struct prefill *p)
 			rc = prefill_score(p, first, count);
 		say("prefill: %u of %u tokens", first + count, p->count - 1);
 	}
-	p->model.hook.owner = (struct hook_owner){ 0 };
+	p->model.hook.owner = (struct hook_owner){0};
 	return rc;
 }
 
@@ -195,7 +202,8 @@ static int prefill_check(struct prefill *p)
 	p->header.prefill_relative = (float)worst;
 	if (worst <= PROBE_LIMIT)
 		return 0;
-	snprintf(why, sizeof(why), "in prefill the device's attention differs by %.2g relative, %.0e is allowed", worst,
+	snprintf(why, sizeof(why),
+		 "in prefill the device's attention differs by %.2g relative, %.0e is allowed", worst,
 		 PROBE_LIMIT);
 	return model_refuse(&p->model, why);
 }
@@ -240,7 +248,8 @@ static int prefill(struct prefill *p, const struct options *o)
 {
 	int rc;
 
-	if (model_open(&p->model, o->model, o->tokens ? o->tokens : DEFAULT_TOKENS, CHUNK, o->threads ? o->threads : 1) ||
+	if (model_open(&p->model, o->model, o->tokens ? o->tokens : DEFAULT_TOKENS, CHUNK,
+		       o->threads ? o->threads : 1) ||
 	    prefill_tokens(p, o))
 		return -1;
 	if (kvs_open(o->device, &p->device))
@@ -259,7 +268,7 @@ static int prefill(struct prefill *p, const struct options *o)
 
 int command_prefill(const struct options *o)
 {
-	struct prefill p = { 0 };
+	struct prefill p = {0};
 	int rc;
 
 	if (!o->model || !o->prompt || !o->state)
@@ -280,7 +289,7 @@ int command_prefill(const struct options *o)
 /* kvsink-llm probe: only the part above that asks whether this model may run at all. Tokens are made up. */
 int command_probe(const struct options *o)
 {
-	struct prefill p = { 0 };
+	struct prefill p = {0};
 	int rc = -1;
 
 	if (!o->model)

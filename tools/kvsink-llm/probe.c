@@ -49,7 +49,8 @@ static int probe_start(struct probe *p, const struct hook_layer *l)
 	return attention_open(&p->attention, p->device, g, l->tokens, l->tokens, NULL);
 }
 
-static int probe_compare(struct probe *p, uint32_t layer, const float *stock, const char *command, double *worst)
+static int probe_compare(struct probe *p, uint32_t layer, const float *stock, const char *command,
+			 double *worst)
 {
 	uint64_t width = geometry_out_row(&p->model->hook.geometry);
 	double difference = relative_difference(p->out, stock, p->tokens, width);
@@ -59,7 +60,9 @@ static int probe_compare(struct probe *p, uint32_t layer, const float *stock, co
 		*worst = difference;
 	if (difference <= PROBE_LIMIT)
 		return 0;
-	snprintf(why, sizeof(why), "in layer %u the device's attention (%s) differs from libllama's by %.2g relative, %.0e is allowed",
+	snprintf(why, sizeof(why),
+		 "in layer %u the device's attention (%s) differs from libllama's by %.2g relative, %.0e is "
+		 "allowed",
 		 layer, command, difference, PROBE_LIMIT);
 	return model_refuse(p->model, why);
 }
@@ -88,15 +91,15 @@ static int probe_layer(void *context, const struct hook_layer *l)
 static int probe_score(struct probe *p)
 {
 	const struct geometry *g = &p->model->hook.geometry;
-	struct hook_layer l = { .tokens = p->tokens, .out = p->out };
+	struct hook_layer l = {.tokens = p->tokens, .out = p->out};
 	int rc = attention_step(&p->attention, p->tokens);
 
 	for (; l.layer < g->layers && !rc; l.layer++) {
 		l.q = p->q + l.layer * p->tokens * geometry_q_row(g);
 		rc = attention_score(&p->attention, &l);
 		if (!rc)
-			rc = probe_compare(p, l.layer, p->stock + l.layer * p->tokens * geometry_out_row(g), "SCORE",
-					   &p->score);
+			rc = probe_compare(p, l.layer, p->stock + l.layer * p->tokens * geometry_out_row(g),
+					   "SCORE", &p->score);
 	}
 	return rc;
 }
@@ -107,9 +110,9 @@ int probe_run(struct probe *p, struct model *m, const llama_token *tokens, uint3
 
 	p->model = m;
 	p->tokens = count;
-	m->hook.owner = (struct hook_owner){ .attention = probe_layer, .context = p };
+	m->hook.owner = (struct hook_owner){.attention = probe_layer, .context = p};
 	rc = model_eval(m, tokens, count, 0);
-	m->hook.owner = (struct hook_owner){ 0 };
+	m->hook.owner = (struct hook_owner){0};
 	if (!rc)
 		rc = probe_score(p);
 	model_forget(m);

@@ -11,29 +11,31 @@
 #include "model.h"
 
 #define PROBE_LIMIT 1e-4 /* relative difference that is allowed, of each token's output in each layer */
-#define PROBE_TOKENS 64 /* of a full probe; a model with sliding windows needs this many more */
-#define PROBE_SHORT 4 /* of the one that a guest repeats */
+#define PROBE_TOKENS 64	 /* of a full probe; a model with sliding windows needs this many more */
+#define PROBE_SHORT 4	 /* of the one that a guest repeats */
 
 struct probe {
 	struct kvs_device *device;
-	int poison; /* layer whose output becomes NaN after the comparison; -1 for none */
+	int poison;	      /* layer whose output becomes NaN after the comparison; -1 for none */
 	double attend, score; /* out: largest relative difference of either command */
 	/* while it runs */
 	const struct model *model;
 	struct attention attention;
 	uint32_t tokens;
 	float *q, *stock; /* queries and libllama's output of every layer */
-	float *out; /* the device's, of one */
-	int error; /* 0, -1 or REFUSED */
+	float *out;	  /* the device's, of one */
+	int error;	  /* 0, -1 or REFUSED */
 };
 
-/* probe_run - compare over the tokens; 0, -1, or REFUSED with the line printed. Leaves libllama's cache empty. */
+/* probe_run - compare over the tokens; 0, -1, or REFUSED with the line printed. Leaves libllama's cache
+ * empty. */
 int probe_run(struct probe *probe, struct model *model, const llama_token *tokens, uint32_t count);
 /* probe_worst - the larger of both differences */
 double probe_worst(const struct probe *probe);
 /* probe_full_tokens - how many tokens a full probe of this model needs */
 uint32_t probe_full_tokens(const struct model *model);
-/* relative_difference - largest of |a - b| / |b| over vectors of a width (Euclidean); NaN counts as infinite */
+/* relative_difference - largest of |a - b| / |b| over vectors of a width (Euclidean); NaN counts as infinite
+ */
 double relative_difference(const float *a, const float *b, uint32_t vectors, uint64_t width);
 
 #endif

@@ -85,8 +85,9 @@ static void print_promoted(const struct report *r)
 	struct json_object *list = member(r->decode, "promoted");
 	size_t n = list ? json_object_array_length(list) : 0;
 
-	printf("\nPromoted by ioctl (policy 1A, %s, T_sink %.4g, local window %llu tokens)\n", string(r->decode, "mode"),
-	       number(r->decode, "t_sink"), (unsigned long long)integer(r->decode, "local_window"));
+	printf("\nPromoted by ioctl (policy 1A, %s, T_sink %.4g, local window %llu tokens)\n",
+	       string(r->decode, "mode"), number(r->decode, "t_sink"),
+	       (unsigned long long)integer(r->decode, "local_window"));
 	printf("  %5s  %-16s  %-7s  %14s  %10s\n", "token", "text", "layers", "attention mass", "SRAM");
 	for (size_t i = 0; i < n; i++) {
 		struct json_object *p = json_object_array_get_idx(list, i);
@@ -95,22 +96,26 @@ static void print_promoted(const struct report *r)
 		quoted(string(p, "text"), text, sizeof(text));
 		snprintf(layers, sizeof(layers), "%llu-%llu", (unsigned long long)integer(p, "layer_begin"),
 			 (unsigned long long)integer(p, "layer_end") - 1);
-		printf("  %5llu  %-16s  %-7s  %14.4f  %8llu B%s%s\n", (unsigned long long)integer(p, "token"), text, layers,
-		       number(p, "score"), (unsigned long long)integer(p, "sram_bytes"),
-		       integer(p, "sram_bytes") ? "" : "  refused: ", integer(p, "sram_bytes") ? "" : string(p, "code"));
+		printf("  %5llu  %-16s  %-7s  %14.4f  %8llu B%s%s\n", (unsigned long long)integer(p, "token"),
+		       text, layers, number(p, "score"), (unsigned long long)integer(p, "sram_bytes"),
+		       integer(p, "sram_bytes") ? "" : "  refused: ",
+		       integer(p, "sram_bytes") ? "" : string(p, "code"));
 	}
-	printf("  attention mass: mean over the prompt's queries outside the window, the heads and layers of the group\n");
+	printf("  attention mass: mean over the prompt's queries outside the window, the heads and layers of "
+	       "the group\n");
 }
 
 static void print_agreement(const struct report *r)
 {
 	printf("\nThe same model, the same state: device against stock libllama\n");
-	printf("  prefill, attention output      %.2g largest relative difference in any layer (1e-4 allowed)\n",
+	printf("  prefill, attention output      %.2g largest relative difference in any layer (1e-4 "
+	       "allowed)\n",
 	       number(r->prefill, "prefill_relative"));
 	printf("  decoded tokens identical       %llu of %llu\n",
 	       (unsigned long long)integer(r->compare, "identical_tokens"),
 	       (unsigned long long)integer(r->compare, "steps"));
-	printf("  largest logit difference       %.2g (1e-3 allowed)\n", number(r->compare, "max_logit_diff"));
+	printf("  largest logit difference       %.2g (1e-3 allowed)\n",
+	       number(r->compare, "max_logit_diff"));
 }
 
 /* Mass and bytes stand beside each other, since they are different things. */
@@ -124,10 +129,10 @@ static void print_bytes(const struct report *r)
 	       (unsigned long long)integer(r->decode, "context_tokens"));
 	printf("  attention mass served from SRAM   %6.2f %%   of attention, not of bytes\n",
 	       100 * number(r->decode, "mass_sram"));
-	printf("  KV bytes read from SRAM           %6.2f %%   %12.3f MB\n", percent((double)sram, (double)uniform),
-	       megabytes(sram));
-	printf("  KV bytes read from HBM            %6.2f %%   %12.3f MB\n", percent((double)hbm, (double)uniform),
-	       megabytes(hbm));
+	printf("  KV bytes read from SRAM           %6.2f %%   %12.3f MB\n",
+	       percent((double)sram, (double)uniform), megabytes(sram));
+	printf("  KV bytes read from HBM            %6.2f %%   %12.3f MB\n",
+	       percent((double)hbm, (double)uniform), megabytes(hbm));
 	printf("  uniform HBM would read            %6.2f %%   %12.3f MB\n", 100.0, megabytes(uniform));
 	printf("  SRAM used                         %6.2f %%   %12llu B of %llu\n",
 	       percent((double)used, number(r->decode, "sram_bytes")), (unsigned long long)used,
@@ -140,9 +145,10 @@ static void print_bytes(const struct report *r)
 static struct json_object *result(const struct report *r)
 {
 	static const char *const keys[] = {
-		"kernel",	"device",	    "model",	    "context_tokens", "decoded_tokens",
-		"promoted",	"mass_sram",	    "kv_bytes_uniform", "kv_bytes_hbm", "kv_bytes_sram",
-		"sram_bytes_used", "sram_bytes",    "modelled_ns",  "t_sink",	      "local_window",
+		"kernel",	  "device",	   "model",	      "context_tokens",
+		"decoded_tokens", "promoted",	   "mass_sram",	      "kv_bytes_uniform",
+		"kv_bytes_hbm",	  "kv_bytes_sram", "sram_bytes_used", "sram_bytes",
+		"modelled_ns",	  "t_sink",	   "local_window",
 	};
 	struct json_object *o = json_object_new_object();
 
@@ -161,8 +167,8 @@ static int verdict(const struct report *r)
 	double difference = number(r->compare, "max_logit_diff");
 
 	if (!steps || same != steps || steps != integer(r->decode, "decoded_tokens"))
-		return fail("the device's run leaves stock libllama's after %llu of %llu tokens", (unsigned long long)same,
-			    (unsigned long long)steps);
+		return fail("the device's run leaves stock libllama's after %llu of %llu tokens",
+			    (unsigned long long)same, (unsigned long long)steps);
 	if (!(difference <= LOGIT_LIMIT))
 		return fail("logits differ by %g, %g is allowed", difference, LOGIT_LIMIT);
 	return 0;
@@ -182,7 +188,7 @@ static int report(const struct report *r, const struct options *o)
 
 int command_report(const struct options *o)
 {
-	struct report r = { 0 };
+	struct report r = {0};
 	int rc = -1;
 
 	if (o->file_count != 3)

@@ -23,7 +23,7 @@ static int session_policy(struct session *s, const struct options *o)
 		return -1;
 	if (o->groups)
 		return place_groups(o->groups, layers, &s->policy.groups);
-	s->policy.groups = (struct groups){ .count = 1, .end = { (uint16_t)layers } };
+	s->policy.groups = (struct groups){.count = 1, .end = {(uint16_t)layers}};
 	return 0;
 }
 
@@ -32,7 +32,7 @@ static int session_probe(struct session *s)
 {
 	uint32_t count = s->state.rows < PROBE_SHORT ? s->state.rows : PROBE_SHORT;
 	uint32_t last = s->model.hook.geometry.layers - 1;
-	struct probe probe = { .device = s->device, .poison = (int)last };
+	struct probe probe = {.device = s->device, .poison = (int)last};
 	int rc;
 
 	if (!s->state.header.probe_tokens || s->state.header.poisoned_layers != last + 1 ||
@@ -44,7 +44,8 @@ static int session_probe(struct session *s)
 	if (rc)
 		return rc;
 	s->probe_relative = probe_worst(&probe);
-	say("probe: the device agrees with libllama over %u tokens in every layer (%.2g relative); NaN reached the logits",
+	say("probe: the device agrees with libllama over %u tokens in every layer (%.2g relative); NaN "
+	    "reached the logits",
 	    count, s->probe_relative);
 	return 0;
 }
@@ -53,12 +54,13 @@ static int session_probe(struct session *s)
 static int session_load(struct session *s)
 {
 	const uint32_t layers = s->state.geometry.layers;
-	struct hook_layer l = { .tokens = s->state.rows };
+	struct hook_layer l = {.tokens = s->state.rows};
 
 	if (state_load_all(&s->state))
 		return -1;
 	for (uint32_t layer = 0; layer < layers; layer++)
-		if (attention_append(&s->attention, layer, 0, l.tokens, state_rows(&s->state, HOOK_K, layer, 0),
+		if (attention_append(&s->attention, layer, 0, l.tokens,
+				     state_rows(&s->state, HOOK_K, layer, 0),
 				     state_rows(&s->state, HOOK_V, layer, 0)))
 			return -1;
 	if (attention_step(&s->attention, l.tokens))
@@ -123,20 +125,22 @@ static int session_files(struct session *s, const struct options *o)
 	if (model_open(&s->model, o->model, CONTEXT, PROBE_SHORT, o->threads ? o->threads : 1) ||
 	    state_open(&s->state, o->state, &s->model) || session_policy(s, o) || session_memory(s, o))
 		return -1;
-	s->model.hook.geometry = s->state.geometry; /* a model with other heads or widths is refused by the hook */
+	s->model.hook.geometry =
+		s->state.geometry; /* a model with other heads or widths is refused by the hook */
 	if (kvs_open(o->device, &s->device))
 		return fail("--device %s: %s", o->device, kvs_open_error());
 	rc = kvs_device_info(s->device, &s->info);
 	if (rc)
 		return fail("--device %s: %s", o->device, kvs_device_error(s->device));
-	say("%s on %s, state of %u tokens", s->model.name, kvs_device_name(s->device), s->state.header.tokens);
+	say("%s on %s, state of %u tokens", s->model.name, kvs_device_name(s->device),
+	    s->state.header.tokens);
 	return session_probe(s);
 }
 
 static int session_place(struct session *s)
 {
-	if (attention_open(&s->attention, s->device, &s->state.geometry, s->state.rows + s->max_steps, s->state.rows,
-			   &s->policy.groups) ||
+	if (attention_open(&s->attention, s->device, &s->state.geometry, s->state.rows + s->max_steps,
+			   s->state.rows, &s->policy.groups) ||
 	    place_configure(&s->attention, &s->policy) || session_load(s) ||
 	    place_sinks(&s->attention, &s->policy, &s->placement))
 		return -1;
@@ -159,7 +163,7 @@ int session_open(struct session *s, const struct options *o)
 	s->modelled_before = s->attention.modelled_ns;
 	s->position = s->state.rows;
 	s->next = s->state.tokens[s->state.rows];
-	s->model.hook.owner = (struct hook_owner){ .attention = session_layer, .context = s };
+	s->model.hook.owner = (struct hook_owner){.attention = session_layer, .context = s};
 	return 0;
 }
 
@@ -181,7 +185,7 @@ void session_close(struct session *s)
 
 int session_step(struct session *s)
 {
-	struct logits_step step = { .position = (int32_t)s->position, .input = s->next };
+	struct logits_step step = {.position = (int32_t)s->position, .input = s->next};
 	const float *logits;
 	int rc;
 
@@ -197,7 +201,8 @@ int session_step(struct session *s)
 	step.chosen = s->next = model_greedy(&s->model, logits);
 	s->chosen[s->steps++] = s->next;
 	s->position++;
-	return s->logits ? logits_write(s->logits, s->options->logits, &step, logits, s->model.vocab_size) : 0;
+	return s->logits ? logits_write(s->logits, s->options->logits, &step, logits, s->model.vocab_size)
+			 : 0;
 }
 
 int session_bytes(struct session *s, struct session_bytes *b)

@@ -20,21 +20,22 @@ struct session {
 	struct policy policy;
 	struct placement placement;
 	double probe_relative; /* of the short probe made here */
-	uint32_t position; /* of the next step: tokens that the stream holds */
-	llama_token next; /* that the next step decodes */
-	uint32_t steps; /* done */
+	uint32_t position;     /* of the next step: tokens that the stream holds */
+	llama_token next;      /* that the next step decodes */
+	uint32_t steps;	       /* done */
 	uint32_t max_steps;
-	llama_token *chosen; /* [max_steps] */
-	double *mass_sram; /* [layers]: sum over steps of the mean over heads */
+	llama_token *chosen;		       /* [max_steps] */
+	double *mass_sram;		       /* [layers]: sum over steps of the mean over heads */
 	uint64_t before[KVSINK_COUNTER_COUNT]; /* of the stream, when decode began */
-	uint64_t modelled_before; /* attention.modelled_ns then */
+	uint64_t modelled_before;	       /* attention.modelled_ns then */
 	FILE *logits, *trace;
 	const struct options *options;
 };
 
 /* What the counters say of decode so far. */
 struct session_bytes {
-	uint64_t uniform; /* KV bytes that a device without SRAM would have read from HBM: geometry and lengths */
+	uint64_t uniform;   /* KV bytes that a device without SRAM would have read from HBM: geometry and
+			       lengths */
 	uint64_t hbm, sram; /* KV bytes read, useful */
 	uint64_t hbm_bus, sram_bus; /* whole bursts */
 	uint64_t modelled_ns;

@@ -21,7 +21,7 @@ static uint64_t state_file_bytes(const struct geometry *g, uint32_t tokens)
 
 static struct geometry header_geometry(const struct state_header *h)
 {
-	return (struct geometry){ h->layers, h->q_heads, h->kv_heads, h->d_k, h->d_v };
+	return (struct geometry){h->layers, h->q_heads, h->kv_heads, h->d_k, h->d_v};
 }
 
 static uint64_t header_hash(const struct state_header *h)
@@ -33,8 +33,8 @@ static int check_field(const char *path, const char *field, uint64_t value, uint
 {
 	if (value >= min && value <= max)
 		return 0;
-	return fail("%s: state file: %s is %llu, %llu to %llu is allowed", path, field, (unsigned long long)value,
-		    (unsigned long long)min, (unsigned long long)max);
+	return fail("%s: state file: %s is %llu, %llu to %llu is allowed", path, field,
+		    (unsigned long long)value, (unsigned long long)min, (unsigned long long)max);
 }
 
 /* The limits keep every product below 2^50, so sizes can be computed without overflow. */
@@ -48,7 +48,8 @@ static int check_sizes(const char *path, const struct state_header *h)
 	    check_field(path, "d_v", h->d_v, 1, KVSINK_MAX_HEAD_DIM))
 		return -1;
 	if (h->q_heads % h->kv_heads)
-		return fail("%s: state file: %u query heads are no multiple of %u KV heads", path, h->q_heads, h->kv_heads);
+		return fail("%s: state file: %u query heads are no multiple of %u KV heads", path, h->q_heads,
+			    h->kv_heads);
 	return 0;
 }
 
@@ -72,8 +73,8 @@ static int check_length(const struct state *s)
 		return fail("%s: %s", s->path, strerror(errno));
 	if ((uint64_t)st.st_size == expected && s->header.file_bytes == expected)
 		return 0;
-	return fail("%s: state file has %lld bytes instead of %llu: cut off or grown", s->path, (long long)st.st_size,
-		    (unsigned long long)expected);
+	return fail("%s: state file has %lld bytes instead of %llu: cut off or grown", s->path,
+		    (long long)st.st_size, (unsigned long long)expected);
 }
 
 static int check_origin(const struct state *s, const struct model *m)
@@ -86,14 +87,16 @@ static int check_origin(const struct state *s, const struct model *m)
 	if (hash_build(&build))
 		return -1;
 	if (s->header.build_hash != build)
-		return fail("%s: state file of another build of kvsink-llm (hash %016llx, this one has %016llx): prefill again",
+		return fail("%s: state file of another build of kvsink-llm (hash %016llx, this one has "
+			    "%016llx): prefill again",
 			    s->path, (unsigned long long)s->header.build_hash, (unsigned long long)build);
 	if (s->header.layers != m->hook.geometry.layers)
-		return fail("%s: state file has %u layers, the model %u", s->path, s->header.layers, m->hook.geometry.layers);
+		return fail("%s: state file has %u layers, the model %u", s->path, s->header.layers,
+			    m->hook.geometry.layers);
 	for (uint32_t i = 0; i < s->header.tokens; i++)
 		if (s->tokens[i] < 0 || (uint32_t)s->tokens[i] >= m->vocab_size)
-			return fail("%s: state file: token %u is %d, the model knows 0 to %u", s->path, i, s->tokens[i],
-				    m->vocab_size - 1);
+			return fail("%s: state file: token %u is %d, the model knows 0 to %u", s->path, i,
+				    s->tokens[i], m->vocab_size - 1);
 	return 0;
 }
 

@@ -33,21 +33,21 @@ struct state_header {
 	uint64_t file_bytes;
 	uint64_t model_hash; /* of the model file */
 	uint64_t build_hash; /* of the program that wrote it */
-	uint32_t tokens; /* in the file; rows are one fewer */
+	uint32_t tokens;     /* in the file; rows are one fewer */
 	uint32_t layers, q_heads, kv_heads, d_k, d_v;
-	uint32_t probe_tokens; /* of the probe that this model and build passed on the way here */
+	uint32_t probe_tokens;	  /* of the probe that this model and build passed on the way here */
 	uint32_t poisoned_layers; /* layers in which NaN reached the logits */
-	float probe_relative; /* largest relative difference of the probe */
-	float prefill_relative; /* of the whole prefill */
-	uint64_t header_hash; /* of all before it */
+	float probe_relative;	  /* largest relative difference of the probe */
+	float prefill_relative;	  /* of the whole prefill */
+	uint64_t header_hash;	  /* of all before it */
 };
 
 struct state {
 	struct state_header header;
 	struct geometry geometry; /* from the header */
-	uint32_t rows; /* tokens whose Q, K and V are there */
-	llama_token *tokens; /* [header.tokens] */
-	float *layers; /* Q, K, V of all layers after state_load_all() */
+	uint32_t rows;		  /* tokens whose Q, K and V are there */
+	llama_token *tokens;	  /* [header.tokens] */
+	float *layers;		  /* Q, K, V of all layers after state_load_all() */
 	FILE *file;
 	const char *path;
 };
@@ -70,6 +70,7 @@ int state_load_all(struct state *state);
 const float *state_rows(const struct state *state, enum hook_tensor which, uint32_t layer, uint32_t first);
 
 /* What a writer brings: the header's own fields are filled in, layers lie as state_load_all() has them. */
-int state_write(const char *path, struct state_header *header, const llama_token *tokens, const float *layers);
+int state_write(const char *path, struct state_header *header, const llama_token *tokens,
+		const float *layers);
 
 #endif

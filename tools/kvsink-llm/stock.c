@@ -42,21 +42,24 @@ static int stock_fill(struct stock *s)
 {
 	int rc = 0;
 
-	s->model.hook.owner = (struct hook_owner){ .rows = stock_rows, .context = s };
-	s->model.hook.geometry = s->state.geometry; /* a model with other heads or widths is refused by the hook */
+	s->model.hook.owner = (struct hook_owner){.rows = stock_rows, .context = s};
+	s->model.hook.geometry =
+		s->state.geometry; /* a model with other heads or widths is refused by the hook */
 	for (uint32_t first = 0, count; first < s->state.rows && !rc; first += count) {
 		count = s->state.rows - first < CHUNK ? s->state.rows - first : CHUNK;
 		rc = model_eval(&s->model, s->state.tokens + first, count, first);
 	}
-	s->model.hook.owner = (struct hook_owner){ 0 };
-	say("stock: libllama's cache holds K and V of the state (%llu of their elements it had computed otherwise)",
+	s->model.hook.owner = (struct hook_owner){0};
+	say("stock: libllama's cache holds K and V of the state (%llu of their elements it had computed "
+	    "otherwise)",
 	    (unsigned long long)s->changed);
 	return rc;
 }
 
 static int stock_decode(struct stock *s, const struct options *o, uint32_t steps)
 {
-	struct logits_step step = { .position = (int32_t)s->state.rows, .input = s->state.tokens[s->state.rows] };
+	struct logits_step step = {.position = (int32_t)s->state.rows,
+				   .input = s->state.tokens[s->state.rows]};
 
 	for (uint32_t i = 0; i < steps; i++, step.position++, step.input = step.chosen) {
 		const float *logits;
@@ -90,7 +93,8 @@ static int stock(struct stock *s, const struct options *o)
 
 	if (state_open(&s->state, o->state, NULL))
 		return -1;
-	if (model_open(&s->model, o->model, s->state.header.tokens + steps, CHUNK, o->threads ? o->threads : 1))
+	if (model_open(&s->model, o->model, s->state.header.tokens + steps, CHUNK,
+		       o->threads ? o->threads : 1))
 		return -1;
 	state_close(&s->state);
 	if (state_open(&s->state, o->state, &s->model) || state_load_all(&s->state) ||
@@ -104,7 +108,7 @@ static int stock(struct stock *s, const struct options *o)
 
 int command_stock(const struct options *o)
 {
-	struct stock s = { 0 };
+	struct stock s = {0};
 	int rc;
 
 	if (!o->model || !o->state || !o->logits)
