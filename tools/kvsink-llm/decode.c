@@ -126,6 +126,8 @@ static void session_json(const struct session *s, struct json_object *document)
 	json_integer(document, "context_tokens", s->state.header.tokens);
 	json_integer(document, "decoded_tokens", s->steps);
 	json_number(document, "probe_relative", s->probe_relative);
+	json_number(document, "decode_seconds", s->seconds);
+	json_number(document, "attention_seconds", s->attention_seconds);
 }
 
 static int bytes_json(struct session *s, struct json_object *document)

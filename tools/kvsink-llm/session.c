@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "fail.h"
 #include "logits.h"
@@ -75,6 +76,14 @@ static int session_load(struct session *s)
 	return 0;
 }
 
+static double seconds_now(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
+}
+
 static int session_layer(void *context, const struct hook_layer *l)
 {
 	struct session *s = context;
@@ -85,8 +94,10 @@ static int session_layer(void *context, const struct hook_layer *l)
 			 fwrite(l->k, sizeof(float), geometry_k_row(g), s->trace) != geometry_k_row(g) ||
 			 fwrite(l->v, sizeof(float), geometry_v_row(g), s->trace) != geometry_v_row(g)))
 		return fail("%s: %s", s->options->trace, strerror(errno));
+	s->attention_seconds -= seconds_now();
 	if (attention_attend(&s->attention, l))
 		return -1;
+	s->attention_seconds += seconds_now();
 	for (uint32_t head = 0; head < g->q_heads; head++) {
 		float share;
 
@@ -191,12 +202,14 @@ int session_step(struct session *s)
 
 	if (s->steps == s->max_steps)
 		return fail("no room for another step: --tokens %u are done", s->max_steps);
+	s->seconds -= seconds_now();
 	model_forget(&s->model);
 	rc = model_eval(&s->model, &s->next, 1, s->position);
 	if (rc)
 		return rc;
 	if (attention_step(&s->attention, 1))
 		return -1;
+	s->seconds += seconds_now();
 	logits = model_logits(&s->model);
 	step.chosen = s->next = model_greedy(&s->model, logits);
 	s->chosen[s->steps++] = s->next;

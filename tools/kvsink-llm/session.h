@@ -28,6 +28,7 @@ struct session {
 	double *mass_sram;		       /* [layers]: sum over steps of the mean over heads */
 	uint64_t before[KVSINK_COUNTER_COUNT]; /* of the stream, when decode began */
 	uint64_t modelled_before;	       /* attention.modelled_ns then */
+	double seconds, attention_seconds;     /* wall clock of all steps, and of the device's part in them */
 	FILE *logits, *trace;
 	const struct options *options;
 };
