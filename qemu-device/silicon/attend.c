@@ -166,7 +166,8 @@ static bool next_tile(struct unit *u, struct cursor *c, struct tile *tile)
 {
 	do {
 		tile->present = 0;
-		if (!(c->tier == SRAM ? next_tile_sram(u, c, tile) : next_tile_hbm(u, c, tile)))
+		if (kvsink_cancelled(u->task) ||
+		    !(c->tier == SRAM ? next_tile_sram(u, c, tile) : next_tile_hbm(u, c, tile)))
 			return false;
 	} while (!tile->present);
 	u->used++;
@@ -520,7 +521,8 @@ void kvsink_attend_part(const struct kvsink_attend_task *tasks, unsigned count, 
 		u.task = &tasks[i];
 		c = cut_task(u.task);
 		units = c.blocks * c.slices * u.task->rows.kv_heads;
-		for (index = 0; index < units; index++, turn = turn + 1 < parts ? turn + 1 : 0)
+		for (index = 0; index < units && !kvsink_cancelled(u.task);
+		     index++, turn = turn + 1 < parts ? turn + 1 : 0)
 			if (turn == part)
 				run_unit(&u, &c, index);
 	}

@@ -19,6 +19,12 @@
 #define KVSINK_NONE UINT32_MAX	     /* no such index */
 #define KVSINK_REG_WORDS (0x100 / 4) /* words of the global register block */
 #define KVSINK_PS_PER_NS 1000u
+/*
+ * How much one call of kvsink_run() may do, so that the host's lock is not held for long: bytes moved, or
+ * looked at. Every command and every fetch costs KVSINK_STEP_COST besides; the last one may go beyond.
+ */
+#define KVSINK_QUANTUM (4u << 20)
+#define KVSINK_STEP_COST (64u << 10)
 
 /* Byte offset of a field in its command, for BAD_FIELD. */
 #define KVSINK_FIELD(member) ((uint64_t)offsetof(struct kvsink_cmd, member))
@@ -92,7 +98,7 @@ struct kvsink_tlb_slot {
 	uint32_t page; /* GART page; KVSINK_NONE = empty slot */
 };
 
-/* Ledger of one staged task: what it reads, counted when it is staged, booked when it retires. */
+/* Ledger of one staged task: what it reads, counted when it is executed, booked when it retires. */
 struct kvsink_task_bytes {
 	uint64_t sram, sram_bus, hbm, hbm_bus;
 };
@@ -101,6 +107,7 @@ struct kvsink_task_bytes {
 struct kvsink_item_work {
 	struct kvsink_ring *ring;
 	bool busy;	/* the host has it; nothing here may change */
+	bool cancelled; /* a reset drops it: kvsink_exec() may stop; written while threads read it */
 	bool scoring;	/* SCORE, else ATTEND */
 	uint64_t epoch; /* of the chip when it was staged: another one now means a reset came between */
 	uint32_t tasks; /* used entries of the arrays below */
@@ -131,10 +138,13 @@ struct kvsink_ring {
 	bool hung;		     /* injected: the job never ends, until a reset */
 	bool active;		     /* a job was fetched and has not ended */
 	bool stalled;		     /* its command waits until some item retires */
+	bool waits;		     /* its command waits for every item: no ring stages another one before */
 	struct kvsink_job_desc desc; /* the job, copied in once */
 	struct kvsink_cmd cmd[KVSINK_MAX_CMDS];
 	union kvsink_item item[KVSINK_MAX_ITEMS];
 	uint32_t next_cmd;	      /* command to execute next */
+	uint64_t progress;	      /* bytes that it has moved, when it takes several calls */
+	uint64_t spent;		      /* of this call's quantum */
 	uint32_t result[4];	      /* of the last command that has results */
 	uint64_t fault_address;	      /* of the last failure */
 	uint64_t begin_ps;	      /* modelled time at which the job began */
@@ -195,12 +205,25 @@ uint64_t kvsink_gart_base(const struct kvsink_chip *chip);
 
 /* A handler returns a result code. Codes below never leave the chip. */
 #define KVSINK_STALL 0x10000u /* wait for an item in flight, then execute the command again */
+#define KVSINK_MORE 0x10001u  /* the quantum is used up: execute it again, from ring->progress on */
 
 /* Remember what the code says and return it. */
 uint32_t kvsink_fault(struct kvsink_ring *ring, uint32_t code, uint64_t address);
 void kvsink_ring_reset(struct kvsink_ring *ring, enum kvsink_reset_kind kind);
 bool kvsink_privileged(const struct kvsink_ring *ring);
-bool kvsink_items_in_flight(const struct kvsink_chip *chip);
+/*
+ * True, for KVSINK_STALL, while some item is in flight. Until the command is done no ring stages another
+ * item, so that rings that always have one cannot keep it waiting for ever.
+ */
+bool kvsink_wait_for_items(struct kvsink_ring *ring);
+/* Stalled commands may try again. */
+void kvsink_rings_wake(struct kvsink_chip *chip);
+/* The ring does nothing more until a reset. */
+void kvsink_ring_stop(struct kvsink_ring *ring);
+static inline void kvsink_spend(struct kvsink_ring *ring, uint64_t bytes)
+{
+	ring->spent = bytes < UINT64_MAX - ring->spent ? ring->spent + bytes : UINT64_MAX;
+}
 /* The command after `code` came out: clock, ledger, next command or end of the job. */
 void kvsink_ring_advance(struct kvsink_ring *ring, uint32_t code);
 /* Items [first, first + count) lie inside the job's? Else BAD_FIELD at `field`. */

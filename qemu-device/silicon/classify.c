@@ -82,6 +82,7 @@ static void list_group(struct kvsink_ring *ring, struct kvsink_stream *s, uint32
 	passes = view.mode == KVSINK_SCORE_REL ? 2 : 1;
 	if (passes > 1)
 		max = kvsink_score_max(&view);
+	kvsink_spend(ring, (uint64_t)view.tokens * (sizeof(uint64_t) + view.layers));
 	kvsink_ledger_add(ring->chip, s, KVSINK_COUNTER_SCORE_HBM,
 			  (uint64_t)passes * view.tokens * sizeof(uint64_t));
 	for (uint32_t token = 0; token < view.tokens; token++) {

@@ -10,17 +10,16 @@
 /* Enough queries have seen the token in at least one layer of the group. */
 static int eligible(const struct kvsink_score_view *view, uint32_t token)
 {
-	uint32_t reach, l;
+	uint64_t first = kvsink_first_observer(view, 0);
+	uint32_t l;
 
 	if (token >= view->tokens || kvsink_observers(view, token) < KVSINK_MIN_OBSERVERS)
 		return 0;
 	if (!view->windows)
 		return 1;
-	for (l = 0; l < view->layers; l++) {
-		reach = view->windows[l];
-		if (!reach || reach >= (uint64_t)view->local_window + KVSINK_MIN_OBSERVERS)
+	for (l = 0; l < view->layers; l++)
+		if (!view->windows[l] || view->windows[l] >= first + KVSINK_MIN_OBSERVERS)
 			return 1;
-	}
 	return 0;
 }
 

@@ -194,6 +194,7 @@ static void clear(struct kvsink_chip *chip, uint32_t space, uint8_t *mem, uint64
 void kvsink_reset(struct kvsink_chip *chip, enum kvsink_reset_kind kind)
 {
 	chip->epoch++;
+	kvsink_cancel(chip);
 	kvsink_regs_reset(chip, kind);
 	kvsink_gart_flush(chip);
 	for (unsigned i = 0; i < chip->config.rings; i++)

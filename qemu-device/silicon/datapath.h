@@ -10,6 +10,7 @@
 #ifndef KVSINK_DATAPATH_H
 #define KVSINK_DATAPATH_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -51,7 +52,14 @@ struct kvsink_attend_task {
 	uint32_t local_window; /* at least 1 in RAW mode */
 	/* results, added atomically (2^-32 units and row bytes) */
 	uint64_t *mass_sram; /* may be NULL */
+	/* set by another thread: end early, nobody wants the results; may be NULL */
+	const bool *cancelled;
 };
+
+static inline bool kvsink_cancelled(const struct kvsink_attend_task *task)
+{
+	return task->cancelled && __atomic_load_n(task->cancelled, __ATOMIC_RELAXED);
+}
 
 /*
  * The part-th of `parts` shares of the work: units are (block of queries, KV head), handed out round robin.
@@ -99,6 +107,8 @@ struct kvsink_score_view {
 	const uint32_t *windows; /* sliding window of each layer of the group, 0 = none */
 };
 
+/* The first query whose attention on the token counts. */
+uint64_t kvsink_first_observer(const struct kvsink_score_view *view, uint32_t token);
 /* Queries of one layer (without a sliding window) that could see token t outside its local window. */
 uint32_t kvsink_observers(const struct kvsink_score_view *view, uint32_t token);
 /* The score in the view's mode; `max` is the greatest sum of the view (REL), from kvsink_score_max(). */

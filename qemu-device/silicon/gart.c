@@ -135,6 +135,7 @@ static uint8_t *space_memory(const struct kvsink_chip *chip, uint32_t space)
 uint32_t kvsink_operand_read(struct kvsink_ring *ring, const struct kvsink_ref *ref, uint64_t at, void *buf,
 			     uint64_t bytes)
 {
+	kvsink_spend(ring, bytes);
 	if (ref->space == KVSINK_SPACE_GART)
 		return gart_move(ring, ref->offset + at, buf, NULL, bytes);
 	memcpy(buf, space_memory(ring->chip, ref->space) + ref->offset + at, bytes);
@@ -144,6 +145,7 @@ uint32_t kvsink_operand_read(struct kvsink_ring *ring, const struct kvsink_ref *
 uint32_t kvsink_operand_write(struct kvsink_ring *ring, const struct kvsink_ref *ref, uint64_t at,
 			      const void *buf, uint64_t bytes)
 {
+	kvsink_spend(ring, bytes);
 	if (ref->space == KVSINK_SPACE_GART)
 		return gart_move(ring, ref->offset + at, NULL, buf, bytes);
 	memcpy(space_memory(ring->chip, ref->space) + ref->offset + at, buf, bytes);
@@ -164,7 +166,7 @@ uint32_t kvsink_cmd_gart_invalidate(struct kvsink_ring *ring, const struct kvsin
 		return kvsink_fault(ring, KVSINK_CODE_BAD_FIELD, KVSINK_FIELD(gart_invalidate.first_page));
 	if (!c->count || c->count > chip->config.gart_pages - c->first_page)
 		return kvsink_fault(ring, KVSINK_CODE_BAD_FIELD, KVSINK_FIELD(gart_invalidate.count));
-	if (kvsink_items_in_flight(chip))
+	if (kvsink_wait_for_items(ring))
 		return KVSINK_STALL;
 	for (unsigned i = 0; i < KVSINK_TLB_SLOTS; i++)
 		if (chip->tlb[i].page - c->first_page < c->count)

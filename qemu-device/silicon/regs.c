@@ -291,14 +291,20 @@ static uint64_t set_high(uint64_t whole, uint32_t value)
 	return (whole & 0xffffffffull) | (uint64_t)value << 32;
 }
 
+/* Jobs cannot be taken back: HEAD would pass the doorbell, and all 2^32 jobs would seem published. */
 static void doorbell_write(struct kvsink_ring *ring, uint32_t value)
 {
-	ring->doorbell = value;
-	if (value - ring->head <= ring->chip->config.ring_slots || ring->halted)
+	uint32_t published = ring->doorbell - ring->head;
+
+	if (ring->halted)
 		return;
-	kvsink_log(ring->chip, "ring %u: doorbell %u is more than %u jobs ahead of head %u; ring halted",
-		   ring->index, value, ring->chip->config.ring_slots, ring->head);
-	ring->halted = true;
+	if (value - ring->head >= published && value - ring->head <= ring->chip->config.ring_slots) {
+		ring->doorbell = value;
+		return;
+	}
+	kvsink_log(ring->chip, "ring %u: doorbell %u is not %u to %u jobs ahead of head %u; ring halted",
+		   ring->index, value, published, ring->chip->config.ring_slots, ring->head);
+	kvsink_ring_stop(ring);
 	kvsink_error_latch(ring, KVSINK_CODE_BAD_FIELD, 0, KVSINK_RING_DOORBELL);
 }
 

@@ -5,7 +5,8 @@
  *
  * A descriptor, its commands and its items are copied in once and never read again. The first failing
  * command ends its job with a completion; the ring goes on with the next job. Only a fault in fetching
- * or completing halts the ring, until a reset. A call of kvsink_run() does at most what was published.
+ * or completing halts the ring, until a reset. A call of kvsink_run() does at most what was published,
+ * and at most a quantum of work.
  */
 #include <string.h>
 
@@ -61,12 +62,50 @@ bool kvsink_privileged(const struct kvsink_ring *ring)
 	return ring->desc.flags & KVSINK_JOB_PRIVILEGED;
 }
 
-bool kvsink_items_in_flight(const struct kvsink_chip *chip)
+static bool items_in_flight(const struct kvsink_chip *chip)
 {
 	for (unsigned i = 0; i < chip->config.rings; i++)
 		if (chip->ring[i].work.busy && chip->ring[i].work.epoch == chip->epoch)
 			return true;
 	return false;
+}
+
+bool kvsink_wait_for_items(struct kvsink_ring *ring)
+{
+	if (!items_in_flight(ring->chip))
+		return false;
+	ring->waits = true;
+	return true;
+}
+
+static bool another_waits(const struct kvsink_ring *ring)
+{
+	const struct kvsink_chip *chip = ring->chip;
+
+	for (unsigned i = 0; i < chip->config.rings; i++)
+		if (chip->ring[i].waits && &chip->ring[i] != ring)
+			return true;
+	return false;
+}
+
+void kvsink_rings_wake(struct kvsink_chip *chip)
+{
+	for (unsigned i = 0; i < chip->config.rings; i++)
+		chip->ring[i].stalled = false;
+}
+
+static void wait_end(struct kvsink_ring *ring)
+{
+	if (!ring->waits)
+		return;
+	ring->waits = false;
+	kvsink_rings_wake(ring->chip);
+}
+
+void kvsink_ring_stop(struct kvsink_ring *ring)
+{
+	ring->halted = true;
+	wait_end(ring);
 }
 
 uint32_t kvsink_check_items(struct kvsink_ring *ring, uint32_t first, uint64_t count, uint64_t field)
@@ -89,6 +128,8 @@ void kvsink_ring_reset(struct kvsink_ring *ring, enum kvsink_reset_kind kind)
 	ring->hung = false;
 	ring->active = false;
 	ring->stalled = false;
+	ring->waits = false;
+	ring->progress = 0;
 	ring->stream = NULL;
 }
 
@@ -96,7 +137,7 @@ static void ring_halt(struct kvsink_ring *ring, const char *what, uint64_t bus)
 {
 	kvsink_log(ring->chip, "ring %u: bus refused %s at 0x%llx; ring halted", ring->index, what,
 		   (unsigned long long)bus);
-	ring->halted = true;
+	kvsink_ring_stop(ring);
 	ring->active = false;
 	kvsink_error_latch(ring, KVSINK_CODE_DMA_ERROR, ring->next_cmd, bus);
 }
@@ -227,7 +268,7 @@ static uint32_t execute(struct kvsink_ring *ring, const struct kvsink_cmd *cmd)
 		return code;
 	if (op->privileged && !kvsink_privileged(ring))
 		return kvsink_fault(ring, KVSINK_CODE_TENANT, 0);
-	if (op->mutates && stream_locked(ring, cmd))
+	if ((op->mutates && stream_locked(ring, cmd)) || (op->stages && another_waits(ring)))
 		return KVSINK_STALL;
 	return op->handler(ring, cmd);
 }
@@ -238,6 +279,8 @@ void kvsink_ring_advance(struct kvsink_ring *ring, uint32_t code)
 	uint64_t ps =
 		kvsink_clock_add(ring->cost_ps, (uint64_t)chip->config.job_overhead_ns * KVSINK_PS_PER_NS);
 
+	ring->progress = 0;
+	wait_end(ring);
 	kvsink_ledger_add(chip, ring->stream, KVSINK_COUNTER_MODELLED_NS, ps);
 	kvsink_clock_pass(chip, ps);
 	if (code)
@@ -259,8 +302,8 @@ static struct kvsink_item_work *ring_step(struct kvsink_ring *ring)
 	ring->stream = NULL;
 	ring->cost_ps = 0;
 	code = execute(ring, cmd);
-	if (code == KVSINK_STALL) {
-		ring->stalled = true;
+	if (code == KVSINK_STALL || code == KVSINK_MORE) {
+		ring->stalled = code == KVSINK_STALL;
 		return NULL;
 	}
 	if (!code && ops[cmd->opcode].stages) {
@@ -294,7 +337,8 @@ struct kvsink_item_work *kvsink_run(struct kvsink_chip *chip, unsigned index)
 	if (index >= chip->config.rings)
 		return NULL;
 	ring = &chip->ring[index];
-	while (ring_ready(ring)) {
+	for (ring->spent = 0; ring_ready(ring) && ring->spent < KVSINK_QUANTUM;) {
+		kvsink_spend(ring, KVSINK_STEP_COST);
 		if (!ring->active && !ring_fetch(ring))
 			continue;
 		work = ring_step(ring);

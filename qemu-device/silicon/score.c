@@ -12,7 +12,7 @@
 #define UNIT 0x1p-32 /* of the sums */
 
 /* RAW never counts a token's attention to itself. */
-static uint64_t first_observer(const struct kvsink_score_view *view, uint32_t token)
+uint64_t kvsink_first_observer(const struct kvsink_score_view *view, uint32_t token)
 {
 	uint32_t window = view->local_window;
 
@@ -23,7 +23,7 @@ static uint64_t first_observer(const struct kvsink_score_view *view, uint32_t to
 
 static uint32_t observers_in_layer(const struct kvsink_score_view *view, uint32_t token, uint32_t window)
 {
-	uint64_t first = first_observer(view, token);
+	uint64_t first = kvsink_first_observer(view, token);
 	uint64_t end = view->scored;
 
 	if (window && (uint64_t)token + window < end)

@@ -10,7 +10,8 @@
  * run on any threads at the same time as everything else, each part of an item once.
  *
  *   mmio_write(DOORBELL) latches -> host calls kvsink_run(ring) from its own context
- *   kvsink_run(ring)     executes commands; NULL when the ring has nothing (more) to do, else one item
+ *   kvsink_run(ring)     executes commands; NULL when the ring has nothing (more) to do, or has used up its
+ *                        quantum (then kvsink_pending() is true and it wants another call); else one item
  *   kvsink_exec(item, part, parts)   arithmetic, on rows that stay locked
  *   kvsink_retire(chip, item)        writes outputs (or drops them if a reset came between); then run every
  *                                    ring again: one may have waited for the rows
@@ -90,8 +91,11 @@ struct kvsink_item_work *kvsink_run(struct kvsink_chip *chip, unsigned ring);
 void kvsink_exec(struct kvsink_item_work *item, unsigned part, unsigned parts);
 void kvsink_retire(struct kvsink_chip *chip, struct kvsink_item_work *item);
 
-/* Items in flight are dropped when they retire; the host must still retire them. */
+/* Items in flight end early and are dropped when they retire; the host must still retire them. */
 void kvsink_reset(struct kvsink_chip *chip, enum kvsink_reset_kind kind);
+
+/* A reset or the end follows: items in flight need not be computed to their end. */
+void kvsink_cancel(struct kvsink_chip *chip);
 
 void kvsink_inject(struct kvsink_chip *chip, enum kvsink_inject what, uint32_t count);
 

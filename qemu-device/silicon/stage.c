@@ -96,6 +96,7 @@ static void task_init(struct kvsink_item_work *work, uint32_t i, struct kvsink_s
 		.softcap = s->layer[layer].softcap,
 		.window = s->layer[layer].window,
 		.mass_sram = &work->mass[i],
+		.cancelled = &work->cancelled,
 	};
 }
 
@@ -212,19 +213,18 @@ static uint32_t read_queries(struct kvsink_ring *ring, const struct kvsink_ref *
 static void work_begin(struct kvsink_item_work *work, bool scoring)
 {
 	work->scoring = scoring;
+	work->cancelled = false;
 	work->tasks = 0;
 	work->pages_used = 0;
 	work->residents_used = 0;
 	work->epoch = work->ring->chip->epoch;
 }
 
-/* All checks passed: count what the tasks read and keep their rows as they are. */
+/* All checks passed: the tasks' rows stay as they are. */
 static void work_commit(struct kvsink_item_work *work)
 {
-	for (uint32_t i = 0; i < work->tasks; i++) {
-		work->bytes[i] = kvsink_ledger_task(work->ring->chip, &work->task[i]);
+	for (uint32_t i = 0; i < work->tasks; i++)
 		work->stream[i]->locks++;
-	}
 }
 
 static uint32_t check_item(struct kvsink_ring *ring, uint32_t i, const struct kvsink_attend_item *item)
@@ -332,11 +332,22 @@ uint32_t kvsink_cmd_score(struct kvsink_ring *ring, const struct kvsink_cmd *cmd
 
 /* ---- execution ---- */
 
+/* Also counts what the tasks read: with many residents that takes too long under the host's lock. */
 void kvsink_exec(struct kvsink_item_work *work, unsigned part, unsigned parts)
 {
-	if (part < parts && parts <= KVSINK_MAX_PARTS)
-		kvsink_attend_part(work->task, work->tasks, part, parts,
-				   work->scratch + part * KVSINK_SCRATCH_FLOATS);
+	if (part >= parts || parts > KVSINK_MAX_PARTS)
+		return;
+	for (uint32_t i = part; i < work->tasks && !kvsink_cancelled(&work->task[i]); i += parts)
+		work->bytes[i] = kvsink_ledger_task(work->ring->chip, &work->task[i]);
+	kvsink_attend_part(work->task, work->tasks, part, parts,
+			   work->scratch + part * KVSINK_SCRATCH_FLOATS);
+}
+
+void kvsink_cancel(struct kvsink_chip *chip)
+{
+	for (unsigned i = 0; i < chip->config.rings; i++)
+		if (chip->ring[i].work.busy)
+			__atomic_store_n(&chip->ring[i].work.cancelled, true, __ATOMIC_RELAXED);
 }
 
 /* ---- retirement ---- */
@@ -455,6 +466,5 @@ void kvsink_retire(struct kvsink_chip *chip, struct kvsink_item_work *work)
 		work_end(work);
 	if (work->scoring)
 		memset(work->score, 0, extent(&work->task[0]) * sizeof(*work->score));
-	for (unsigned i = 0; i < chip->config.rings; i++)
-		chip->ring[i].stalled = false;
+	kvsink_rings_wake(chip);
 }

@@ -256,6 +256,7 @@ uint32_t kvsink_cmd_stream_create(struct kvsink_ring *ring, const struct kvsink_
 	/* the device's budget is a limit of its own, not a default of the streams' */
 	stream->params[KVSINK_PARAM_SRAM_BUDGET] = kvsink_param_default[KVSINK_PARAM_SRAM_BUDGET];
 	ring->stream = stream;
+	kvsink_spend(ring, score_bytes(c));
 	memset(chip->config.hbm + c->scores, 0, score_bytes(c));
 	kvsink_dirty(chip, KVSINK_SPACE_HBM, c->scores, score_bytes(c));
 	kvsink_ledger_add(chip, stream, KVSINK_COUNTER_SCORE_HBM, score_bytes(c));

@@ -286,10 +286,7 @@ static uint32_t publish(struct sim_chip *chip, const struct sim_file *file, cons
 /* Until no ring has work left. */
 static void run_rings(struct sim_chip *chip)
 {
-	bool worked;
-
-	do {
-		worked = false;
+	while (kvsink_pending(chip->silicon)) {
 		for (uint32_t i = 0; i < chip->options.config.rings; i++) {
 			struct kvsink_item_work *item = kvsink_run(chip->silicon, i);
 
@@ -297,9 +294,8 @@ static void run_rings(struct sim_chip *chip)
 				continue;
 			sim_pool_exec(chip->pool, item);
 			kvsink_retire(chip->silicon, item);
-			worked = true;
 		}
-	} while (worked);
+	}
 }
 
 /* The job never ended: do as the driver does when its timer runs out. */

@@ -175,6 +175,13 @@ static void comparator(void)
 	tap_ok(!kvsink_is_sink(&v, 0, 0, 0), "comparator: no layer's window leaves 32 observers");
 	v.windows = wide;
 	tap_ok(kvsink_is_sink(&v, 0, 0, 0), "comparator: one layer's window leaves 32 observers");
+	v.windows = (const uint32_t[]){32, 32};
+	v.local_window = 0;
+	tap_ok(kvsink_is_sink(&v, 0, 0, 0), "comparator: MEAN counts the diagonal among the 32");
+	v.mode = KVSINK_SCORE_RAW;
+	tap_ok(!kvsink_is_sink(&v, 0, 0, 0), "comparator: RAW does not");
+	v.windows = (const uint32_t[]){33, 1};
+	tap_ok(kvsink_is_sink(&v, 0, 0, 0), "comparator: RAW needs a window one wider");
 	v.windows = NULL;
 	v.tokens = 5;
 	tap_ok(!kvsink_is_sink(&v, 5, 0, 0), "comparator: a token without a score is none");
