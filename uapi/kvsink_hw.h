@@ -539,7 +539,7 @@ struct kvsink_stream_rec {
 	uint32_t scored; /* queries scored in layer 0 */
 	uint32_t score_groups;
 	uint16_t group_end[KVSINK_MAX_SCORE_GROUPS];
-	uint32_t reserved;
+	uint32_t reserved[2]; /* 0 */
 };
 
 #define KVSINK_TAG_VALID 1u /* reads go to SRAM; without it the copy is still under way */

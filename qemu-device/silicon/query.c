@@ -9,6 +9,14 @@
 
 #include "chip.h"
 
+/* Records are built on the stack: padding would show what lay there before. */
+_Static_assert(offsetof(struct kvsink_stream_rec, reserved) +
+			       sizeof(((struct kvsink_stream_rec *)0)->reserved) ==
+		       sizeof(struct kvsink_stream_rec),
+	       "no padding behind a stream's record");
+_Static_assert(sizeof(struct kvsink_tag_rec) == 48 && sizeof(struct kvsink_event_rec) == 32,
+	       "no padding in the others");
+
 /* What is being put together. */
 struct answer {
 	struct kvsink_ring *ring;
@@ -141,6 +149,7 @@ static void list_scores(struct answer *to)
 	if (view.mode == KVSINK_SCORE_REL)
 		max = kvsink_score_max(&view);
 	to->head->total = view.tokens;
+	kvsink_spend(to->ring, (uint64_t)view.tokens * (sizeof(uint64_t) + view.layers));
 	for (uint32_t t = to->c->first; t < view.tokens && to->head->written < to->c->max; t++) {
 		struct kvsink_score_rec rec = {.sum = view.sum[t], .observers = kvsink_observers(&view, t)};
 		float score = kvsink_score_value(&view, t, max);
