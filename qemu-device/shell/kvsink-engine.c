@@ -80,7 +80,7 @@ const struct kvsink_host_ops kvsink_host_ops = {
 
 /*
  * To be called after each call into the chip, as the last thing: a message may
- * come back as a reset.
+ * come back as a reset, or as an unplug that ends this device.
  */
 static void kvsink_send_irqs(KvsinkState *s)
 {
@@ -141,7 +141,9 @@ void kvsink_engine_bh(void *opaque)
     if (kvsink_pending(s->chip)) {
         qemu_bh_schedule(s->bh);
     }
+    object_ref(OBJECT(s));
     kvsink_send_irqs(s);
+    object_unref(OBJECT(s));
 }
 
 /* ---- registers ---- */

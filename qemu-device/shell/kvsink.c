@@ -66,8 +66,9 @@ static void kvsink_write_config(PCIDevice *dev, uint32_t addr, uint32_t value,
 
 /*
  * Whatever is under way ends here: threads are waited for (one item a ring at
- * most), because a cold reset clears the memory they read; their items retire
- * after the reset, which drops them.
+ * most, cancelled, or a guest could make the main loop wait for minutes),
+ * because a cold reset clears the memory they read; their items retire after
+ * the reset, which drops them.
  */
 static void kvsink_reset_enter(Object *obj, ResetType type)
 {
@@ -75,6 +76,7 @@ static void kvsink_reset_enter(Object *obj, ResetType type)
 
     trace_kvsink_reset();
     qemu_bh_cancel(s->bh);
+    kvsink_cancel(s->chip);
     if (s->threads) {
         kvsink_pool_wait(&s->pool);
     }
@@ -254,6 +256,8 @@ static void kvsink_exit(PCIDevice *dev)
 {
     KvsinkState *s = KVSINK(dev);
 
+    s->irqs = 0; /* a message may have unplugged the device that sends them */
+    kvsink_cancel(s->chip);
     if (s->threads) {
         kvsink_pool_stop(&s->pool);
     }
