@@ -63,6 +63,7 @@ def tests_of(stage, keys):
                 equal(doc["devices"][0]["tags"], [], "tags of no stream")
                 continue
             equal((result.code, doc["errors"][0]["code"]), (1, "ENOENT"), str(result))
+            assert "'sinkctl streams'" in doc["errors"][0]["message"], str(result)
 
     def promote_all():
         added = delta(stage, lambda: state.update(grant=promote(stage, "--token", "3")))
@@ -107,7 +108,7 @@ def tests_of(stage, keys):
         equal(added["KV_HBM_READ"], TOKENS * KV_HEADS * ROW_BYTES, "bytes from HBM")
 
     def nothing_to_evict():
-        fails(stage.run("evict", "--stream", sid, "--token", "3"), 1, "evict", "ENOENT", "NOT_RESIDENT")
+        fails(stage.run("evict", "--stream", sid, "--token", "3"), 1, "evict", "ENOENT", "NOT_RESIDENT", "'sinkctl tags'")
 
     def parts():
         low = promote(stage, "--token", "5", "--layers", "0-1", "--heads", "1")
@@ -126,8 +127,7 @@ def tests_of(stage, keys):
     def beyond_the_stream():
         fails(stage.run("promote", "--stream", sid, "--token", "1", "--layers", "0-4"), 2, "--layers", "0 to 3")
         fails(stage.run("promote", "--stream", sid, "--token", "1", "--heads", "2"), 2, "--heads", "head 2", "0 to 1")
-        result = stage.run("promote", "--stream", sid, "--token", str(TOKENS))
-        fails(result, 1, "promote")
+        fails(stage.run("promote", "--stream", sid, "--token", str(TOKENS)), 2, "--token", f"0 to {TOKENS - 1}")
         equal(tags(stage), [], "tags")
 
     def budget():

@@ -21,7 +21,7 @@ static int find_stream(struct sc_run *run, struct sc_device *device, struct kvsi
 	if (!count || bytes < sizeof(*stream)) {
 		free(records);
 		return sc_error(run, device, -ENOENT, kvs_code_name(KVSINK_CODE_BAD_STREAM),
-				run->command->name, "no such stream of yours; 'sinkctl streams' lists them");
+				run->command->name, "no such stream of yours");
 	}
 	memcpy(stream, records, sizeof(*stream));
 	free(records);
@@ -68,6 +68,19 @@ static void put_entry(struct sc_run *run, struct sc_device *device, json_object 
 	free(records);
 }
 
+/* A token that the stream does not have cannot become resident; evict just does not find it. */
+static int check_token(struct sc_run *run, const struct kvsink_stream_rec *stream)
+{
+	unsigned long long id = stream->stream;
+
+	if (run->target.token < stream->length)
+		return 0;
+	if (!stream->length)
+		return sc_usage(run, "--token: token %u; stream %llu has none yet", run->target.token, id);
+	return sc_usage(run, "--token: token %u; stream %llu has tokens 0 to %u", run->target.token, id,
+			stream->length - 1);
+}
+
 int sc_promote_prepare(struct sc_run *run)
 {
 	if (run->target.token == KVSINK_TOKEN_ALL)
@@ -84,7 +97,7 @@ int sc_promote(struct sc_run *run, struct sc_device *device)
 	struct kvsink_stream_rec stream;
 	int error;
 
-	if (find_stream(run, device, &stream) || complete_target(run, &stream))
+	if (find_stream(run, device, &stream) || complete_target(run, &stream) || check_token(run, &stream))
 		return -1;
 	error = kvs_promote(device->kvs, target->stream, target->token, target->layer_begin,
 			    target->layer_end, target->head_mask, &grant);

@@ -210,7 +210,7 @@ static int read_one(struct sc_run *run, struct sc_device *device, const char *te
 	reg_find(text, &reg);
 	snprintf(what, sizeof(what), "regs read %s", reg.name);
 	if (reg.row->visibility == KERNEL)
-		return sc_error(run, device, -EACCES, NULL, what, "the driver alone may read this register");
+		return sc_error(run, device, -EPERM, NULL, what, "the driver alone may read this register");
 	error = kvs_register_read(device->kvs, reg.offset, &value);
 	if (error)
 		return sc_error(run, device, error, NULL, what,

@@ -19,8 +19,10 @@ static const char *advice(int error, const char *code)
 		return "evict entries";
 	switch (error) {
 	case EACCES:
-	case EPERM:
 		return "act as the owner or as administrator";
+	case ENOENT: /* no such entry, else no such stream */
+		return code && !strcmp(code, "NOT_RESIDENT") ? "'sinkctl tags' shows what is resident"
+							     : "'sinkctl streams' lists your streams";
 	case ENODEV:
 		return "load the kvsink module; 'sinkctl list' shows what there is";
 	case EEXIST:
