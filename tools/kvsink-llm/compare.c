@@ -105,8 +105,6 @@ int command_compare(const struct options *o)
 	struct comparison c = {0};
 	int rc = -1;
 
-	if (o->file_count != 2)
-		return fail("compare needs two files of logits");
 	if (!side_open(&a, o->files[0]) && !side_open(&b, o->files[1]))
 		rc = compare_files(&a, &b, &c);
 	side_close(&a);

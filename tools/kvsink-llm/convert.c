@@ -25,8 +25,6 @@ int command_convert(const struct options *o)
 	struct llama_model_quantize_params params = llama_model_quantize_default_params();
 	char part[4096];
 
-	if (o->file_count != 2)
-		return fail("convert needs two files: the model there is and the one to write");
 	if (snprintf(part, sizeof(part), "%s.part", o->files[1]) >= (int)sizeof(part))
 		return fail("%s: the path is too long", o->files[1]);
 	params.ftype = LLAMA_FTYPE_ALL_F32;

@@ -180,8 +180,6 @@ int command_decode(const struct options *o)
 	struct session session;
 	int rc;
 
-	if (!o->model || !o->state)
-		return fail("decode needs --model and --state");
 	rc = session_open(&session, o);
 	if (!rc)
 		rc = o->hold ? hold(&session) : decode_steps(&session);

@@ -14,20 +14,27 @@
 #include "fail.h"
 #include "options.h"
 
-static const struct {
+/* Names of options stand between spaces, so that each can be looked up with its own around it. */
+static const struct command {
 	const char *name;
 	int (*run)(const struct options *options);
+	const char *needs; /* options that must be given */
+	const char *takes; /* options that may be given */
+	int files;	   /* arguments without an option: that many */
 	const char *help;
 } commands[] = {
-	{"convert", command_convert, "IN OUT: the model with binary32 weights"},
-	{"prefill", command_prefill, "--model M --prompt FILE --tokens N --device D --state OUT"},
-	{"decode", command_decode, "--model M --state S --device D [--tokens N] [--t-sink X] [--hold] ..."},
-	{"stock", command_stock,
+	{"convert", command_convert, "", "", 2, "IN OUT: the model with binary32 weights"},
+	{"prefill", command_prefill, " model prompt state ", " tokens device threads json ", 0,
+	 "--model M --prompt FILE --tokens N --device D --state OUT"},
+	{"decode", command_decode, " model state ",
+	 " device tokens t-sink local-window groups mode threads logits trace json hold ", 0,
+	 "--model M --state S --device D [--tokens N] [--t-sink X] [--hold] ..."},
+	{"stock", command_stock, " model state logits ", " tokens threads json ", 0,
 	 "--model M --state S [--tokens N] --logits OUT: libllama alone, from the same state"},
-	{"compare", command_compare, "A B: two files of logits"},
-	{"probe", command_probe,
+	{"compare", command_compare, "", " json ", 2, "A B: two files of logits"},
+	{"probe", command_probe, " model ", " device tokens threads ", 0,
 	 "--model M --device D [--tokens N]: is this model's attention the device's?"},
-	{"report", command_report,
+	{"report", command_report, "", " json ", 3,
 	 "DECODE.json COMPARE.json PREFILL.json [--json OUT]: one table, one result"},
 };
 
@@ -145,10 +152,37 @@ static int parse_option(struct options *o, int option, const char *name, const c
 	}
 }
 
-static int parse_options(int argc, char **argv, struct options *o)
+static bool is_listed(const char *list, const char *name)
 {
+	size_t length = strlen(name);
+
+	for (const char *p = list; (p = strstr(p, name)); p++)
+		if (p > list && p[-1] == ' ' && p[length] == ' ')
+			return true;
+	return false;
+}
+
+static int check_words(const struct command *c, const struct options *o, const bool *given)
+{
+	for (int i = 0; long_options[i].name; i++) {
+		const char *name = long_options[i].name;
+
+		if (given[i] && !is_listed(c->needs, name) && !is_listed(c->takes, name))
+			return fail("--%s: %s has no such option (see kvsink-llm --help)", name, c->name);
+		if (!given[i] && is_listed(c->needs, name))
+			return fail("%s needs --%s: %s", c->name, name, c->help);
+	}
+	if (o->file_count != c->files)
+		return fail("%s takes %d files, %d are given: %s", c->name, c->files, o->file_count, c->help);
+	return 0;
+}
+
+static int parse_options(const struct command *c, int argc, char **argv, struct options *o)
+{
+	bool given[sizeof(long_options) / sizeof(*long_options)] = {false};
 	int option, index = 0;
 
+	argv[0] = "kvsink-llm"; /* as getopt is to call this program */
 	while ((option = getopt_long(argc, argv, "", long_options, &index)) != -1) {
 		if (option == OPT_HELP) {
 			usage(stdout);
@@ -156,13 +190,14 @@ static int parse_options(int argc, char **argv, struct options *o)
 		}
 		if (option == '?' || parse_option(o, option, long_options[index].name, optarg))
 			return -1;
+		given[index] = true;
 	}
 	for (; optind < argc; optind++) {
 		if (o->file_count == 3)
 			return fail("'%s': too many arguments", argv[optind]);
 		o->files[o->file_count++] = argv[optind];
 	}
-	return 0;
+	return check_words(c, o, given);
 }
 
 static int run(int (*command)(const struct options *), const struct options *options)
@@ -186,8 +221,9 @@ int main(int argc, char **argv)
 	}
 	for (size_t i = 0; i < sizeof(commands) / sizeof(*commands); i++)
 		if (!strcmp(argv[1], commands[i].name))
-			return parse_options(argc - 1, argv + 1, &options) ? EXIT_USAGE
-									   : run(commands[i].run, &options);
+			return parse_options(&commands[i], argc - 1, argv + 1, &options)
+				       ? EXIT_USAGE
+				       : run(commands[i].run, &options);
 	fail("'%s': no such command (see kvsink-llm --help)", argv[1]);
 	return EXIT_USAGE;
 }

@@ -271,8 +271,6 @@ int command_prefill(const struct options *o)
 	struct prefill p = {0};
 	int rc;
 
-	if (!o->model || !o->prompt || !o->state)
-		return fail("prefill needs --model, --prompt and --state");
 	rc = prefill(&p, o);
 	attention_close(&p.attention);
 	kvs_close(p.device);
@@ -292,8 +290,6 @@ int command_probe(const struct options *o)
 	struct prefill p = {0};
 	int rc = -1;
 
-	if (!o->model)
-		return fail("probe needs --model");
 	p.count = (o->tokens ? o->tokens : PROBE_TOKENS) + 1;
 	p.tokens = calloc(p.count, sizeof(*p.tokens));
 	if (!p.tokens || model_open(&p.model, o->model, p.count, p.count, o->threads ? o->threads : 1))

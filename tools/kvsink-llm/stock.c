@@ -111,8 +111,6 @@ int command_stock(const struct options *o)
 	struct stock s = {0};
 	int rc;
 
-	if (!o->model || !o->state || !o->logits)
-		return fail("stock needs --model, --state and --logits");
 	rc = stock(&s, o);
 	if (s.logits)
 		fclose(s.logits);
