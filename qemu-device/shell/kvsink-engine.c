@@ -129,7 +129,23 @@ static void kvsink_run_ring(KvsinkState *s, unsigned ring)
     kvsink_retire(s->chip, item);
 }
 
-/* At most one item a ring and call, so that the main loop gets its turn. */
+/*
+ * Gives back the reference that kept the device alive while it sent messages. If
+ * one of them unplugged it, whoever called the bottom half still looks at it.
+ */
+static void kvsink_release(KvsinkState *s)
+{
+    if (DEVICE(s)->realized) {
+        object_unref(OBJECT(s));
+    } else {
+        aio_bh_schedule_oneshot(qemu_get_aio_context(), object_unref, s);
+    }
+}
+
+/*
+ * At most one item a ring and call, and a quantum of other work, so that the
+ * main loop gets its turn.
+ */
 void kvsink_engine_bh(void *opaque)
 {
     KvsinkState *s = opaque;
@@ -143,7 +159,7 @@ void kvsink_engine_bh(void *opaque)
     }
     object_ref(OBJECT(s));
     kvsink_send_irqs(s);
-    object_unref(OBJECT(s));
+    kvsink_release(s);
 }
 
 /* ---- registers ---- */
