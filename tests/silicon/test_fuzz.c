@@ -43,6 +43,49 @@ static struct kvsink_ref some_ref(void)
 	return ref;
 }
 
+static void some_create(struct kvsink_cmd *cmd)
+{
+	cmd->stream_create = (struct kvsink_cmd_stream_create){
+		.stream = 1 + below(3),
+		.tenant = H_TENANT,
+		.layers = 2,
+		.q_heads = 4,
+		.kv_heads = 2,
+		.d_k = 16,
+		.d_v = 16,
+		.format = (uint16_t)below(2),
+		.page_tokens = 4,
+		.max_tokens = 64,
+		.page_table = 4096ull * below(64),
+		.scores = 4096ull * below(64),
+		.score_groups = 1,
+		.group_end = {2},
+	};
+}
+
+/* Some take several calls of kvsink_run(). */
+static void some_move(struct kvsink_cmd *cmd)
+{
+	switch (cmd->opcode) {
+	case KVSINK_OP_COPY:
+		cmd->copy = (struct kvsink_cmd_copy){some_ref(), some_ref(), 1 + below(20000)};
+		if (!below(30))
+			cmd->copy = (struct kvsink_cmd_copy){h_hbm(below(1 << 20)), h_hbm(9 << 20),
+							     (5 << 20) + below(2 << 20)};
+		break;
+	case KVSINK_OP_FILL:
+		cmd->fill = (struct kvsink_cmd_fill){some_ref(), 1 + below(20000), below(256), 0};
+		if (!below(30)) {
+			cmd->fill.dst = h_hbm(below(8 << 20));
+			cmd->fill.bytes = (4 << 20) + below(4 << 20);
+		}
+		break;
+	case KVSINK_OP_GART_INVALIDATE:
+		cmd->gart_invalidate = (struct kvsink_cmd_gart_invalidate){below(8) * 128, 1 + below(200)};
+		break;
+	}
+}
+
 /* A command that would often be valid. */
 static void some_cmd(void)
 {
@@ -57,22 +100,7 @@ static void some_cmd(void)
 	cmd->words[0] = s->id;
 	switch (op) {
 	case KVSINK_OP_STREAM_CREATE:
-		cmd->stream_create = (struct kvsink_cmd_stream_create){
-			.stream = 1 + below(3),
-			.tenant = H_TENANT,
-			.layers = 2,
-			.q_heads = 4,
-			.kv_heads = 2,
-			.d_k = 16,
-			.d_v = 16,
-			.format = (uint16_t)below(2),
-			.page_tokens = 4,
-			.max_tokens = 64,
-			.page_table = 4096ull * below(64),
-			.scores = 4096ull * below(64),
-			.score_groups = 1,
-			.group_end = {2},
-		};
+		some_create(cmd);
 		item.layer = (struct kvsink_layer){.scale = 0x3f800000, .window = below(3) * 7};
 		h_item(&h, &item);
 		break;
@@ -92,12 +120,6 @@ static void some_cmd(void)
 	case KVSINK_OP_APPEND:
 		cmd->append =
 			(struct kvsink_cmd_append){s->id, layer, first, count, 0, some_ref(), some_ref()};
-		break;
-	case KVSINK_OP_COPY:
-		cmd->copy = (struct kvsink_cmd_copy){some_ref(), some_ref(), 1 + below(20000)};
-		break;
-	case KVSINK_OP_FILL:
-		cmd->fill = (struct kvsink_cmd_fill){some_ref(), 1 + below(20000), below(256), 0};
 		break;
 	case KVSINK_OP_SCORE:
 		cmd->score = (struct kvsink_cmd_score){s->id, layer, first, count, 0, some_ref(), some_ref()};
@@ -122,6 +144,8 @@ static void some_cmd(void)
 	case KVSINK_OP_ADVANCE:
 		cmd->advance.ns = below(300);
 		break;
+	default:
+		some_move(cmd);
 	}
 	if (h.desc.item_count < KVSINK_MAX_ITEMS)
 		h_item(&h, &item);
