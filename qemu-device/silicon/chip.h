@@ -128,6 +128,16 @@ struct kvsink_item_work {
 	float *scratch; /* [KVSINK_MAX_PARTS][KVSINK_SCRATCH_FLOATS] */
 };
 
+/*
+ * A command that waits for others' work. Until it is done, no ring begins more of that, so that rings that
+ * always have some cannot keep it waiting for ever.
+ */
+enum kvsink_wait {
+	KVSINK_WAIT_NONE,
+	KVSINK_WAIT_ITEMS, /* for every item in flight */
+	KVSINK_WAIT_ALL,   /* and for every COPY and FILL that is half done */
+};
+
 /* One ring of the command processor. */
 struct kvsink_ring {
 	struct kvsink_chip *chip;
@@ -138,7 +148,7 @@ struct kvsink_ring {
 	bool hung;		     /* injected: the job never ends, until a reset */
 	bool active;		     /* a job was fetched and has not ended */
 	bool stalled;		     /* its command waits until some item retires */
-	bool waits;		     /* its command waits for every item: no ring stages another one before */
+	enum kvsink_wait waits;	     /* what its command waits for */
 	struct kvsink_job_desc desc; /* the job, copied in once */
 	struct kvsink_cmd cmd[KVSINK_MAX_CMDS];
 	union kvsink_item item[KVSINK_MAX_ITEMS];
@@ -211,11 +221,10 @@ uint64_t kvsink_gart_base(const struct kvsink_chip *chip);
 uint32_t kvsink_fault(struct kvsink_ring *ring, uint32_t code, uint64_t address);
 void kvsink_ring_reset(struct kvsink_ring *ring, enum kvsink_reset_kind kind);
 bool kvsink_privileged(const struct kvsink_ring *ring);
-/*
- * True, for KVSINK_STALL, while some item is in flight. Until the command is done no ring stages another
- * item, so that rings that always have one cannot keep it waiting for ever.
- */
-bool kvsink_wait_for_items(struct kvsink_ring *ring);
+/* True, for KVSINK_STALL, while there is something to wait for. */
+bool kvsink_wait_for(struct kvsink_ring *ring, enum kvsink_wait what);
+/* Does another ring wait for what this one is about to begin? */
+bool kvsink_another_waits(const struct kvsink_ring *ring, enum kvsink_wait what);
 /* Stalled commands may try again. */
 void kvsink_rings_wake(struct kvsink_chip *chip);
 /* The ring does nothing more until a reset. */

@@ -10,10 +10,12 @@
 
 #include "chip.h"
 
-/* May the destination be written now? */
+/* May it begin, or go on, now? */
 static bool must_wait(struct kvsink_ring *ring, const struct kvsink_ref *dst)
 {
-	return dst->space != KVSINK_SPACE_GART && kvsink_wait_for_items(ring);
+	if (!ring->progress && kvsink_another_waits(ring, KVSINK_WAIT_ALL))
+		return true;
+	return dst->space != KVSINK_SPACE_GART && kvsink_wait_for(ring, KVSINK_WAIT_ITEMS);
 }
 
 static bool overlap(const struct kvsink_ref *a, const struct kvsink_ref *b, uint64_t bytes)

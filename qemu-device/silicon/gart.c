@@ -154,8 +154,8 @@ uint32_t kvsink_operand_write(struct kvsink_ring *ring, const struct kvsink_ref 
 }
 
 /*
- * Complete when no item in flight can still write through a translation that goes away: the driver
- * frees the pages behind it next.
+ * Complete when no item in flight and no half-done COPY can still write through a translation that goes
+ * away: the driver frees the pages behind it, or gives the offsets to somebody else, next.
  */
 uint32_t kvsink_cmd_gart_invalidate(struct kvsink_ring *ring, const struct kvsink_cmd *cmd)
 {
@@ -166,7 +166,7 @@ uint32_t kvsink_cmd_gart_invalidate(struct kvsink_ring *ring, const struct kvsin
 		return kvsink_fault(ring, KVSINK_CODE_BAD_FIELD, KVSINK_FIELD(gart_invalidate.first_page));
 	if (!c->count || c->count > chip->config.gart_pages - c->first_page)
 		return kvsink_fault(ring, KVSINK_CODE_BAD_FIELD, KVSINK_FIELD(gart_invalidate.count));
-	if (kvsink_wait_for_items(ring))
+	if (kvsink_wait_for(ring, KVSINK_WAIT_ALL))
 		return KVSINK_STALL;
 	for (unsigned i = 0; i < KVSINK_TLB_SLOTS; i++)
 		if (chip->tlb[i].page - c->first_page < c->count)

@@ -80,6 +80,7 @@ static void list_streams(struct answer *to)
 {
 	const struct kvsink_chip *chip = to->ring->chip;
 
+	kvsink_spend(to->ring, (uint64_t)chip->config.streams * 64);
 	for (uint32_t i = 0; i < chip->config.streams; i++)
 		if (wanted(to, &chip->streams[i]))
 			emit_stream(to, &chip->streams[i]);
@@ -109,6 +110,7 @@ static void list_tags(struct answer *to)
 {
 	const struct kvsink_chip *chip = to->ring->chip;
 
+	kvsink_spend(to->ring, ((uint64_t)chip->config.streams + chip->used_tags) * 64);
 	for (uint32_t i = 0; i < chip->config.streams; i++) {
 		const struct kvsink_stream *s = &chip->streams[i];
 

@@ -70,20 +70,31 @@ static bool items_in_flight(const struct kvsink_chip *chip)
 	return false;
 }
 
-bool kvsink_wait_for_items(struct kvsink_ring *ring)
-{
-	if (!items_in_flight(ring->chip))
-		return false;
-	ring->waits = true;
-	return true;
-}
-
-static bool another_waits(const struct kvsink_ring *ring)
+/* A COPY or FILL of another ring that has begun and will go on. */
+static bool moves_half_done(const struct kvsink_ring *ring)
 {
 	const struct kvsink_chip *chip = ring->chip;
 
 	for (unsigned i = 0; i < chip->config.rings; i++)
-		if (chip->ring[i].waits && &chip->ring[i] != ring)
+		if (chip->ring[i].progress && !chip->ring[i].halted && &chip->ring[i] != ring)
+			return true;
+	return false;
+}
+
+bool kvsink_wait_for(struct kvsink_ring *ring, enum kvsink_wait what)
+{
+	if (!items_in_flight(ring->chip) && (what != KVSINK_WAIT_ALL || !moves_half_done(ring)))
+		return false;
+	ring->waits = what;
+	return true;
+}
+
+bool kvsink_another_waits(const struct kvsink_ring *ring, enum kvsink_wait what)
+{
+	const struct kvsink_chip *chip = ring->chip;
+
+	for (unsigned i = 0; i < chip->config.rings; i++)
+		if (chip->ring[i].waits >= what && &chip->ring[i] != ring)
 			return true;
 	return false;
 }
@@ -94,11 +105,13 @@ void kvsink_rings_wake(struct kvsink_chip *chip)
 		chip->ring[i].stalled = false;
 }
 
+/* The command is done, or will never be. */
 static void wait_end(struct kvsink_ring *ring)
 {
-	if (!ring->waits)
+	if (!ring->waits && !ring->progress)
 		return;
-	ring->waits = false;
+	ring->waits = KVSINK_WAIT_NONE;
+	ring->progress = 0;
 	kvsink_rings_wake(ring->chip);
 }
 
@@ -128,7 +141,7 @@ void kvsink_ring_reset(struct kvsink_ring *ring, enum kvsink_reset_kind kind)
 	ring->hung = false;
 	ring->active = false;
 	ring->stalled = false;
-	ring->waits = false;
+	ring->waits = KVSINK_WAIT_NONE;
 	ring->progress = 0;
 	ring->stream = NULL;
 }
@@ -268,7 +281,8 @@ static uint32_t execute(struct kvsink_ring *ring, const struct kvsink_cmd *cmd)
 		return code;
 	if (op->privileged && !kvsink_privileged(ring))
 		return kvsink_fault(ring, KVSINK_CODE_TENANT, 0);
-	if ((op->mutates && stream_locked(ring, cmd)) || (op->stages && another_waits(ring)))
+	if ((op->mutates && stream_locked(ring, cmd)) ||
+	    (op->stages && kvsink_another_waits(ring, KVSINK_WAIT_ITEMS)))
 		return KVSINK_STALL;
 	return op->handler(ring, cmd);
 }
@@ -279,7 +293,6 @@ void kvsink_ring_advance(struct kvsink_ring *ring, uint32_t code)
 	uint64_t ps =
 		kvsink_clock_add(ring->cost_ps, (uint64_t)chip->config.job_overhead_ns * KVSINK_PS_PER_NS);
 
-	ring->progress = 0;
 	wait_end(ring);
 	kvsink_ledger_add(chip, ring->stream, KVSINK_COUNTER_MODELLED_NS, ps);
 	kvsink_clock_pass(chip, ps);

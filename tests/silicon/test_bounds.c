@@ -188,6 +188,42 @@ static void fill_meets_items(void)
 	tap_ok(head(0) == index + 1 && filled(AT, LONG, 0x5a), "and goes on after it");
 }
 
+static uint32_t submit_invalidate(unsigned ring)
+{
+	h_cmd(&h, KVSINK_OP_GART_INVALIDATE)->gart_invalidate.count = 1;
+	h.desc.flags = KVSINK_JOB_PRIVILEGED;
+	return h_submit(&h, ring);
+}
+
+/* A COPY half way would write where the driver lets somebody else in once GART_INVALIDATE is complete. */
+static void fill_meets_invalidate(void)
+{
+	uint32_t index, other;
+
+	fresh();
+	index = submit_fill(AT, LONG, 0x5a);
+	submit_fill(AT, LONG, 0x5b);
+	kvsink_run(h.chip, 0);
+	other = submit_invalidate(1);
+	kvsink_run(h.chip, 1);
+	tap_ok(head(1) == other, "GART_INVALIDATE waits for a long move of another ring");
+	while (head(0) == index)
+		kvsink_run(h.chip, 0);
+	tap_ok(head(0) == index + 1 && h.hbm[AT] == 0x5a, "which goes on, but the next does not begin");
+	kvsink_run(h.chip, 1);
+	tap_ok(head(1) == other + 1, "before GART_INVALIDATE has had its turn");
+	h_run(&h);
+	tap_ok(head(0) == index + 2 && filled(AT, LONG, 0x5b), "then it does");
+
+	submit_fill(AT, LONG, 1);
+	kvsink_run(h.chip, 0);
+	other = submit_invalidate(1);
+	kvsink_run(h.chip, 1);
+	doorbell(0, head(0) + 1000);
+	h_run(&h);
+	tap_ok(state(0) == KVSINK_RING_HALTED && head(1) == other + 1, "nor is a halted ring waited for");
+}
+
 static void taken_back(void)
 {
 	struct kvsink_item_work *work;
@@ -290,6 +326,7 @@ int main(void)
 	long_fill();
 	long_copy();
 	fill_meets_items();
+	fill_meets_invalidate();
 	taken_back();
 	no_starvation();
 	cancelled();
