@@ -326,7 +326,7 @@ struct drm_kvsink_op_score {
 	__u32 layer;
 	/** @first: token of the first query: the first unscored one of this layer; else EILSEQ. */
 	__u32 first;
-	/** @count: queries, at least 1; their K and V rows must be appended. Q and O take at most 4 MiB each. */
+	/** @count: queries, at least 1; their tokens must be part of the stream (EILSEQ). Q and O: at most 4 MiB each. */
 	__u32 count;
 	/** @pad: 0. */
 	__u32 pad;

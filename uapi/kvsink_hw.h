@@ -412,7 +412,7 @@ struct kvsink_cmd_score {
 	uint64_t stream;
 	uint32_t layer;
 	uint32_t first; /* first query's token; must be the next unscored one of this layer */
-	uint32_t count;
+	uint32_t count; /* first + count may not exceed the stream's length: an open step is not scored */
 	uint32_t reserved;
 	struct kvsink_ref q; /* float[count][q_heads][d_k] */
 	struct kvsink_ref out; /* float[count][q_heads][d_v] */
