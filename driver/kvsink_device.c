@@ -54,6 +54,7 @@ static int kvsink_device_program(struct kvsink_device *kdev)
 	kvsink_write_bus(kdev, KVSINK_REG_GART_BASE_LO, kdev->gart.bus);
 	for (i = 0; i < kdev->ring_count; i++)
 		kvsink_ring_start(&kdev->rings[i]);
+	pci_set_master(kdev->pdev);
 	kvsink_write(kdev, KVSINK_REG_IRQ_STATUS, ~0u);
 	kvsink_write(kdev, KVSINK_REG_IRQ_MASK, (u32)GENMASK(kdev->ring_count - 1, 0) | KVSINK_IRQ_ERROR);
 	WRITE_ONCE(kdev->generation, kvsink_read(kdev, KVSINK_REG_GENERATION));
@@ -61,14 +62,20 @@ static int kvsink_device_program(struct kvsink_device *kdev)
 	return 0;
 }
 
-/* Engine reset, then program again. */
+/*
+ * Engine reset, then program again. Afterwards buffers of jobs in flight are free to go, so a chip that did
+ * not stop gets no DMA.
+ */
 static int kvsink_device_start(struct kvsink_device *kdev)
 {
 	int err;
 
 	kvsink_write_control(kdev, KVSINK_CONTROL_RESET_MASK);
 	err = kvsink_wait_ready(kdev);
-	return err ? err : kvsink_device_program(kdev);
+	err = err ? err : kvsink_device_program(kdev);
+	if (err)
+		pci_clear_master(kdev->pdev);
+	return err;
 }
 
 /* No more interrupts, no more DMA, if the device still answers. */
@@ -158,9 +165,11 @@ static int kvsink_device_init_locks(struct kvsink_device *kdev)
 	init_waitqueue_head(&kdev->jobs_idle);
 	INIT_LIST_HEAD(&kdev->bos.list);
 	INIT_LIST_HEAD(&kdev->hbm.dirty);
+	INIT_LIST_HEAD(&kdev->hbm.lost);
 	atomic64_set(&kdev->next_stream, 0);
 	xa_init(&kdev->streams);
 	err = drmm_add_action_or_reset(dev, kvsink_streams_fini, NULL);
+	err = err ? err : kvsink_ring_block_init(kdev);
 	err = err ? err : drmm_mutex_init(dev, &kdev->bos.lock);
 	err = err ? err : drmm_mutex_init(dev, &kdev->gart.lock);
 	return err ? err : drmm_mutex_init(dev, &kdev->hbm.lock);
@@ -242,7 +251,6 @@ void kvsink_device_flr_end(struct kvsink_device *kdev)
 	int err = -ENODEV, index;
 
 	if (drm_dev_enter(&kdev->base, &index)) {
-		pci_set_master(kdev->pdev);
 		err = kvsink_device_start(kdev);
 		drm_dev_exit(index);
 	}
@@ -278,7 +286,6 @@ int kvsink_device_init(struct kvsink_device *kdev)
 	err = err ? err : kvsink_device_init_queues(kdev);
 	if (err)
 		return err;
-	pci_set_master(kdev->pdev);
 	err = kvsink_device_start(kdev);
 	err = err ? err : kvsink_hbm_scrub_all(kdev);
 	if (err) {

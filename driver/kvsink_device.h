@@ -78,6 +78,19 @@ struct kvsink_ring {
 	u64 clock_ns;
 };
 
+/*
+ * The rings' memory outlives the device: a scheduler's fence names its timeline by the scheduler, and user
+ * space may hold it longer.
+ */
+struct kvsink_ring_block {
+	/** @ref: the device, and one for each fence. */
+	struct kref ref;
+	/** @rcu: names are read under RCU. */
+	struct rcu_head rcu;
+	/** @ring: the rings. */
+	struct kvsink_ring ring[KVSINK_MAX_RINGS];
+};
+
 struct kvsink_device {
 	/** @base: the DRM device. */
 	struct drm_device base;
@@ -97,8 +110,10 @@ struct kvsink_device {
 	 */
 	struct rw_semaphore reset_lock;
 
+	/** @ring_block: memory of @rings. */
+	struct kvsink_ring_block *ring_block;
 	/** @rings: the rings in use. */
-	struct kvsink_ring rings[KVSINK_MAX_RINGS];
+	struct kvsink_ring *rings;
 	/** @ring_count: how many of them. */
 	u32 ring_count;
 	/** @scheds: all of them, for entities. */
@@ -130,12 +145,14 @@ struct kvsink_device {
 
 	/** @hbm: the chip's memory. */
 	struct {
-		/** @hbm.lock: protects @hbm.mm and @hbm.dirty. */
+		/** @hbm.lock: protects @hbm.mm, @hbm.dirty and @hbm.lost. */
 		struct mutex lock;
 		/** @hbm.mm: in bytes. */
 		struct drm_mm mm;
 		/** @hbm.dirty: ranges whose scrub failed; nobody gets them before one succeeds. */
 		struct list_head dirty;
+		/** @hbm.lost: ranges of streams that the chip did not let go; nobody gets them again. */
+		struct list_head lost;
 	} hbm;
 
 	/** @bos: all buffers, so that unbind can end their DMA maps. */

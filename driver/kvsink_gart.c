@@ -30,7 +30,7 @@ int kvsink_gart_init(struct kvsink_device *kdev)
 	return drmm_add_action_or_reset(&kdev->base, kvsink_gart_fini, NULL);
 }
 
-static int kvsink_gart_reserve(struct kvsink_device *kdev, struct drm_mm_node *node, u64 pages)
+static int kvsink_gart_insert(struct kvsink_device *kdev, struct drm_mm_node *node, u64 pages)
 {
 	int err;
 
@@ -48,28 +48,25 @@ static void kvsink_gart_release(struct kvsink_device *kdev, struct drm_mm_node *
 }
 
 /* -ENOSPC when the GART is full, even of buffers that are about to be freed. */
-int kvsink_gart_map(struct kvsink_device *kdev, struct drm_mm_node *node, struct sg_table *sgt, size_t bytes)
+int kvsink_gart_reserve(struct kvsink_device *kdev, struct drm_mm_node *node, size_t bytes)
 {
-	struct sg_dma_page_iter iter;
-	int err, index;
-	u64 page;
+	int err = kvsink_gart_insert(kdev, node, bytes / KVSINK_GART_PAGE);
 
-	err = kvsink_gart_reserve(kdev, node, bytes / KVSINK_GART_PAGE);
 	if (err == -ENOSPC) {
 		flush_workqueue(kdev->release_wq);
-		err = kvsink_gart_reserve(kdev, node, bytes / KVSINK_GART_PAGE);
+		err = kvsink_gart_insert(kdev, node, bytes / KVSINK_GART_PAGE);
 	}
-	if (err)
-		return err;
-	if (!drm_dev_enter(&kdev->base, &index)) {
-		kvsink_gart_release(kdev, node);
-		return -ENODEV;
-	}
-	page = node->start;
+	return err;
+}
+
+/* Inside drm_dev_enter(). */
+void kvsink_gart_map(struct kvsink_device *kdev, struct drm_mm_node *node, struct sg_table *sgt)
+{
+	struct sg_dma_page_iter iter;
+	u64 page = node->start;
+
 	for_each_sgtable_dma_page(sgt, &iter, 0)
 		WRITE_ONCE(kdev->gart.table[page++], sg_page_iter_dma_address(&iter) | KVSINK_GART_VALID);
-	drm_dev_exit(index);
-	return 0;
 }
 
 /* From release_wq. Afterwards the chip reaches the pages no more. */
@@ -83,7 +80,7 @@ void kvsink_gart_unmap(struct kvsink_device *kdev, struct drm_mm_node *node)
 		drm_dev_exit(index);
 	}
 	kvsink_logic_build_invalidate(node->start, node->size, &cmd);
-	err = kvsink_kernel_run(kdev, &cmd, 1, NULL);
+	err = kvsink_kernel_run(kdev, &cmd, 1);
 	if (err && err != -ENODEV) {
 		drm_err(&kdev->base, "invalidation of %llu pages at %llu failed (%d)\n", node->size,
 			node->start, err);

@@ -53,6 +53,20 @@ static int kvsink_bo_mmap(struct drm_gem_object *obj, struct vm_area_struct *vma
 
 /* ---- Life ------------------------------------------------------------------------------------ */
 
+/* Under bos.lock. */
+static void kvsink_bo_dma_unmap(struct kvsink_device *kdev, struct kvsink_bo *bo)
+{
+	struct sg_table *sgt = bo->base.sgt;
+
+	lockdep_assert_held(&kdev->bos.lock);
+	if (!sgt)
+		return;
+	bo->base.sgt = NULL;
+	dma_unmap_sgtable(&kdev->pdev->dev, sgt, DMA_BIDIRECTIONAL, 0);
+	sg_free_table(sgt);
+	kfree(sgt);
+}
+
 static void kvsink_bo_free_work(struct work_struct *work)
 {
 	struct kvsink_bo *bo = container_of(work, struct kvsink_bo, free_work);
@@ -61,6 +75,7 @@ static void kvsink_bo_free_work(struct work_struct *work)
 	if (drm_mm_node_allocated(&bo->gart))
 		kvsink_gart_unmap(kdev, &bo->gart);
 	mutex_lock(&kdev->bos.lock);
+	kvsink_bo_dma_unmap(kdev, bo); /* not left to the library: unbind waits for this lock, not for it */
 	list_del(&bo->link);
 	mutex_unlock(&kdev->bos.lock);
 	vunmap(bo->vaddr);
@@ -100,11 +115,26 @@ struct drm_gem_object *kvsink_gem_create_object(struct drm_device *dev, size_t s
 	return &bo->base.base;
 }
 
+/* Pages and their place in the GART; unbind finds the DMA map or there is none. */
+static int kvsink_bo_map(struct kvsink_device *kdev, struct kvsink_bo *bo)
+{
+	struct sg_table *sgt;
+	int index;
+
+	if (!drm_dev_enter(&kdev->base, &index))
+		return -ENODEV;
+	sgt = drm_gem_shmem_get_pages_sgt(&bo->base);
+	if (!IS_ERR(sgt))
+		kvsink_gart_map(kdev, &bo->gart, sgt);
+	drm_dev_exit(index);
+	return PTR_ERR_OR_ZERO(sgt);
+}
+
+/* The GART bounds what all clients pin together, so its range comes before the pages. */
 struct kvsink_bo *kvsink_bo_create(struct kvsink_device *kdev, size_t bytes)
 {
 	struct drm_gem_shmem_object *shmem = drm_gem_shmem_create(&kdev->base, bytes);
 	struct kvsink_bo *bo;
-	struct sg_table *sgt;
 	int err;
 
 	if (IS_ERR(shmem))
@@ -113,8 +143,8 @@ struct kvsink_bo *kvsink_bo_create(struct kvsink_device *kdev, size_t bytes)
 	mutex_lock(&kdev->bos.lock);
 	list_add_tail(&bo->link, &kdev->bos.list);
 	mutex_unlock(&kdev->bos.lock);
-	sgt = drm_gem_shmem_get_pages_sgt(shmem);
-	err = IS_ERR(sgt) ? PTR_ERR(sgt) : kvsink_gart_map(kdev, &bo->gart, sgt, shmem->base.size);
+	err = kvsink_gart_reserve(kdev, &bo->gart, shmem->base.size);
+	err = err ? err : kvsink_bo_map(kdev, bo);
 	if (err) {
 		drm_gem_object_put(&shmem->base);
 		return ERR_PTR(err);
@@ -149,16 +179,8 @@ void kvsink_bo_unmap_all(struct kvsink_device *kdev)
 	struct kvsink_bo *bo;
 
 	mutex_lock(&kdev->bos.lock);
-	list_for_each_entry(bo, &kdev->bos.list, link) {
-		struct sg_table *sgt = bo->base.sgt;
-
-		if (!sgt)
-			continue;
-		bo->base.sgt = NULL;
-		dma_unmap_sgtable(&kdev->pdev->dev, sgt, DMA_BIDIRECTIONAL, 0);
-		sg_free_table(sgt);
-		kfree(sgt);
-	}
+	list_for_each_entry(bo, &kdev->bos.list, link)
+		kvsink_bo_dma_unmap(kdev, bo);
 	mutex_unlock(&kdev->bos.lock);
 }
 

@@ -46,7 +46,8 @@ static inline u64 kvsink_bo_gart_offset(const struct kvsink_bo *bo)
 
 /* kvsink_gart.c */
 int kvsink_gart_init(struct kvsink_device *kdev);
-int kvsink_gart_map(struct kvsink_device *kdev, struct drm_mm_node *node, struct sg_table *sgt, size_t bytes);
+int kvsink_gart_reserve(struct kvsink_device *kdev, struct drm_mm_node *node, size_t bytes);
+void kvsink_gart_map(struct kvsink_device *kdev, struct drm_mm_node *node, struct sg_table *sgt);
 void kvsink_gart_unmap(struct kvsink_device *kdev, struct drm_mm_node *node);
 
 /* kvsink_hbm.c */
@@ -54,6 +55,7 @@ int kvsink_hbm_init(struct kvsink_device *kdev);
 struct kvsink_hbm_range *kvsink_hbm_alloc(struct kvsink_device *kdev, u64 bytes);
 void kvsink_hbm_free_clean(struct kvsink_device *kdev, struct list_head *ranges);
 void kvsink_hbm_free(struct kvsink_device *kdev, struct list_head *ranges);
+void kvsink_hbm_lose(struct kvsink_device *kdev, struct list_head *ranges);
 int kvsink_hbm_scrub_all(struct kvsink_device *kdev);
 
 #endif

@@ -18,6 +18,7 @@ static void kvsink_hbm_fini(struct drm_device *dev, void *unused)
 	struct kvsink_device *kdev = to_kvsink_device(dev);
 
 	kvsink_hbm_free_clean(kdev, &kdev->hbm.dirty);
+	kvsink_hbm_free_clean(kdev, &kdev->hbm.lost);
 	drm_mm_takedown(&kdev->hbm.mm);
 }
 
@@ -33,7 +34,7 @@ int kvsink_hbm_scrub_all(struct kvsink_device *kdev)
 	struct kvsink_cmd cmd;
 
 	kvsink_logic_build_scrub(0, kdev->info.hbm_bytes, &cmd);
-	return kvsink_kernel_run(kdev, &cmd, 1, NULL);
+	return kvsink_kernel_run(kdev, &cmd, 1);
 }
 
 /* Return ranges that are clean, or that nobody will see again. Empties the list. */
@@ -66,7 +67,7 @@ static int kvsink_hbm_scrub_some(struct kvsink_device *kdev, struct list_head *r
 			break;
 		kvsink_logic_build_scrub(range->node.start, range->node.size, &cmds[count++]);
 	}
-	err = kvsink_kernel_run(kdev, cmds, count, NULL);
+	err = kvsink_kernel_run(kdev, cmds, count);
 	kfree(cmds);
 	if (err && err != -ENODEV) /* gone: the next probe clears everything */
 		return err;
@@ -92,6 +93,14 @@ void kvsink_hbm_free(struct kvsink_device *kdev, struct list_head *ranges)
 	drm_err(&kdev->base, "HBM could not be cleared (%d), it stays out of use\n", err);
 	mutex_lock(&kdev->hbm.lock);
 	list_splice_tail_init(ranges, &kdev->hbm.dirty);
+	mutex_unlock(&kdev->hbm.lock);
+}
+
+/* What the chip may still use is nobody else's, ever. Empties the list. */
+void kvsink_hbm_lose(struct kvsink_device *kdev, struct list_head *ranges)
+{
+	mutex_lock(&kdev->hbm.lock);
+	list_splice_tail_init(ranges, &kdev->hbm.lost);
 	mutex_unlock(&kdev->hbm.lock);
 }
 

@@ -143,7 +143,7 @@ struct kvsink_job *kvsink_job_create(struct kvsink_device *kdev, struct kvsink_f
 	job->desc.items = job->mem_bus + offsetof(struct kvsink_job_mem, items);
 	job->desc.tenant = file ? file->tenant : 0;
 	job->desc.flags = !file || privileged ? KVSINK_JOB_PRIVILEGED : 0;
-	job->fence = kvsink_fence_alloc(file);
+	job->fence = kvsink_fence_alloc(kdev, file);
 	err = job->fence ? 0 : -ENOMEM;
 	if (!err)
 		err = kvsink_compat_job_init(&job->base, &job->queue->entity, 1, kdev,
@@ -276,11 +276,10 @@ int kvsink_job_run(struct kvsink_job *job)
 }
 
 /*
- * Run commands as the kernel, after @after (may be NULL) has signalled; again when a reset came between. All
- * of them may run twice.
+ * Run commands as the kernel; again when a reset came between, so all of them may run twice. The kernel has
+ * one queue for all tenants: its jobs wait for nobody's fence.
  */
-int kvsink_kernel_run(struct kvsink_device *kdev, const struct kvsink_cmd *cmds, u32 count,
-		      struct dma_fence *after)
+int kvsink_kernel_run(struct kvsink_device *kdev, const struct kvsink_cmd *cmds, u32 count)
 {
 	int err = -ECANCELED;
 	u32 tries;
@@ -292,9 +291,7 @@ int kvsink_kernel_run(struct kvsink_device *kdev, const struct kvsink_cmd *cmds,
 			return PTR_ERR(job);
 		memcpy(job->mem->cmds, cmds, count * sizeof(*cmds));
 		job->desc.cmd_count = count;
-		err = after ? drm_sched_job_add_dependency(&job->base, dma_fence_get(after)) : 0;
-		if (!err)
-			err = kvsink_job_run(job);
+		err = kvsink_job_run(job);
 		kvsink_job_put(job);
 	}
 	return err;

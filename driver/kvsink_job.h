@@ -32,6 +32,8 @@ struct kvsink_fence {
 	u32 ring;
 	/** @pins_module: it holds a reference to the module. */
 	bool pins_module;
+	/** @ring_block: held for the scheduler's fence, which this one's reference outlives. */
+	struct kvsink_ring_block *ring_block;
 };
 
 struct kvsink_job {
@@ -111,18 +113,18 @@ int kvsink_job_hold_bo(struct kvsink_job *job, struct drm_gem_object *obj);
 int kvsink_job_hold_stream(struct kvsink_job *job, struct kvsink_stream *stream);
 void kvsink_job_push_locked(struct kvsink_job *job);
 int kvsink_job_run(struct kvsink_job *job);
-int kvsink_kernel_run(struct kvsink_device *kdev, const struct kvsink_cmd *cmds, u32 count,
-		      struct dma_fence *after);
+int kvsink_kernel_run(struct kvsink_device *kdev, const struct kvsink_cmd *cmds, u32 count);
 void kvsink_lookup_init(struct kvsink_lookup *lookup, struct drm_file *drm_file, struct kvsink_job *job);
 
 /* kvsink_ring.c */
 extern const struct drm_sched_backend_ops kvsink_sched_ops;
+int kvsink_ring_block_init(struct kvsink_device *kdev);
 int kvsink_ring_init(struct kvsink_device *kdev, u32 index);
 void kvsink_ring_start(struct kvsink_ring *ring);
 void kvsink_ring_process(struct kvsink_ring *ring);
 void kvsink_ring_abort(struct kvsink_ring *ring, struct kvsink_job *guilty, int error);
 void kvsink_job_write_status(struct kvsink_job *job, u32 code);
-struct kvsink_fence *kvsink_fence_alloc(bool pins_module);
+struct kvsink_fence *kvsink_fence_alloc(struct kvsink_device *kdev, bool pins_module);
 void kvsink_fence_discard(struct kvsink_fence *fence);
 
 #endif

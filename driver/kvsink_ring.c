@@ -16,6 +16,30 @@
 
 #define KVSINK_MAX_LOOKS 6 /* timeouts that one job may outlive while the chip works */
 
+/* ---- The rings' memory ----------------------------------------------------------------------- */
+
+static void kvsink_ring_block_release(struct kref *ref)
+{
+	kfree_rcu(container_of(ref, struct kvsink_ring_block, ref), rcu);
+}
+
+static void kvsink_ring_block_put(struct drm_device *dev, void *block)
+{
+	kref_put(&((struct kvsink_ring_block *)block)->ref, kvsink_ring_block_release);
+}
+
+int kvsink_ring_block_init(struct kvsink_device *kdev)
+{
+	struct kvsink_ring_block *block = kzalloc(sizeof(*block), GFP_KERNEL);
+
+	if (!block)
+		return -ENOMEM;
+	kref_init(&block->ref);
+	kdev->ring_block = block;
+	kdev->rings = block->ring;
+	return drmm_add_action_or_reset(&kdev->base, kvsink_ring_block_put, block);
+}
+
 /* ---- Hardware fences ------------------------------------------------------------------------- */
 
 static const char *kvsink_fence_driver_name(struct dma_fence *fence)
@@ -38,9 +62,11 @@ static const char *kvsink_fence_timeline_name(struct dma_fence *fence)
  */
 static void kvsink_fence_release(struct dma_fence *fence)
 {
+	struct kvsink_ring_block *block = container_of(fence, struct kvsink_fence, base)->ring_block;
 	bool pins_module = container_of(fence, struct kvsink_fence, base)->pins_module;
 
 	rcu_read_lock();
+	kref_put(&block->ref, kvsink_ring_block_release);
 	dma_fence_free(fence);
 	if (pins_module)
 		module_put(THIS_MODULE);
@@ -53,7 +79,7 @@ static const struct dma_fence_ops kvsink_fence_ops = {
 	.release = kvsink_fence_release,
 };
 
-struct kvsink_fence *kvsink_fence_alloc(bool pins_module)
+struct kvsink_fence *kvsink_fence_alloc(struct kvsink_device *kdev, bool pins_module)
 {
 	struct kvsink_fence *fence = kzalloc(sizeof(*fence), GFP_KERNEL);
 
@@ -62,6 +88,8 @@ struct kvsink_fence *kvsink_fence_alloc(bool pins_module)
 	if (pins_module)
 		__module_get(THIS_MODULE);
 	fence->pins_module = pins_module;
+	fence->ring_block = kdev->ring_block;
+	kref_get(&fence->ring_block->ref);
 	spin_lock_init(&fence->lock);
 	return fence;
 }
@@ -71,6 +99,7 @@ void kvsink_fence_discard(struct kvsink_fence *fence)
 {
 	if (!fence)
 		return;
+	kref_put(&fence->ring_block->ref, kvsink_ring_block_release);
 	if (fence->pins_module)
 		module_put(THIS_MODULE);
 	kfree(fence);
@@ -306,21 +335,52 @@ static enum drm_gpu_sched_stat kvsink_timedout_job(struct drm_sched_job *sched_j
 {
 	struct kvsink_job *job = to_kvsink_job(sched_job);
 	struct kvsink_ring *ring = container_of(sched_job->sched, struct kvsink_ring, sched);
+	struct kvsink_device *kdev = ring->kdev;
+	enum drm_gpu_sched_stat status;
+	bool hangs;
 
-	if (kvsink_job_hangs(ring, job)) {
-		drm_err(&ring->kdev->base, "ring %u: job %llu hangs, resetting the engine\n", ring->index,
+	down_read(&kdev->reset_lock);
+	hangs = kvsink_job_hangs(ring, job);
+	up_read(&kdev->reset_lock);
+	if (hangs) {
+		drm_err(&kdev->base, "ring %u: job %llu hangs, resetting the engine\n", ring->index,
 			job->desc.seqno);
 		trace_kvsink_timeout(job, ring->index);
-		kvsink_device_reset(ring->kdev, job);
+		kvsink_device_reset(kdev, job);
 	}
-	/* Ended, aborted or still running: in each case its fence says all, and the scheduler keeps it. */
-	return kvsink_compat_keep_job(&ring->sched, sched_job);
+	/*
+	 * Ended, aborted or still running: in each case its fence says all, and the scheduler keeps it. That
+	 * may start the scheduler, so not while somebody else resets the chip.
+	 */
+	down_read(&kdev->reset_lock);
+	status = kvsink_compat_keep_job(&ring->sched, sched_job);
+	up_read(&kdev->reset_lock);
+	return status;
+}
+
+/*
+ * A job that never ran (its file was closed, the device is gone) has no hardware fence. Its scheduler's fence
+ * gets one all the same, for what that keeps: the module and the ring's name.
+ */
+static void kvsink_job_never_ran(struct kvsink_job *job)
+{
+	struct kvsink_ring *ring = container_of(job->base.sched, struct kvsink_ring, sched);
+	struct kvsink_fence *fence = job->fence;
+
+	job->fence = NULL;
+	fence->ring = ring->index;
+	dma_fence_init(&fence->base, &kvsink_fence_ops, &fence->lock, ring->fence_context, 0);
+	dma_fence_set_error(&fence->base, -ECANCELED);
+	dma_fence_signal(&fence->base);
+	smp_store_release(&job->base.s_fence->parent, &fence->base);
 }
 
 static void kvsink_free_job(struct drm_sched_job *sched_job)
 {
 	struct kvsink_job *job = to_kvsink_job(sched_job);
 
+	if (job->fence)
+		kvsink_job_never_ran(job);
 	drm_sched_job_cleanup(sched_job);
 	job->initialised = false;
 	kvsink_job_put(job);

@@ -75,15 +75,25 @@ static void kvsink_stream_retire_work(struct work_struct *work)
 	int err;
 
 	kvsink_logic_build_destroy(stream->geometry.id, &cmd);
-	err = kvsink_kernel_run(kdev, &cmd, 1, stream->after);
-	/* ENOENT: the chip never knew it, or a first try did succeed. */
-	if (err && err != -ENOENT && err != -ENODEV)
-		drm_err(&kdev->base, "stream %llu stays in the chip (%d)\n", stream->geometry.id, err);
+	err = kvsink_kernel_run(kdev, &cmd, 1);
 	mutex_lock(&stream->lock);
+	/* ENOENT: the chip never knew it, or a first try did succeed. */
+	if (err && err != -ENOENT && err != -ENODEV) {
+		drm_err(&kdev->base, "stream %llu stays in the chip (%d), and in its HBM\n",
+			stream->geometry.id, err);
+		kvsink_hbm_lose(kdev, &stream->ranges);
+	}
 	kvsink_hbm_free(kdev, &stream->ranges);
 	mutex_unlock(&stream->lock);
 	complete_all(&stream->gone);
 	kvsink_stream_put(stream);
+}
+
+static void kvsink_stream_after(struct dma_fence *fence, struct dma_fence_cb *cb)
+{
+	struct kvsink_stream *stream = container_of(cb, struct kvsink_stream, after_cb);
+
+	queue_work(stream->kdev->release_wq, &stream->retire_work);
 }
 
 /* The first call sends the stream to its end. Wait for stream->gone if it matters. */
@@ -99,7 +109,8 @@ static void kvsink_stream_retire(struct kvsink_stream *stream, struct kvsink_fil
 		return;
 	xa_erase(&stream->kdev->streams, stream->geometry.id);
 	stream->after = kvsink_queue_last(&file->queue);
-	queue_work(stream->kdev->release_wq, &stream->retire_work);
+	if (!stream->after || dma_fence_add_callback(stream->after, &stream->after_cb, kvsink_stream_after))
+		queue_work(stream->kdev->release_wq, &stream->retire_work);
 }
 
 static void kvsink_stream_unlink(struct kvsink_stream *stream, struct kvsink_file *file)

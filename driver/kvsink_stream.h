@@ -6,6 +6,7 @@
 #define KVSINK_STREAM_H
 
 #include <linux/completion.h>
+#include <linux/dma-fence.h>
 
 #include "kvsink_device.h"
 #include "kvsink_gem.h"
@@ -42,6 +43,8 @@ struct kvsink_stream {
 	u32 sram_generation;
 	/** @after: last job of the owner that may still use it. */
 	struct dma_fence *after;
+	/** @after_cb: on @after, queues @retire_work. */
+	struct dma_fence_cb after_cb;
 	/** @retire_work: drops it in the chip, scrubs, returns the memory. */
 	struct work_struct retire_work;
 	/** @gone: completed when that has happened. */
