@@ -5,10 +5,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/sync_file.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -266,6 +269,136 @@ TEST_F(lifetime, a_function_level_reset_ends_streams_and_grows_the_generation)
 	EXPECT_EQ(0, use_device(fd));
 	EXPECT_EQ(0, kvt_destroy(fd, stream));
 	close(fd);
+}
+
+/* The only fence in a sync file, as the kernel describes it. */
+static int fence_info(int sync_file, struct sync_fence_info *fence)
+{
+	struct sync_file_info info = {.num_fences = 1, .sync_fence_info = (uintptr_t)fence};
+
+	return ioctl(sync_file, SYNC_IOC_FILE_INFO, &info) ? -errno : 0;
+}
+
+/* Queue @jobs jobs of @ops copies each: 1 MiB is some 100 us. The last one's fence, or -errno. */
+static int queue_copies(int fd, uint32_t jobs, uint32_t ops)
+{
+	struct kvt_bo bo = kvt_bo(fd, 2 << 20);
+	struct drm_kvsink_op op[DRM_KVSINK_MAX_OPS];
+	struct drm_kvsink_sync sync = {.flags = DRM_KVSINK_SYNC_SIGNAL, .handle = kvt_syncobj(fd)};
+	struct drm_kvsink_job job = {.ops = {sizeof(op[0]), ops, (uintptr_t)op},
+				     .syncs = {sizeof(sync), 1, (uintptr_t)&sync}};
+	struct drm_kvsink_submit submit = {.jobs = {sizeof(job), 1, (uintptr_t)&job}};
+	struct drm_syncobj_handle handle = {.handle = sync.handle,
+					    .flags = DRM_SYNCOBJ_HANDLE_TO_FD_FLAGS_EXPORT_SYNC_FILE};
+	int err = 0;
+
+	for (uint32_t i = 0; i < ops; i++)
+		op[i] = (struct drm_kvsink_op){
+			.type = DRM_KVSINK_OP_COPY,
+			.copy = {.src.handle = bo.handle,
+				 .dst = {.handle = bo.handle, .offset = 1 << 20},
+				 .bytes = 1 << 20},
+		};
+	while (!err && jobs--)
+		err = kvt_submit_raw(fd, &submit);
+	err = err ? err : kvt_ioctl(fd, DRM_IOCTL_SYNCOBJ_HANDLE_TO_FD, &handle);
+	munmap(bo.map, bo.size); /* or it keeps the file open */
+	return err ? err : handle.fd;
+}
+
+/* Unbind, let go of the last file, and ask a fence for its names: what they need must still be there. */
+static void outlive(struct __test_metadata *_metadata, const char *pci, int fd, int fence)
+{
+	struct sync_fence_info before = {0}, after = {0};
+
+	EXPECT_EQ(0, fence_info(fence, &before));
+	EXPECT_EQ(0, write_sysfs("/sys/bus/pci/drivers/kvsink/unbind", pci));
+	close(fd);
+	EXPECT_EQ(0, fence_info(fence, &after));
+	EXPECT_STREQ(before.obj_name, after.obj_name);
+	EXPECT_STREQ(before.driver_name, after.driver_name);
+	EXPECT_NE(0, after.status); /* signalled */
+	close(fence);
+	EXPECT_EQ(0, write_sysfs("/sys/bus/pci/drivers/kvsink/bind", pci));
+	close(wait_for_device());
+}
+
+TEST_F(lifetime, a_fence_outlives_the_device)
+{
+	int fd = kvt_open(), fence;
+
+	ASSERT_GE(fd, 0);
+	fence = queue_copies(fd, 1, 1);
+	ASSERT_GE(fence, 0);
+	outlive(_metadata, self->pci, fd, fence);
+}
+
+/* More jobs than the rings hold: the last one never runs. */
+TEST_F(lifetime, a_fence_of_a_job_that_never_ran_outlives_the_device)
+{
+	int fd = kvt_open(), fence;
+
+	ASSERT_GE(fd, 0);
+	fence = queue_copies(fd, 500, DRM_KVSINK_MAX_OPS);
+	ASSERT_GE(fence, 0);
+	outlive(_metadata, self->pci, fd, fence);
+}
+
+TEST_F(lifetime, a_killed_jobs_fence_outlives_the_device)
+{
+	int ready[2], pidfd, fence, status;
+	struct pollfd poll_fence = {.events = POLLIN};
+	pid_t pid;
+
+	ASSERT_EQ(0, pipe(ready));
+	pid = fork();
+	if (!pid) {
+		fence = queue_copies(kvt_open(), 500, DRM_KVSINK_MAX_OPS);
+		if (write(ready[1], &fence, sizeof(fence)) == sizeof(fence))
+			pause();
+		_exit(1);
+	}
+	ASSERT_EQ((ssize_t)sizeof(fence), read(ready[0], &fence, sizeof(fence)));
+	ASSERT_GE(fence, 0);
+	pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	fence = (int)syscall(SYS_pidfd_getfd, pidfd, fence, 0);
+	ASSERT_GE(fence, 0);
+	ASSERT_EQ(0, kill(pid, SIGKILL));
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	poll_fence.fd = fence;
+	EXPECT_EQ(1, poll(&poll_fence, 1, 60000));
+	close(pidfd);
+	outlive(_metadata, self->pci, -1, fence);
+}
+
+/* What one tenant drops while its jobs are queued holds up nobody else. */
+TEST_F(lifetime, the_end_of_a_busy_stream_delays_no_other)
+{
+	int busy = kvt_open(), other = kvt_open(), fence, status;
+	uint64_t doomed = kvt_stream(busy), stream;
+	struct pollfd poll_fence = {.events = POLLIN};
+	pid_t pid;
+
+	ASSERT_NE(0, doomed);
+	fence = queue_copies(busy, 300, DRM_KVSINK_MAX_OPS);
+	ASSERT_GE(fence, 0);
+	pid = fork();
+	if (!pid)
+		_exit(-kvt_destroy(busy, doomed));
+	usleep(200000); /* it waits for the copies now */
+	for (int i = 0; i < 3; i++) {
+		stream = kvt_stream(other);
+		EXPECT_NE(0, stream);
+		EXPECT_EQ(0, kvt_destroy(other, stream));
+	}
+	poll_fence.fd = fence;
+	EXPECT_EQ(0, poll(&poll_fence, 1, 0)); /* still copying */
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	EXPECT_EQ(0, status);
+	EXPECT_EQ(1, poll(&poll_fence, 1, 0));
+	close(fence);
+	close(busy);
+	close(other);
 }
 
 /* kvsink.ko beside this program, as the build laid it. */
