@@ -27,7 +27,6 @@ struct attention {
 	struct kvs_buffer *io;			   /* Q, K, V, O and the statistics of one chunk */
 	uint32_t chunk;				   /* tokens that fit into it */
 	uint64_t k, v, out, stats;		   /* offsets in io; Q lies at 0 */
-	uint64_t modelled_ns;			   /* that the jobs took */
 	const struct drm_kvsink_attend_stat *seen; /* [tokens][q_heads] of the last attend, in io */
 };
 

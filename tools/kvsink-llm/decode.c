@@ -183,6 +183,8 @@ int command_decode(const struct options *o)
 	rc = session_open(&session, o);
 	if (!rc)
 		rc = o->hold ? hold(&session) : decode_steps(&session);
+	if (!rc)
+		rc = session_flush(&session);
 	if (!rc && (!o->hold || o->json))
 		rc = decode_report(&session);
 	session_close(&session);

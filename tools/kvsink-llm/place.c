@@ -12,8 +12,12 @@
 
 static int bad_groups(const char *text, uint32_t layers, const char *why)
 {
-	return fail("--groups %s: %s; wanted: up to %u ranges from 0 to %u without gaps, like 0-11,12-%u",
-		    text, why, KVSINK_MAX_SCORE_GROUPS, layers - 1, layers - 1);
+	char second[32] = "";
+
+	if (layers > 1)
+		snprintf(second, sizeof(second), ",%u-%u", layers / 2, layers - 1);
+	return fail("--groups %s: %s; wanted: up to %u ranges from 0 to %u without gaps, like 0-%u%s", text,
+		    why, KVSINK_MAX_SCORE_GROUPS, layers - 1, layers > 1 ? layers / 2 - 1 : 0, second);
 }
 
 int place_groups(const char *text, uint32_t layers, struct groups *groups)

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "fail.h"
 #include "hash.h"
@@ -36,9 +37,16 @@ struct prefill {
 static char *read_text(const char *path, size_t *bytes)
 {
 	FILE *file = fopen(path, "rb");
+	struct stat st = {0};
 	char *text = NULL;
 	long size = -1;
 
+	*bytes = 0;
+	if (file && !fstat(fileno(file), &st) && !S_ISREG(st.st_mode)) {
+		fail("%s: not a regular file", path);
+		fclose(file);
+		return NULL;
+	}
 	if (file && !fseek(file, 0, SEEK_END) && (size = ftell(file)) >= 0 && !fseek(file, 0, SEEK_SET))
 		text = malloc((size_t)size + 1);
 	if (!text || fread(text, 1, (size_t)size, file) != (size_t)size) {
@@ -248,7 +256,8 @@ static int prefill(struct prefill *p, const struct options *o)
 {
 	int rc;
 
-	if (model_open(&p->model, o->model, o->tokens ? o->tokens : DEFAULT_TOKENS, CHUNK,
+	if (state_writable(o->state) ||
+	    model_open(&p->model, o->model, o->tokens ? o->tokens : DEFAULT_TOKENS, CHUNK,
 		       o->threads ? o->threads : 1) ||
 	    prefill_tokens(p, o))
 		return -1;

@@ -171,11 +171,21 @@ int session_open(struct session *s, const struct options *o)
 		rc = session_place(s);
 	if (rc)
 		return rc;
-	s->modelled_before = s->attention.modelled_ns;
 	s->position = s->state.rows;
 	s->next = s->state.tokens[s->state.rows];
 	s->model.hook.owner = (struct hook_owner){.attention = session_layer, .context = s};
 	return 0;
+}
+
+/* What is still in memory of one of the files that the command line names. */
+static int flush(FILE *file, const char *path)
+{
+	return file && fflush(file) ? fail("%s: %s", path, strerror(errno)) : 0;
+}
+
+int session_flush(struct session *s)
+{
+	return flush(s->logits, s->options->logits) || flush(s->trace, s->options->trace) ? -1 : 0;
 }
 
 void session_close(struct session *s)

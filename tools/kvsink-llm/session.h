@@ -27,7 +27,6 @@ struct session {
 	llama_token *chosen;		       /* [max_steps] */
 	double *mass_sram;		       /* [layers]: sum over steps of the mean over heads */
 	uint64_t before[KVSINK_COUNTER_COUNT]; /* of the stream, when decode began */
-	uint64_t modelled_before;	       /* attention.modelled_ns then */
 	double seconds, attention_seconds;     /* wall clock of all steps, and of the device's part in them */
 	FILE *logits, *trace;
 	const struct options *options;
@@ -48,6 +47,8 @@ int session_open(struct session *session, const struct options *options);
 void session_close(struct session *session);
 /* session_step - decode one token */
 int session_step(struct session *session);
+/* session_flush - the files of --logits and --trace are whole; prints which one is not */
+int session_flush(struct session *session);
 int session_bytes(struct session *session, struct session_bytes *bytes);
 
 #endif

@@ -199,6 +199,33 @@ static int write_all(FILE *file, const struct state_header *h, const llama_token
 	return 0;
 }
 
+/* The rename at the end would put a file in the place of a device or a pipe. */
+static int check_place(const char *path)
+{
+	struct stat st;
+
+	if (stat(path, &st) || S_ISREG(st.st_mode))
+		return 0;
+	return fail("%s: not a regular file: a new or a regular file is wanted", path);
+}
+
+int state_writable(const char *path)
+{
+	char part[4096];
+	FILE *file;
+
+	if (check_place(path))
+		return -1;
+	if (snprintf(part, sizeof(part), "%s.part", path) >= (int)sizeof(part))
+		return fail("%s: the path is too long", path);
+	file = fopen(part, "wb");
+	if (!file)
+		return fail("%s: %s", part, strerror(errno));
+	fclose(file);
+	unlink(part);
+	return 0;
+}
+
 /* Under a temporary name first: a state file that exists is a whole one. */
 int state_write(const char *path, struct state_header *h, const llama_token *tokens, const float *layers)
 {

@@ -69,6 +69,8 @@ int state_load_all(struct state *state);
 /* state_rows - after state_load_all(): Q, K or V of one layer from a token on */
 const float *state_rows(const struct state *state, enum hook_tensor which, uint32_t layer, uint32_t first);
 
+/* state_writable - can a state file be put there? To be asked before the work that it shall hold. */
+int state_writable(const char *path);
 /* What a writer brings: the header's own fields are filled in, layers lie as state_load_all() has them. */
 int state_write(const char *path, struct state_header *header, const llama_token *tokens,
 		const float *layers);
