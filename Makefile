@@ -36,7 +36,8 @@ all: programs
 # target-specific EXTRA, for example: $(B)/obj/tools/sinkctl/%.o: EXTRA = ...
 $(B)/obj/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS_ALL) $(EXTRA) -c -o $@ $<
+	@echo "  CC  $<"
+	$(if $(V),,@)$(CC) $(CFLAGS_ALL) $(EXTRA) -c -o $@ $<
 
 include $(sort $(wildcard qemu-device/silicon/build.mk driver/build.mk driver/logic/build.mk runtime/build.mk \
 	tools/*/build.mk tests/*/build.mk))

@@ -23,7 +23,7 @@ hermetic-inside: programs tests driver
 tests: $(filter $(B)/%,$(TESTS_HOST) $(TESTS_GUEST) $(TESTS_VM)) $(TESTS_BUILD)
 
 hermetic: setup
-	@$(VM) root -- $(MAKE) --no-print-directory -j$$(nproc) B=build hermetic-inside \
+	@$(VM) root -- $(MAKE) $(if $(V),V=$(V),-s) --no-print-directory -j$$(nproc) B=build hermetic-inside \
 		LINK_PROG="$$($(VM) path ldflags)" LLAMA="$$($(VM) path llama)" \
 		KSELFTEST="$$($(VM) path kselftest)" KREL="$$($(VM) path kernelrelease)"
 	@$(VM) setup qemu
