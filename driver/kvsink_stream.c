@@ -204,6 +204,10 @@ static u64 *kvsink_stream_list_pages(struct kvsink_stream *stream, struct list_h
 	return pages;
 }
 
+/*
+ * One PAGE_MAP behind the pages that the chip has. It has more than we know of when nobody waited for the end
+ * of an earlier one (reset, signal): -EILSEQ then, and stream->pages is right again.
+ */
 static int kvsink_stream_map_some(struct kvsink_stream *stream, struct kvsink_file *file, const u64 *pages,
 				  u32 count)
 {
@@ -216,40 +220,61 @@ static int kvsink_stream_map_some(struct kvsink_stream *stream, struct kvsink_fi
 				    job->mem->items);
 	job->desc.item_count = KVSINK_LOGIC_PAGE_ITEMS(count);
 	err = kvsink_job_run(job);
+	if (!err)
+		stream->pages += count;
+	else if (err == -EILSEQ)
+		stream->pages = job->cpl.address;
 	kvsink_job_put(job);
+	return err;
+}
+
+/* @done tells how many the chip has for sure. */
+static int kvsink_stream_map(struct kvsink_stream *stream, struct kvsink_file *file, struct list_head *runs,
+			     u32 count, u32 *done)
+{
+	u64 *pages = kvsink_stream_list_pages(stream, runs, count);
+	int err = pages ? 0 : -ENOMEM;
+	u32 part;
+
+	for (*done = 0; !err && *done < count; *done += err ? 0 : part) {
+		part = min_t(u32, count - *done, KVSINK_MAP_PAGES);
+		err = kvsink_stream_map_some(stream, file, pages + *done, part);
+	}
+	kvfree(pages);
 	return err;
 }
 
 /*
  * Under stream->lock: bring the stream to @pages pages. All HBM is there before the first job. When a job
- * fails (reset, signal) the stream keeps what it got until its end.
+ * fails (reset, signal) the stream keeps what it got until its end, unless the chip has said no.
  */
-static int kvsink_stream_grow(struct kvsink_stream *stream, struct kvsink_file *file, u32 pages)
+static int kvsink_stream_grow_once(struct kvsink_stream *stream, struct kvsink_file *file, u32 count)
 {
-	u32 count = pages > stream->pages ? pages - stream->pages : 0, done, part;
 	LIST_HEAD(runs);
-	u64 *list;
+	u32 done;
 	int err;
 
-	if (!count)
-		return 0;
 	err = kvsink_stream_alloc_pages(stream, count, &runs);
 	if (err)
 		return err;
-	list = kvsink_stream_list_pages(stream, &runs, count);
-	if (!list) {
+	err = kvsink_stream_map(stream, file, &runs, count, &done);
+	if (!done && (err == -EILSEQ || err == -ENOMEM)) {
 		kvsink_hbm_free_clean(stream->kdev, &runs);
-		return -ENOMEM;
+		return err;
 	}
 	list_splice_tail(&runs, &stream->ranges);
 	atomic64_add(count * stream->layout.page_bytes, &stream->hbm_bytes);
-	for (done = 0; !err && done < count; done += part) {
-		part = min_t(u32, count - done, KVSINK_MAP_PAGES);
-		err = kvsink_stream_map_some(stream, file, list + done, part);
-		if (!err)
-			stream->pages += part;
-	}
-	kvfree(list);
+	return err;
+}
+
+static int kvsink_stream_grow(struct kvsink_stream *stream, struct kvsink_file *file, u32 pages)
+{
+	int err = -EILSEQ;
+	u32 tries;
+
+	for (tries = 0; err == -EILSEQ && tries < 2; tries++)
+		err = pages > stream->pages ? kvsink_stream_grow_once(stream, file, pages - stream->pages)
+					    : 0;
 	return err;
 }
 

@@ -42,10 +42,12 @@ struct range {
 };
 
 #define RANGE(field, lo, hi, ...)                                                                            \
-	{                                                                                                    \
-		.name = #field, .offset = offsetof(struct kvsink_chip_config, field),                        \
-		.size = sizeof(((struct kvsink_chip_config *)0)->field), .min = lo, .max = hi, __VA_ARGS__   \
-	}
+	{.name = #field,                                                                                     \
+	 .offset = offsetof(struct kvsink_chip_config, field),                                               \
+	 .size = sizeof(((struct kvsink_chip_config *)0)->field),                                            \
+	 .min = lo,                                                                                          \
+	 .max = hi,                                                                                          \
+	 __VA_ARGS__}
 
 static const struct range ranges[] = {
 	RANGE(sram_bytes, 64u << 10, 256u << 20, .multiple = KVSINK_SRAM_UNIT),

@@ -36,7 +36,8 @@ struct kvsink_host_ops {
 	int (*dma_write)(void *opaque, uint64_t bus, const void *buf, uint32_t bytes);
 	/* the chip wrote to its own memory: [offset, offset + bytes) of KVSINK_SPACE_HBM or _SRAM */
 	void (*mark_dirty)(void *opaque, uint32_t space, uint64_t offset, uint64_t bytes);
-	/* level of IRQ line `vector` (ring number, or rings for the error line) went up: an edge to deliver */
+	/* level of IRQ line `vector` (ring number, or rings for the error line) went up: an edge to deliver
+	 */
 	void (*irq)(void *opaque, unsigned vector);
 	/* a guest did something wrong; one line without newline */
 	void (*log)(void *opaque, const char *line);
@@ -44,17 +45,17 @@ struct kvsink_host_ops {
 
 /* Properties. kvsink_config_default() fills in the essays' figures; create checks the ranges. */
 struct kvsink_chip_config {
-	uint32_t sram_bytes; /* multiple of KVSINK_SRAM_UNIT, 64 KiB .. 256 MiB */
-	uint64_t hbm_bytes; /* multiple of 1 MiB, 16 MiB .. 64 GiB */
-	uint32_t tags; /* 16 .. 65536 */
-	uint32_t streams; /* 1 .. 16384 */
-	uint32_t rings; /* 1 .. KVSINK_MAX_RINGS */
-	uint32_t ring_slots; /* power of two, 4 .. 4096 */
-	uint32_t gart_pages; /* 256 .. 2^22 */
-	uint32_t burst_bytes; /* power of two, 32 .. 256 */
+	uint32_t sram_bytes;			  /* multiple of KVSINK_SRAM_UNIT, 64 KiB .. 256 MiB */
+	uint64_t hbm_bytes;			  /* multiple of 1 MiB, 16 MiB .. 64 GiB */
+	uint32_t tags;				  /* 16 .. 65536 */
+	uint32_t streams;			  /* 1 .. 16384 */
+	uint32_t rings;				  /* 1 .. KVSINK_MAX_RINGS */
+	uint32_t ring_slots;			  /* power of two, 4 .. 4096 */
+	uint32_t gart_pages;			  /* 256 .. 2^22 */
+	uint32_t burst_bytes;			  /* power of two, 32 .. 256 */
 	uint32_t sram_latency_ns, hbm_latency_ns; /* 1 .. 100000 */
-	uint32_t sram_gbps, hbm_gbps, dma_gbps; /* 1 .. 1000000; dma_gbps < hbm_gbps */
-	uint32_t job_overhead_ns; /* of one command, 0 .. 100000 */
+	uint32_t sram_gbps, hbm_gbps, dma_gbps;	  /* 1 .. 1000000; dma_gbps < hbm_gbps */
+	uint32_t job_overhead_ns;		  /* of one command, 0 .. 100000 */
 	uint8_t *sram; /* memory of the two tiers, owned by the host; zeroed by kvsink_reset(COLD) */
 	uint8_t *hbm;
 };
@@ -62,20 +63,22 @@ struct kvsink_chip_config {
 enum kvsink_reset_kind {
 	KVSINK_RESET_COLD, /* power on, FLR: nothing survives */
 	/*
-	 * CONTROL.RESET: tags, SRAM, jobs and open steps go; HBM, streams and parameters stay. ENABLE is cleared,
-	 * HEAD and DOORBELL start again at 0; base addresses, IRQ_MASK, counters and modelled time stay.
+	 * CONTROL.RESET: tags, SRAM, jobs and open steps go; HBM, streams and parameters stay. ENABLE is
+	 * cleared, HEAD and DOORBELL start again at 0; base addresses, IRQ_MASK, counters and modelled time
+	 * stay.
 	 */
 	KVSINK_RESET_ENGINE,
 };
 
 enum kvsink_inject {
-	KVSINK_INJECT_HANG, /* the next `count` jobs never end, until a reset */
+	KVSINK_INJECT_HANG,	 /* the next `count` jobs never end, until a reset */
 	KVSINK_INJECT_DMA_ERROR, /* the next `count` operand transfers fail */
 };
 
 void kvsink_config_default(struct kvsink_chip_config *config);
 
-/* NULL when a property is out of range or memory is short; then `error` says what, which value, what is allowed. */
+/* NULL when a property is out of range or memory is short; then `error` says what, which value, what is
+ * allowed. */
 struct kvsink_chip *kvsink_create(const struct kvsink_chip_config *config, const struct kvsink_host_ops *ops,
 				  void *opaque, char *error, size_t error_size);
 void kvsink_destroy(struct kvsink_chip *chip);

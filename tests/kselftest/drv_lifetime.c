@@ -401,6 +401,36 @@ TEST_F(lifetime, the_end_of_a_busy_stream_delays_no_other)
 	close(other);
 }
 
+/* Nobody has seen the end of its first reservation; the next one goes on where the chip is. */
+TEST_F(lifetime, a_killed_reservation_leaves_the_stream_usable)
+{
+	struct drm_kvsink_stream_create args = kvt_stream_args();
+	struct drm_kvsink_stream_reserve reserve = {.tokens = 8};
+	int fd = kvt_open(), fence, status;
+	pid_t pid;
+
+	ASSERT_GE(fd, 0);
+	args.reserve_tokens = 0;
+	ASSERT_EQ(0, kvt_ioctl(fd, DRM_IOCTL_KVSINK_STREAM_CREATE, &args));
+	reserve.stream = args.stream;
+	fence = queue_copies(fd, 100, DRM_KVSINK_MAX_OPS);
+	ASSERT_GE(fence, 0);
+	pid = fork(); /* shares the file */
+	if (!pid)
+		_exit(-kvt_ioctl(fd, DRM_IOCTL_KVSINK_STREAM_RESERVE, &reserve));
+	usleep(100000); /* it waits behind the copies now */
+	ASSERT_EQ(0, kill(pid, SIGKILL));
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	EXPECT_TRUE(WIFSIGNALED(status));
+	EXPECT_EQ(0, kvt_ioctl(fd, DRM_IOCTL_KVSINK_STREAM_RESERVE, &reserve));
+	reserve.tokens = KVT_MAX;
+	EXPECT_EQ(0, kvt_ioctl(fd, DRM_IOCTL_KVSINK_STREAM_RESERVE, &reserve));
+	EXPECT_EQ(0, kvt_fill(fd, args.stream, 16));
+	EXPECT_EQ(0, kvt_destroy(fd, args.stream));
+	close(fence);
+	close(fd);
+}
+
 /* kvsink.ko beside this program, as the build laid it. */
 static int load_module(void)
 {
