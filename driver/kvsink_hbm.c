@@ -28,13 +28,24 @@ int kvsink_hbm_init(struct kvsink_device *kdev)
 	return drmm_add_action_or_reset(&kdev->base, kvsink_hbm_fini, NULL);
 }
 
-/* Before the device is registered: whatever was there. */
+/*
+ * Before the device is registered: whatever was there. In many commands, because the chip's clock, by which
+ * the timeout handler knows a long job from a hung one, moves with each.
+ */
 int kvsink_hbm_scrub_all(struct kvsink_device *kdev)
 {
-	struct kvsink_cmd cmd;
+	u64 step = ALIGN(kdev->info.hbm_bytes / KVSINK_MAX_CMDS, KVSINK_HBM_ALIGN), offset;
+	struct kvsink_cmd *cmds = kcalloc(KVSINK_MAX_CMDS, sizeof(*cmds), GFP_KERNEL);
+	u32 count = 0;
+	int err;
 
-	kvsink_logic_build_scrub(0, kdev->info.hbm_bytes, &cmd);
-	return kvsink_kernel_run(kdev, &cmd, 1);
+	if (!cmds)
+		return -ENOMEM;
+	for (offset = 0; offset < kdev->info.hbm_bytes; offset += step)
+		kvsink_logic_build_scrub(offset, min(step, kdev->info.hbm_bytes - offset), &cmds[count++]);
+	err = kvsink_kernel_run(kdev, cmds, count);
+	kfree(cmds);
+	return err;
 }
 
 /* Return ranges that are clean, or that nobody will see again. Empties the list. */
