@@ -72,6 +72,8 @@ def arguments(argv):
         parser.error("unknown option %s (the command goes after --)" % rest[0])
     if options.verb == "run" and not command:
         parser.error("no command: vm run [options] -- CMD")
+    if options.timeout is not None and not options.timeout > 0:
+        parser.error("--timeout %g: seconds above 0 are wanted" % options.timeout)
     options.command = command or ["/bin/bash", "-l"]
     if options.timeout is None and options.verb == "run":
         options.timeout = 300.0
@@ -118,6 +120,18 @@ def driver_dependencies(module):
     except FileNotFoundError:
         return ""
     return found.group(1).decode().replace(",", " ") if found else ""
+
+
+def check_driver_params(options, module):
+    """The kernel takes any parameter and ignores those that the module does not have; here they are refused."""
+    if not options.driver_param or not os.path.exists(module):
+        return
+    with open(module, "rb") as file:
+        known = {name.decode() for name in re.findall(rb"\0parm=([^:\0]+):", file.read())}
+    for setting in options.driver_param:
+        if setting.split("=")[0] not in known:
+            say("--driver-param %s: the driver has %s" % (setting, ", ".join(sorted(known)) or "no parameters"))
+            sys.exit(2)
 
 
 def job_environment(options):
@@ -428,9 +442,14 @@ def log_file(options, where):
 def main():
     options, where = arguments(sys.argv[1:]), parts()
     if not options.no_device and not has_device(where["qemu"]):
-        say("this QEMU has no kvsink device (make qemu-device, then vm setup qemu; or --no-device): " + where["qemu"])
+        say("this QEMU has no kvsink device (run 'build/vm setup qemu', or use --no-device): " + where["qemu"])
         return GUEST_DIED
-    log = log_file(options, where)
+    check_driver_params(options, where["project"] + "/build/driver/kvsink.ko")
+    try:
+        log = log_file(options, where)
+    except OSError as error:
+        say("--kernel-log %s: %s" % (options.kernel_log, error.strerror))
+        return 2
     accel, _, why = options.accel.partition(":")
     if not options.quiet:
         say("accelerator: %s%s" % (accel, " (%s)" % why if why else ""))
