@@ -3,13 +3,28 @@
  * Placement: PROMOTE, EVICT and the parameters that guide them. All act by stream id, so that a tool can
  * act on a running model's stream.
  */
+#include <string.h>
+
 #include "internal.h"
 
-/* "ENOSPC..." or, where the device said why, the code: "BUDGET: SRAM budget exhausted". */
-static const char *reason(int err, uint32_t code, const char **name)
+/*
+ * "ENOSPC..." or, where the device said why, the code: "BUDGET: SRAM budget exhausted". What the table
+ * says behind a semicolon is about the address of a completion, which these ioctls do not pass on.
+ */
+struct reason {
+	const char *name, *colon, *text;
+	int length; /* of text */
+};
+
+static struct reason reason(int err, uint32_t code)
 {
-	*name = code ? kvs_code_name(code) : "";
-	return code ? kvs_code_text(code) : kvs_errno_text(err);
+	struct reason why = {.name = "", .colon = "", .text = kvs_errno_text(err)};
+
+	if (code)
+		why = (struct reason){
+			.name = kvs_code_name(code), .colon = ": ", .text = kvs_code_text(code)};
+	why.length = (int)strcspn(why.text, ";");
+	return why;
 }
 
 static int check_layers(struct kvs_device *device, const char *what, uint32_t begin, uint32_t end)
@@ -24,7 +39,7 @@ KVS_PUBLIC int kvs_promote(struct kvs_device *device, uint64_t stream, uint32_t 
 			   uint32_t layer_end, uint64_t head_mask, struct drm_kvsink_promote *grant)
 {
 	struct drm_kvsink_promote args = {.stream = stream, .token = token, .head_mask = head_mask};
-	const char *name, *text;
+	struct reason why;
 	int err = check_layers(device, "PROMOTE", layer_begin, layer_end);
 
 	if (err)
@@ -36,17 +51,17 @@ KVS_PUBLIC int kvs_promote(struct kvs_device *device, uint64_t stream, uint32_t 
 		*grant = args;
 	if (!err)
 		return 0;
-	text = reason(err, args.code, &name);
-	return kvs_fail(device, err, "PROMOTE: stream %llu, token %u, layers [%u, %u), heads %#llx: %s%s%s",
+	why = reason(err, args.code);
+	return kvs_fail(device, err, "PROMOTE: stream %llu, token %u, layers [%u, %u), heads %#llx: %s%s%.*s",
 			(unsigned long long)stream, token, layer_begin, layer_end,
-			(unsigned long long)head_mask, name, *name ? ": " : "", text);
+			(unsigned long long)head_mask, why.name, why.colon, why.length, why.text);
 }
 
 KVS_PUBLIC int kvs_evict(struct kvs_device *device, uint64_t stream, uint32_t token, uint32_t layer_begin,
 			 uint32_t layer_end)
 {
 	struct drm_kvsink_evict args = {.stream = stream, .token = token};
-	const char *name, *text;
+	struct reason why;
 	int err = check_layers(device, "EVICT", layer_begin, layer_end);
 
 	if (err)
@@ -56,10 +71,10 @@ KVS_PUBLIC int kvs_evict(struct kvs_device *device, uint64_t stream, uint32_t to
 	err = kvs_device_call(device, DRM_IOCTL_KVSINK_EVICT, &args);
 	if (!err)
 		return (int)args.entries;
-	text = reason(err, args.code, &name);
-	return kvs_fail(device, err, "EVICT: stream %llu, token %u, layers [%u, %u): %s%s%s",
-			(unsigned long long)stream, token, layer_begin, layer_end, name, *name ? ": " : "",
-			text);
+	why = reason(err, args.code);
+	return kvs_fail(device, err, "EVICT: stream %llu, token %u, layers [%u, %u): %s%s%.*s",
+			(unsigned long long)stream, token, layer_begin, layer_end, why.name, why.colon,
+			why.length, why.text);
 }
 
 static const char *param_name(uint32_t param)
