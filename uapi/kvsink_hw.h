@@ -152,8 +152,8 @@ enum kvsink_ring_state { KVSINK_RING_IDLE, KVSINK_RING_BUSY, KVSINK_RING_HALTED 
 	X(PROMOTIONS_VALID, "1", "grants whose copy has ended")                                              \
 	X(EVICTIONS, "1", "entries that were removed")                                                       \
 	X(REFUSALS, "1", "promotions that were refused: BUDGET, FRAGMENTED or TAGS")                         \
-	X(JOBS, "1", "jobs completed, failed ones included")                                                 \
-	X(JOB_ERRORS, "1", "jobs that failed")                                                               \
+	X(JOBS, "1", "jobs completed, failed ones included; of the device only, a job may use many streams")\
+	X(JOB_ERRORS, "1", "jobs that failed; of the device only")                                           \
 	X(MODELLED_NS, "ns", "modelled time that commands took")                                             \
 	X(EXPOSED_DMA_NS, "ns", "modelled time that BARRIER waited for copies")
 
