@@ -279,10 +279,10 @@ static int fence_info(int sync_file, struct sync_fence_info *fence)
 	return ioctl(sync_file, SYNC_IOC_FILE_INFO, &info) ? -errno : 0;
 }
 
-/* Queue @jobs jobs of @ops copies each: 1 MiB is some 100 us. The last one's fence, or -errno. */
-static int queue_copies(int fd, uint32_t jobs, uint32_t ops)
+/* Queue @jobs jobs of @ops copies of @bytes: 1 MiB is some 100 us. The last one's fence, or -errno. */
+static int queue_copies(int fd, uint32_t jobs, uint32_t ops, uint64_t bytes)
 {
-	struct kvt_bo bo = kvt_bo(fd, 2 << 20);
+	struct kvt_bo bo = kvt_bo(fd, 2 * bytes);
 	struct drm_kvsink_op op[DRM_KVSINK_MAX_OPS];
 	struct drm_kvsink_sync sync = {.flags = DRM_KVSINK_SYNC_SIGNAL, .handle = kvt_syncobj(fd)};
 	struct drm_kvsink_job job = {.ops = {sizeof(op[0]), ops, (uintptr_t)op},
@@ -296,8 +296,8 @@ static int queue_copies(int fd, uint32_t jobs, uint32_t ops)
 		op[i] = (struct drm_kvsink_op){
 			.type = DRM_KVSINK_OP_COPY,
 			.copy = {.src.handle = bo.handle,
-				 .dst = {.handle = bo.handle, .offset = 1 << 20},
-				 .bytes = 1 << 20},
+				 .dst = {.handle = bo.handle, .offset = bytes},
+				 .bytes = bytes},
 		};
 	while (!err && jobs--)
 		err = kvt_submit_raw(fd, &submit);
@@ -328,7 +328,7 @@ TEST_F(lifetime, a_fence_outlives_the_device)
 	int fd = kvt_open(), fence;
 
 	ASSERT_GE(fd, 0);
-	fence = queue_copies(fd, 1, 1);
+	fence = queue_copies(fd, 1, 1, 1 << 20);
 	ASSERT_GE(fence, 0);
 	outlive(_metadata, self->pci, fd, fence);
 }
@@ -339,7 +339,7 @@ TEST_F(lifetime, a_fence_of_a_job_that_never_ran_outlives_the_device)
 	int fd = kvt_open(), fence;
 
 	ASSERT_GE(fd, 0);
-	fence = queue_copies(fd, 500, DRM_KVSINK_MAX_OPS);
+	fence = queue_copies(fd, 500, DRM_KVSINK_MAX_OPS, 1 << 20);
 	ASSERT_GE(fence, 0);
 	outlive(_metadata, self->pci, fd, fence);
 }
@@ -353,7 +353,7 @@ TEST_F(lifetime, a_killed_jobs_fence_outlives_the_device)
 	ASSERT_EQ(0, pipe(ready));
 	pid = fork();
 	if (!pid) {
-		fence = queue_copies(kvt_open(), 500, DRM_KVSINK_MAX_OPS);
+		fence = queue_copies(kvt_open(), 500, DRM_KVSINK_MAX_OPS, 1 << 20);
 		if (write(ready[1], &fence, sizeof(fence)) == sizeof(fence))
 			pause();
 		_exit(1);
@@ -371,6 +371,13 @@ TEST_F(lifetime, a_killed_jobs_fence_outlives_the_device)
 	outlive(_metadata, self->pci, -1, fence);
 }
 
+/*
+ * 40 GB of copies, in jobs that run for longer than it takes to submit them: seconds on any machine, where
+ * the tests below need some hundred milliseconds.
+ */
+#define LONG_JOBS 40
+#define LONG_BYTES (16 << 20)
+
 /* What one tenant drops while its jobs are queued holds up nobody else. */
 TEST_F(lifetime, the_end_of_a_busy_stream_delays_no_other)
 {
@@ -380,7 +387,7 @@ TEST_F(lifetime, the_end_of_a_busy_stream_delays_no_other)
 	pid_t pid;
 
 	ASSERT_NE(0, doomed);
-	fence = queue_copies(busy, 300, DRM_KVSINK_MAX_OPS);
+	fence = queue_copies(busy, LONG_JOBS, DRM_KVSINK_MAX_OPS, LONG_BYTES);
 	ASSERT_GE(fence, 0);
 	pid = fork();
 	if (!pid)
@@ -413,7 +420,7 @@ TEST_F(lifetime, a_killed_reservation_leaves_the_stream_usable)
 	args.reserve_tokens = 0;
 	ASSERT_EQ(0, kvt_ioctl(fd, DRM_IOCTL_KVSINK_STREAM_CREATE, &args));
 	reserve.stream = args.stream;
-	fence = queue_copies(fd, 100, DRM_KVSINK_MAX_OPS);
+	fence = queue_copies(fd, LONG_JOBS, DRM_KVSINK_MAX_OPS, LONG_BYTES);
 	ASSERT_GE(fence, 0);
 	pid = fork(); /* shares the file */
 	if (!pid)
