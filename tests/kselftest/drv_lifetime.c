@@ -379,7 +379,7 @@ TEST_F(lifetime, a_killed_jobs_fence_outlives_the_device)
 #define LONG_BYTES (16 << 20)
 
 /* What one tenant drops while its jobs are queued holds up nobody else. */
-TEST_F(lifetime, the_end_of_a_busy_stream_delays_no_other)
+TEST_F_TIMEOUT(lifetime, the_end_of_a_busy_stream_delays_no_other, 200)
 {
 	int busy = kvt_open(), other = kvt_open(), fence, status;
 	uint64_t doomed = kvt_stream(busy), stream;
@@ -387,7 +387,7 @@ TEST_F(lifetime, the_end_of_a_busy_stream_delays_no_other)
 	pid_t pid;
 
 	ASSERT_NE(0, doomed);
-	fence = queue_copies(busy, LONG_JOBS, DRM_KVSINK_MAX_OPS, LONG_BYTES);
+	fence = queue_copies(busy, 4 * LONG_JOBS, DRM_KVSINK_MAX_OPS, LONG_BYTES);
 	ASSERT_GE(fence, 0);
 	pid = fork();
 	if (!pid)
@@ -409,7 +409,7 @@ TEST_F(lifetime, the_end_of_a_busy_stream_delays_no_other)
 }
 
 /* Nobody has seen the end of its first reservation; the next one goes on where the chip is. */
-TEST_F(lifetime, a_killed_reservation_leaves_the_stream_usable)
+TEST_F_TIMEOUT(lifetime, a_killed_reservation_leaves_the_stream_usable, 120)
 {
 	struct drm_kvsink_stream_create args = kvt_stream_args();
 	struct drm_kvsink_stream_reserve reserve = {.tokens = 8};
