@@ -31,6 +31,7 @@ struct KvsinkState {
     struct kvsink_chip *chip; /* NULL unless realized */
     KvsinkPool pool; /* not started when threads is 0 */
     QEMUBH *bh; /* retires what has ended and runs the rings */
+    QEMUTimer *turn; /* schedules it again when the vCPUs have had the lock */
     uint32_t irqs; /* vectors to notify once the chip has returned */
     bool inject_due; /* `inject` was set before the chip had its first reset */
 };
@@ -42,6 +43,7 @@ extern const MemoryRegionOps kvsink_regs_ops;
 
 /* The bottom half: retires what has ended and runs the rings. */
 void kvsink_engine_bh(void *opaque);
+void kvsink_engine_turn(void *opaque);
 
 /* Retires the items whose arithmetic has ended. */
 void kvsink_engine_retire(KvsinkState *s);

@@ -76,6 +76,7 @@ static void kvsink_reset_enter(Object *obj, ResetType type)
 
     trace_kvsink_reset();
     qemu_bh_cancel(s->bh);
+    timer_del(s->turn);
     kvsink_cancel(s->chip);
     if (s->threads) {
         kvsink_pool_wait(&s->pool);
@@ -237,6 +238,7 @@ static void kvsink_realize(PCIDevice *dev, Error **errp)
     }
     host_memory_backend_set_mapped(s->hbm, true);
     vmstate_register_ram(s->hbm_mr, DEVICE(s));
+    s->turn = timer_new_ns(QEMU_CLOCK_REALTIME, kvsink_engine_turn, s);
     s->bh = qemu_bh_new_guarded(kvsink_engine_bh, s,
                                 &DEVICE(s)->mem_reentrancy_guard);
     if (s->threads) {
@@ -262,6 +264,7 @@ static void kvsink_exit(PCIDevice *dev)
         kvsink_pool_stop(&s->pool);
     }
     qemu_bh_delete(s->bh);
+    timer_free(s->turn);
     vmstate_unregister_ram(s->hbm_mr, DEVICE(s));
     host_memory_backend_set_mapped(s->hbm, false);
     pcie_aer_exit(dev);
