@@ -387,7 +387,7 @@ TEST_F_TIMEOUT(lifetime, the_end_of_a_busy_stream_delays_no_other, 200)
 	pid_t pid;
 
 	ASSERT_NE(0, doomed);
-	fence = queue_copies(busy, 4 * LONG_JOBS, DRM_KVSINK_MAX_OPS, LONG_BYTES);
+	fence = queue_copies(busy, 2 * LONG_JOBS, DRM_KVSINK_MAX_OPS, LONG_BYTES);
 	ASSERT_GE(fence, 0);
 	pid = fork();
 	if (!pid)
