@@ -7,8 +7,8 @@
  * handles, stream ids and offsets. No device address ever crosses this boundary.
  *
  * Operations of one file run in the order of its ioctls. DRM_IOCTL_KVSINK_SUBMIT returns at once and
- * signals timeline syncobjs; STREAM_*, PROMOTE, EVICT and CONFIG_SET wait for their own job and answer
- * from its completion record. QUERY, CONFIG_GET and ENTRY_READ see what earlier calls of the file did.
+ * signals timeline syncobjs; STREAM_*, PROMOTE, EVICT, CONTRACT and CONFIG_SET wait for their own job and
+ * answer from its completion record. QUERY, CONFIG_GET and ENTRY_READ see what earlier calls of the file did.
  *
  * Rules for every struct: reserved fields, pads and unknown flag bits must be zero (EINVAL otherwise).
  * Arrays are struct drm_kvsink_array: elements may be longer than this header says if the tail is
@@ -23,8 +23,8 @@
  * ENOMEM out of system memory; EFAULT a bad user pointer, or an operand outside its buffer.
  *
  * A stream belongs to the file that created it, and ends with it. Its tenant is the uid that opened
- * the file. Every file of the tenant (and CAP_SYS_ADMIN) may QUERY, CONFIG, PROMOTE and EVICT it, only the
- * owning file may submit to it, extend it or read its entries.
+ * the file. Every file of the tenant (and CAP_SYS_ADMIN) may QUERY, CONFIG, PROMOTE, EVICT and CONTRACT it, only
+ * the owning file may submit to it, extend it or read its entries.
  */
 #ifndef KVSINK_DRM_H
 #define KVSINK_DRM_H
@@ -37,7 +37,7 @@ extern "C" {
 
 #define DRM_KVSINK_MAX_JOBS 64 /* jobs of one SUBMIT */
 #define DRM_KVSINK_MAX_OPS 64 /* operations of one job */
-#define DRM_KVSINK_MAX_ITEMS 256 /* attend items of one job */
+#define DRM_KVSINK_MAX_ITEMS 256 /* attend items and places of one job, or places of one PROMOTE, EVICT, CONTRACT */
 #define DRM_KVSINK_MAX_SYNCS 64 /* sync operations of one job */
 #define DRM_KVSINK_MAX_LAYERS 128
 #define DRM_KVSINK_MAX_BO_BYTES (256ull << 20) /* of one buffer */
@@ -75,6 +75,8 @@ enum drm_kvsink_ioctl_id {
 	DRM_KVSINK_REG_READ,
 	/** @DRM_KVSINK_ENTRY_READ: copy resident rows. */
 	DRM_KVSINK_ENTRY_READ,
+	/** @DRM_KVSINK_CONTRACT: make, renew or end contracts of resident rows. */
+	DRM_KVSINK_CONTRACT,
 };
 
 /**
@@ -123,6 +125,8 @@ struct drm_kvsink_dev_info {
 	__u32 gart_pages;
 	/** @burst_bytes: bytes of one memory burst (modelled). */
 	__u32 burst_bytes;
+	/** @max_lease_ns: a contract's deadline is at most this far ahead. */
+	__u64 max_lease_ns;
 };
 
 /**
@@ -195,8 +199,8 @@ enum drm_kvsink_format {
 /**
  * struct drm_kvsink_stream_create - argument of STREAM_CREATE
  *
- * Takes HBM for the page table and the scores (8 bytes a token and score group), and for the pages of
- * @reserve_tokens. ENOSPC leaves nothing behind.
+ * Takes HBM for the page table and the scores (28 bytes a token and score group, 8 a layer and KV head), and for the
+ * pages of @reserve_tokens. ENOSPC leaves nothing behind.
  */
 struct drm_kvsink_stream_create {
 	/** @layers: array of struct drm_kvsink_layer, 1 to DRM_KVSINK_MAX_LAYERS. */
@@ -282,6 +286,12 @@ enum drm_kvsink_op_type {
 	DRM_KVSINK_OP_STEP_END,
 	/** @DRM_KVSINK_OP_ADVANCE: modelled compute time, see struct drm_kvsink_op_advance. */
 	DRM_KVSINK_OP_ADVANCE,
+	/** @DRM_KVSINK_OP_PROMOTE: grant SRAM in the job's order, see struct drm_kvsink_op_promote. */
+	DRM_KVSINK_OP_PROMOTE,
+	/** @DRM_KVSINK_OP_EVICT: end residency in the job's order, see struct drm_kvsink_op_evict. */
+	DRM_KVSINK_OP_EVICT,
+	/** @DRM_KVSINK_OP_SCORE_IMPORT: take over scores, see struct drm_kvsink_op_score_import. */
+	DRM_KVSINK_OP_SCORE_IMPORT,
 };
 
 /**
@@ -434,6 +444,11 @@ struct drm_kvsink_op_attend {
 	struct drm_kvsink_ref out;
 	/** @stats: struct drm_kvsink_attend_stat[queries][q_heads]; handle 0 for none. */
 	struct drm_kvsink_ref stats;
+	/**
+	 * @mass: float[kv_heads][first + count] of each item: attention that its queries outside the local window of
+	 * token t, in the query heads of KV head h, put on t. Handle 0 for none.
+	 */
+	struct drm_kvsink_ref mass;
 };
 
 /**
@@ -454,6 +469,68 @@ struct drm_kvsink_op_step_end {
 struct drm_kvsink_op_advance {
 	/** @ns: at most 1000000000. */
 	__u64 ns;
+};
+
+/**
+ * struct drm_kvsink_place - rows of one token: what becomes, or lies within which, an entry of the tag array
+ */
+struct drm_kvsink_place {
+	/** @token: token, part of the stream; EVICT and CONTRACT: all ones for every token. */
+	__u32 token;
+	/** @layer_begin: first layer. */
+	__u16 layer_begin;
+	/** @layer_end: one past the last layer. */
+	__u16 layer_end;
+	/** @head_mask: bit h: KV head h; at least one. EVICT and CONTRACT may set bits that no KV head has. */
+	__u64 head_mask;
+};
+
+#define DRM_KVSINK_PROMOTE_PARTIAL (1u << 0) /* grant the places that fit, up to the first that does not */
+
+/**
+ * struct drm_kvsink_op_promote - grant SRAM to places and start their copies; see struct drm_kvsink_promote
+ */
+struct drm_kvsink_op_promote {
+	/** @stream: id. */
+	__u64 stream;
+	/** @places: array of struct drm_kvsink_place, at least 1; they count as items of the job. */
+	struct drm_kvsink_array places;
+	/** @deadline_ns: contract: CLOCK_MONOTONIC. */
+	__u64 deadline_ns;
+	/** @due_ns: modelled ns from now by which the copies shall end; 0 = at once. */
+	__u64 due_ns;
+	/** @dwell_steps: contract: steps of the stream. */
+	__u32 dwell_steps;
+	/** @priority: 0 to 255. */
+	__u32 priority;
+	/** @flags: DRM_KVSINK_PROMOTE_*. */
+	__u32 flags;
+	/** @pad: 0. */
+	__u32 pad;
+};
+
+/**
+ * struct drm_kvsink_op_evict - remove the entries that lie within places; it is no error if there is none
+ */
+struct drm_kvsink_op_evict {
+	/** @stream: id. */
+	__u64 stream;
+	/** @places: array of struct drm_kvsink_place, at least 1; they count as items of the job. */
+	struct drm_kvsink_array places;
+};
+
+/**
+ * struct drm_kvsink_op_score_import - scores of a group that has none yet, computed elsewhere
+ */
+struct drm_kvsink_op_score_import {
+	/** @stream: id. */
+	__u64 stream;
+	/** @group: score group. */
+	__u32 group;
+	/** @count: the stream's length; else EILSEQ. The group counts as scored by that many queries. */
+	__u32 count;
+	/** @src: __u64[count], attention mass in units of 2^-32, layer weights included. */
+	struct drm_kvsink_ref src;
 };
 
 /**
@@ -481,6 +558,12 @@ struct drm_kvsink_op {
 		struct drm_kvsink_op_step_end step_end;
 		/** @advance: for DRM_KVSINK_OP_ADVANCE. */
 		struct drm_kvsink_op_advance advance;
+		/** @promote: for DRM_KVSINK_OP_PROMOTE. */
+		struct drm_kvsink_op_promote promote;
+		/** @evict: for DRM_KVSINK_OP_EVICT. */
+		struct drm_kvsink_op_evict evict;
+		/** @score_import: for DRM_KVSINK_OP_SCORE_IMPORT. */
+		struct drm_kvsink_op_score_import score_import;
 		/** @words: the union's size; words behind the operation's own struct must be 0. */
 		__u64 words[11];
 	};
@@ -558,29 +641,38 @@ struct drm_kvsink_submit {
 
 /**
  * struct drm_kvsink_promote - argument of PROMOTE
+ *
+ * Either all places are granted or none, unless DRM_KVSINK_PROMOTE_PARTIAL is set. ENOSPC names in @code what
+ * ran out; with PARTIAL that is no error of the call.
+ *
+ * A contract (@dwell_steps or @deadline_ns) keeps each entry until the stream has made @dwell_steps steps (0:
+ * no such limit) and at the longest until @deadline_ns; no other grant may take its place before. Without a
+ * deadline it gets the longest lease. Whatever breaks it (reset, uncorrectable error) is an event. For a
+ * contract the device displaces entries that have none in force; without one only those of lower priority of the
+ * same account.
  */
 struct drm_kvsink_promote {
 	/** @stream: id. */
 	__u64 stream;
-	/** @token: token, part of the stream. */
-	__u32 token;
-	/** @layer_begin: first layer. */
-	__u16 layer_begin;
-	/** @layer_end: one past the last layer. */
-	__u16 layer_end;
-	/** @head_mask: bit h: KV head h; at least one. */
-	__u64 head_mask;
-	/** @dwell_steps: contract; 0, others are EOPNOTSUPP until contracts exist. */
-	__u32 dwell_steps;
-	/** @flags: 0. */
-	__u32 flags;
-	/** @deadline_ns: contract; 0, others are EOPNOTSUPP until contracts exist. */
+	/** @places: array of struct drm_kvsink_place, 1 to DRM_KVSINK_MAX_ITEMS. */
+	struct drm_kvsink_array places;
+	/** @deadline_ns: contract: CLOCK_MONOTONIC, at most max_lease_ns ahead (EINVAL, also if past); 0 = none. */
 	__u64 deadline_ns;
-	/** @code: out: enum kvsink_code; names BUDGET, FRAGMENTED or TAGS behind ENOSPC. */
+	/** @due_ns: modelled ns from now by which the copies shall end; 0 = at once, whatever they slow down. */
+	__u64 due_ns;
+	/** @dwell_steps: contract: steps of the stream; 0 = none. */
+	__u32 dwell_steps;
+	/** @priority: 0 to 255; among entries without a contract in force the lower one goes first. */
+	__u32 priority;
+	/** @flags: DRM_KVSINK_PROMOTE_*. */
+	__u32 flags;
+	/** @code: out: enum kvsink_code; names BUDGET, TENANT_CAP, FRAGMENTED or TAGS. */
 	__u32 code;
-	/** @sram_bytes: out: bytes granted. */
+	/** @granted: out: entries granted. */
+	__u32 granted;
+	/** @sram_bytes: out: bytes granted in all. */
 	__u32 sram_bytes;
-	/** @generation: out: generation of the entry, for ENTRY_READ. */
+	/** @generation: out: generation of the first entry, for ENTRY_READ; the others count up (0 is left out). */
 	__u32 generation;
 	/** @pad: 0. */
 	__u32 pad;
@@ -592,15 +684,31 @@ struct drm_kvsink_promote {
 struct drm_kvsink_evict {
 	/** @stream: id. */
 	__u64 stream;
-	/** @token: token, or all ones for every token. */
-	__u32 token;
-	/** @layer_begin: entries within [layer_begin, layer_end) are removed. */
-	__u16 layer_begin;
-	/** @layer_end: one past the last layer. */
-	__u16 layer_end;
+	/** @places: array of struct drm_kvsink_place, 1 to DRM_KVSINK_MAX_ITEMS; entries within them are removed. */
+	struct drm_kvsink_array places;
 	/** @code: out: enum kvsink_code. */
 	__u32 code;
 	/** @entries: out: entries removed. ENOENT if there was none. */
+	__u32 entries;
+};
+
+/**
+ * struct drm_kvsink_contract - argument of CONTRACT: sets the contract of the entries within places
+ */
+struct drm_kvsink_contract {
+	/** @stream: id. */
+	__u64 stream;
+	/** @places: array of struct drm_kvsink_place, 1 to DRM_KVSINK_MAX_ITEMS. */
+	struct drm_kvsink_array places;
+	/** @deadline_ns: as in PROMOTE; 0 with @dwell_steps 0: the contract ends. */
+	__u64 deadline_ns;
+	/** @dwell_steps: as in PROMOTE, counted from now. */
+	__u32 dwell_steps;
+	/** @priority: as in PROMOTE. */
+	__u32 priority;
+	/** @code: out: enum kvsink_code. */
+	__u32 code;
+	/** @entries: out: entries whose contract was set. ENOENT if there was none. */
 	__u32 entries;
 };
 
@@ -612,10 +720,14 @@ struct drm_kvsink_config {
 	__u64 stream;
 	/** @param: enum kvsink_param of kvsink_hw.h. */
 	__u32 param;
-	/** @pad: 0. */
-	__u32 pad;
+	/** @group: score group of a parameter of scope GROUP; all ones = every group (CONFIG_GET: the first). */
+	__u32 group;
 	/** @value: in or out. */
 	__u64 value;
+	/** @conflict: out: with EINVAL the parameter that @value contradicts; ~0 if it is none. */
+	__u32 conflict;
+	/** @pad: 0. */
+	__u32 pad;
 };
 
 /**
@@ -634,6 +746,14 @@ enum drm_kvsink_query_type {
 	DRM_KVSINK_QUERY_PARAMS,
 	/** @DRM_KVSINK_QUERY_EVENTS: struct kvsink_event_rec from event number @first. */
 	DRM_KVSINK_QUERY_EVENTS,
+	/** @DRM_KVSINK_QUERY_SINKS: struct kvsink_sink_rec of @group: what CLASSIFY would list. */
+	DRM_KVSINK_QUERY_SINKS,
+	/** @DRM_KVSINK_QUERY_VERDICTS: struct kvsink_verdict_rec: what STEP_END would do in AUTO mode, in its order. */
+	DRM_KVSINK_QUERY_VERDICTS,
+	/** @DRM_KVSINK_QUERY_PROFILE: struct kvsink_profile_rec, layer by layer, head by head. */
+	DRM_KVSINK_QUERY_PROFILE,
+	/** @DRM_KVSINK_QUERY_SPANS: struct kvsink_span_rec from span number @first. */
+	DRM_KVSINK_QUERY_SPANS,
 };
 
 /**
@@ -645,7 +765,7 @@ enum drm_kvsink_query_type {
 struct drm_kvsink_query {
 	/** @type: enum drm_kvsink_query_type. */
 	__u32 type;
-	/** @group: score group, for SCORES; else 0. */
+	/** @group: score group, for SCORES, SINKS and PARAMS; else 0. */
 	__u32 group;
 	/** @stream: id; 0 for all of the tenant (COUNTERS, PARAMS: for the device). */
 	__u64 stream;
@@ -710,6 +830,7 @@ struct drm_kvsink_entry_read {
 #define DRM_IOCTL_KVSINK_QUERY DRM_IOCTL_KVSINK(IOWR, QUERY, query)
 #define DRM_IOCTL_KVSINK_REG_READ DRM_IOCTL_KVSINK(IOWR, REG_READ, reg_read)
 #define DRM_IOCTL_KVSINK_ENTRY_READ DRM_IOCTL_KVSINK(IOWR, ENTRY_READ, entry_read)
+#define DRM_IOCTL_KVSINK_CONTRACT DRM_IOCTL_KVSINK(IOWR, CONTRACT, contract)
 
 #if defined(__cplusplus)
 }

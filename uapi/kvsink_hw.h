@@ -47,7 +47,14 @@
 #define KVSINK_SRAM_UNIT 256 /* granularity of the budget */
 #define KVSINK_GART_PAGE 4096
 #define KVSINK_GART_VALID 1ull /* bit 0 of a GART entry; the rest is a page-aligned bus address */
-#define KVSINK_TOKEN_ALL 0xffffffffu /* EVICT: every token of the stream */
+#define KVSINK_TOKEN_ALL 0xffffffffu /* EVICT, CONTRACT: every token of the stream */
+#define KVSINK_GROUP_ALL 0xffffffffu /* CONFIG: every score group; the only choice for other scopes than GROUP */
+#define KVSINK_MAX_TAIL_TOKENS 4096 /* of one score group */
+#define KVSINK_MAX_PRIORITY 255
+#define KVSINK_MAX_STEP_PROMOTIONS 64 /* that one STEP_END makes */
+#define KVSINK_MAX_LEASE_NS 60000000000ull /* a contract's deadline is at most this far ahead, and renewable */
+#define KVSINK_EVENT_SLOTS 1024 /* events that the chip keeps */
+#define KVSINK_SPAN_SLOTS 4096 /* spans of the timeline that it keeps */
 
 /* ---- Registers: X(name, offset, access, visibility, description) --------------------------------
  * access: RO, RW, W1C (write ones to clear), WO (reads as zero).
@@ -74,6 +81,7 @@
 	X(HBM_GBPS, 0x04c, RO, PUBLIC, "modelled bandwidth of the HBM in GB/s")                              \
 	X(DMA_GBPS, 0x050, RO, PUBLIC, "modelled bandwidth of the migration engine in GB/s")                 \
 	X(JOB_OVERHEAD_NS, 0x054, RO, PUBLIC, "modelled fixed cost of a command in ns")                      \
+	X(TAG_LATENCY_NS, 0x058, RO, PUBLIC, "modelled latency of one look into the tag array in ns")           \
 	X(IRQ_STATUS, 0x060, W1C, KERNEL, "pending interrupts: bit r = ring r, bit 31 = error")              \
 	X(IRQ_MASK, 0x064, RW, KERNEL, "a set bit lets the interrupt through")                               \
 	X(ERR_CODE, 0x070, W1C, ADMIN, "first job error since it was cleared; any write clears it")          \
@@ -86,13 +94,30 @@
 	X(TAGS_VALID, 0x0a0, RO, ADMIN, "valid entries of the tag array")                                    \
 	X(SRAM_USED, 0x0a4, RO, ADMIN, "granted bytes of SRAM")                                              \
 	X(STREAMS_LIVE, 0x0a8, RO, ADMIN, "existing streams")                                                \
+	X(SRAM_LARGEST, 0x0ac, RO, ADMIN, "largest free range of SRAM in bytes")                             \
+	X(COPIES_PENDING, 0x0b0, RO, ADMIN, "copies that the migration engine has yet to finish")            \
+	X(CONTRACTS, 0x0b4, RO, ADMIN, "entries whose contract is in force")                                 \
 	X(T_SINK, 0x0c0, RO, PUBLIC, "device default of parameter T_SINK (binary32 pattern)")                \
 	X(SCORE_MODE, 0x0c4, RO, PUBLIC, "device default of parameter SCORE_MODE")                           \
 	X(LOCAL_WINDOW, 0x0c8, RO, PUBLIC, "device default of parameter LOCAL_WINDOW, tokens")               \
 	X(SRAM_BUDGET, 0x0cc, RO, PUBLIC, "device-wide limit of granted SRAM in bytes")                      \
 	X(HEAD_MASK_LO, 0x0d0, RO, PUBLIC, "device default of parameter HEAD_MASK, low half")                \
 	X(HEAD_MASK_HI, 0x0d4, RO, PUBLIC, "device default of parameter HEAD_MASK, high half")               \
-	X(LAYER_RANGE, 0x0d8, RO, PUBLIC, "device default of parameter LAYER_RANGE: begin | end << 16")
+	X(LAYER_RANGE, 0x0d8, RO, PUBLIC, "device default of parameter LAYER_RANGE: begin | end << 16")      \
+	X(T_PROMOTE, 0x0dc, RO, PUBLIC, "device default of parameter T_PROMOTE (binary32 pattern)")          \
+	X(T_EVICT, 0x0e0, RO, PUBLIC, "device default of parameter T_EVICT (binary32 pattern)")              \
+	X(ALPHA, 0x0e4, RO, PUBLIC, "device default of parameter ALPHA (binary32 pattern)")                  \
+	X(N_PROMOTE, 0x0e8, RO, PUBLIC, "device default of parameter N_PROMOTE, steps")                      \
+	X(N_DWELL, 0x0ec, RO, PUBLIC, "device default of parameter N_DWELL, steps")                          \
+	X(N_EVICT, 0x0f0, RO, PUBLIC, "device default of parameter N_EVICT, steps")                          \
+	X(DELTA, 0x0f4, RO, PUBLIC, "device default of parameter DELTA (binary32 pattern)")                  \
+	X(PLACEMENT, 0x0f8, RO, PUBLIC, "device default of parameter PLACEMENT")                             \
+	X(TAIL_TOKENS, 0x0fc, RO, PUBLIC, "device default of parameter TAIL_TOKENS")                         \
+	X(TENANT_CAP, 0x100, RO, PUBLIC, "parameter TENANT_CAP, bytes")                                      \
+	X(TENANT_TAG, 0x104, RO, PUBLIC, "device default of parameter TENANT_TAG")                           \
+	X(PRIORITY, 0x108, RO, PUBLIC, "device default of parameter PRIORITY")                               \
+	X(LAYER_WEIGHT_LO, 0x10c, RO, PUBLIC, "device default of parameter LAYER_WEIGHT, low half")          \
+	X(LAYER_WEIGHT_HI, 0x110, RO, PUBLIC, "device default of parameter LAYER_WEIGHT, high half")
 
 /* Fields: X(register, field, shift, width, description) */
 #define KVSINK_FIELDS(X)                                                                                 \
@@ -155,7 +180,21 @@ enum kvsink_ring_state { KVSINK_RING_IDLE, KVSINK_RING_BUSY, KVSINK_RING_HALTED 
 	X(JOBS, "1", "jobs completed, failed ones included; of the device only, a job may use many streams")\
 	X(JOB_ERRORS, "1", "jobs that failed; of the device only")                                           \
 	X(MODELLED_NS, "ns", "modelled time that commands took")                                             \
-	X(EXPOSED_DMA_NS, "ns", "modelled time that BARRIER waited for copies")
+	X(EXPOSED_DMA_NS, "ns", "modelled time that commands waited for copies or were slowed down by them") \
+	X(HIDDEN_DMA_NS, "ns", "modelled time of copies that delayed no command")                            \
+	X(DMA_BUS, "B", "bytes of whole bursts that finished copies read from HBM")                          \
+	X(DMA_LATE, "1", "copies that ended after they were due")                                            \
+	X(PROMOTE_LATENCY_NS, "ns", "modelled time from grant to valid, summed over PROMOTIONS_VALID")       \
+	X(ROUTING_NS, "ns", "modelled time of looks into the tag array, one an item of ATTEND")              \
+	X(OBSERVED_QUERIES, "1", "queries (rows times query heads) whose attention entered the EMA")         \
+	X(EMA_UPDATES, "1", "tokens (times score groups) whose EMA STEP_END has moved")                      \
+	X(AUTO_PROMOTIONS, "1", "grants that STEP_END made by itself")                                       \
+	X(AUTO_EVICTIONS, "1", "entries that STEP_END removed by itself")                                    \
+	X(DISPLACED, "1", "entries that gave way to a contract or a higher priority")                        \
+	X(CONTRACTS_MADE, "1", "contracts granted or renewed, one an entry")                                 \
+	X(CONTRACTS_BROKEN, "1", "contracts in force that could not be kept; each has an event")             \
+	X(TAIL_WRITE, "B", "K and V bytes that APPEND wrote to the tail in SRAM")                            \
+	X(ECC_ERRORS, "1", "entries lost to an uncorrectable error in SRAM")
 
 /* ---- Result codes: X(name, value, errno, description) --------------------------------------------- */
 #define KVSINK_CODES(X)                                                                                  \
@@ -179,18 +218,38 @@ enum kvsink_ring_state { KVSINK_RING_IDLE, KVSINK_RING_BUSY, KVSINK_RING_HALTED 
 	X(TOO_BIG, 17, E2BIG, "an operand exceeds KVSINK_STAGE_BYTES; address = its size")                   \
 	X(UNSUPPORTED, 18, EOPNOTSUPP, "a feature that this instance lacks; address = field offset")         \
 	X(BUSY, 19, EBUSY, "not in this state: the parameter is fixed once scores exist")                    \
-	X(ABORTED, 20, ECANCELED, "a reset overtook the job")
+	X(ABORTED, 20, ECANCELED, "a reset overtook the job")                                                \
+	X(CONFLICT, 21, EINVAL, "the value contradicts another parameter; address = that parameter")         \
+	X(TENANT_CAP, 22, ENOSPC, "the tenant's share of SRAM is used up; address = bytes left in it")       \
+	X(LEASE, 23, EINVAL, "deadline in the past or beyond MAX_LEASE; address = host time in ns")
 
-/* ---- Parameters (CONFIG): X(name, index, kind, default, description) ------------------------------
+/* ---- Parameters (CONFIG): X(name, index, kind, scope, default, description) ---------------------------
  * kind: F32 = non-negative finite binary32 pattern, U32, U64.
+ * scope: DEVICE only device-wide; STREAM per stream; GROUP per score group of a stream. The device-wide
+ * value of the latter two is what new streams begin with. Formulas: kv-math section 1.
  */
-#define KVSINK_PARAMS(X)                                                                                 \
-	X(T_SINK, 0, F32, 0x3dcccccd, "CLASSIFY: a token with at least this score is a sink (default 0.1)")  \
-	X(SCORE_MODE, 1, U32, 1, "CLASSIFY: 0 RAW, 1 MEAN, 2 REL")                                           \
-	X(LOCAL_WINDOW, 2, U32, 64, "SCORE: queries nearer than this many tokens do not count")              \
-	X(SRAM_BUDGET, 3, U32, 0xffffffff, "SRAM bytes that the stream (or, for the device, all) may hold")  \
-	X(HEAD_MASK, 4, U64, 0xffffffffffffffff, "PROMOTE: KV heads that may become resident")               \
-	X(LAYER_RANGE, 5, U32, 0xffff0000, "PROMOTE: begin | end << 16, layers that may become resident")
+#define KVSINK_PARAMS(X)                                                                                     \
+	X(T_SINK, 0, F32, GROUP, 0x3dcccccd, "CLASSIFY: a token with at least this score is a sink (default 0.1)") \
+	X(SCORE_MODE, 1, U32, STREAM, 1, "CLASSIFY: 0 RAW, 1 MEAN, 2 REL")                                       \
+	X(LOCAL_WINDOW, 2, U32, STREAM, 64, "queries nearer than this many tokens do not count, in scores and EMA") \
+	X(SRAM_BUDGET, 3, U32, STREAM, 0xffffffff, "SRAM bytes that the stream (or, for the device, all) may hold") \
+	X(HEAD_MASK, 4, U64, GROUP, 0xffffffffffffffff, "KV heads that may become resident")                    \
+	X(LAYER_RANGE, 5, U32, STREAM, 0xffff0000, "begin | end << 16, layers that may become resident")        \
+	X(T_PROMOTE, 6, F32, GROUP, 0x3ba3d70a, "EMA from which a token is worth SRAM (default 0.005)")          \
+	X(T_EVICT, 7, F32, GROUP, 0x3b03126f, "EMA below which it no longer is (default 0.002); below T_PROMOTE") \
+	X(ALPHA, 8, F32, STREAM, 0x3f666666, "EMA: weight of the past, in [0, 1) (default 0.9)")                 \
+	X(N_PROMOTE, 9, U32, STREAM, 2, "consecutive steps at T_PROMOTE before a token becomes a sink, 1 to 65535") \
+	X(N_DWELL, 10, U32, STREAM, 12, "steps that an entry stays at least, and before its token is promoted again") \
+	X(N_EVICT, 11, U32, STREAM, 4, "consecutive steps below T_EVICT before it ceases to be one, 1 to 65535")  \
+	X(DELTA, 12, F32, STREAM, 0x3a83126f, "full SRAM: replace only for an EMA larger by this (default 0.001)") \
+	X(PLACEMENT, 13, U32, STREAM, 0, "0 OFF, 1 OBSERVE (EMA; software decides), 2 AUTO (STEP_END decides)")   \
+	X(TAIL_TOKENS, 14, U32, GROUP, 0, "newest tokens that stay in SRAM as they are appended, 0 to 4096")      \
+	X(TENANT_CAP, 15, U32, DEVICE, 0xffffffff, "SRAM bytes that the streams of one tenant tag may hold")      \
+	X(TENANT_TAG, 16, U32, STREAM, 0xffffffff, "account of the stream's SRAM, all ones = its tenant; privileged") \
+	X(PRIORITY, 17, U32, STREAM, 0, "of entries that STEP_END promotes, 0 to 255")                           \
+	X(LAYER_WEIGHT, 18, U64, STREAM, 0x3f800000ffff0000, "begin | end << 16 | weight (binary32) << 32: sets the weight of these layers in scores and EMA; below 256, to 2^-16")
+
+enum kvsink_placement { KVSINK_PLACEMENT_OFF = 0, KVSINK_PLACEMENT_OBSERVE = 1, KVSINK_PLACEMENT_AUTO = 2 };
 
 /* ---- Events: X(name, value, description) ------------------------------------------------------------ */
 #define KVSINK_EVENTS(X)                                                                                 \
@@ -201,7 +260,25 @@ enum kvsink_ring_state { KVSINK_RING_IDLE, KVSINK_RING_BUSY, KVSINK_RING_HALTED 
 	X(STREAM_CREATED, 5, "a stream came to be")                                                          \
 	X(STREAM_DESTROYED, 6, "a stream is gone, its entries with it")                                      \
 	X(JOB_FAILED, 7, "a job failed; detail = result code")                                               \
-	X(ENGINE_RESET, 8, "tags and SRAM were lost; detail = new generation")
+	X(ENGINE_RESET, 8, "tags and SRAM were lost; detail = new generation")                               \
+	X(CONTRACT_BROKEN, 9, "contracts in force could not be kept; detail = how many entries")             \
+	X(ECC_ERROR, 10, "uncorrectable error in SRAM: the entry is dropped, HBM is read; detail = bytes")   \
+	X(SINK, 11, "the EMA made a token a sink of the layers' group; detail = EMA (binary32)")             \
+	X(SINK_END, 12, "it no longer is one; detail = EMA (binary32)")                                      \
+	X(COPY_LATE, 13, "a copy ended after it was due; detail = modelled ns too late")
+
+/* Why (event_rec.reason): X(name, value, description) */
+#define KVSINK_REASONS(X)                                                                                \
+	X(NONE, 0, "nothing to say")                                                                         \
+	X(REQUEST, 1, "a command asked for it")                                                              \
+	X(STREAM_END, 2, "the stream is gone")                                                               \
+	X(BELOW, 3, "the EMA stayed below T_EVICT for N_EVICT steps")                                        \
+	X(REPLACED, 4, "a token of the same stream has a larger EMA")                                        \
+	X(DISPLACED, 5, "its space was wanted for a contract or a higher priority")                          \
+	X(ECC, 6, "uncorrectable error")                                                                     \
+	X(RESET, 7, "engine reset")                                                                          \
+	X(CONFIG, 8, "a parameter was changed")                                                              \
+	X(AUTO, 9, "STEP_END decided it")
 
 /* ---- Enums from the tables --------------------------------------------------------------------------- */
 
@@ -241,7 +318,7 @@ enum kvsink_code {
 };
 
 enum kvsink_param {
-#define X(name, index, kind, def, doc) KVSINK_PARAM_##name = index,
+#define X(name, index, kind, scope, def, doc) KVSINK_PARAM_##name = index,
 	KVSINK_PARAMS(X)
 #undef X
 	KVSINK_PARAM_COUNT
@@ -251,6 +328,13 @@ enum kvsink_event_code {
 #define X(name, value, doc) KVSINK_EVENT_##name = value,
 	KVSINK_EVENTS(X)
 #undef X
+};
+
+enum kvsink_reason {
+#define X(name, value, doc) KVSINK_REASON_##name = value,
+	KVSINK_REASONS(X)
+#undef X
+	KVSINK_REASON_COUNT
 };
 
 #define KVSINK_IRQ_ERROR (1u << 31)
@@ -313,13 +397,15 @@ struct kvsink_ref {
 	X(COPY, 8, "copy bytes")                                                                             \
 	X(FILL, 9, "fill with a byte (scrub)")                                                               \
 	X(SCORE, 10, "prefill: causal attention of a chunk of queries, and their scores in the same pass")   \
-	X(CLASSIFY, 11, "list the tokens whose score reaches T_SINK")                                        \
-	X(PROMOTE, 12, "grant SRAM for a token's rows and start the copy")                                   \
-	X(EVICT, 13, "remove a token's entries")                                                             \
+	X(CLASSIFY, 11, "list the tokens whose score reaches T_SINK; they become the sinks of their group")  \
+	X(PROMOTE, 12, "grant SRAM for tokens' rows and start the copies; items: what")                      \
+	X(EVICT, 13, "remove tokens' entries; items: which")                                                 \
 	X(BARRIER, 14, "wait (in modelled time) for a stream's copies")                                      \
 	X(ATTEND, 15, "decode attention of a ragged batch; items: stream, layer, queries")                   \
-	X(STEP_END, 16, "make the appended tokens part of the stream, or drop them")                         \
-	X(ADVANCE, 17, "let modelled time pass (compute elsewhere)")
+	X(STEP_END, 16, "make the appended tokens part of the stream, or drop them; move the EMA, place")    \
+	X(ADVANCE, 17, "let modelled time pass (compute elsewhere)")                                         \
+	X(CONTRACT, 18, "make, renew or end the contracts of entries; items: which")                         \
+	X(SCORE_IMPORT, 19, "take over scores that were computed elsewhere")
 
 enum kvsink_opcode {
 #define X(name, value, doc) KVSINK_OP_##name = value,
@@ -338,7 +424,7 @@ struct kvsink_cmd_stream_create {
 	uint32_t page_tokens; /* power of two */
 	uint32_t max_tokens; /* multiple of page_tokens */
 	uint64_t page_table; /* HBM offset of uint64_t[max_tokens / page_tokens] */
-	uint64_t scores; /* HBM offset of uint64_t[score_groups][max_tokens], units of 2^-32 */
+	uint64_t scores; /* HBM offset of the score area: kvsink_score_bytes(), see there */
 	uint32_t first_item; /* items [first_item, first_item + layers): struct kvsink_layer */
 	uint32_t score_groups; /* 1 .. KVSINK_MAX_SCORE_GROUPS */
 	uint16_t group_end[KVSINK_MAX_SCORE_GROUPS]; /* group g: layers [group_end[g-1], group_end[g]) */
@@ -363,7 +449,7 @@ struct kvsink_cmd_gart_invalidate {
 struct kvsink_cmd_config {
 	uint64_t stream; /* 0 = device-wide (needs KVSINK_JOB_PRIVILEGED) */
 	uint32_t param; /* enum kvsink_param */
-	uint32_t reserved;
+	uint32_t group; /* score group, or KVSINK_GROUP_ALL */
 	uint64_t value;
 };
 
@@ -372,16 +458,20 @@ enum kvsink_query_what {
 	KVSINK_QUERY_TAGS = 2, /* struct kvsink_tag_rec; likewise */
 	KVSINK_QUERY_COUNTERS = 3, /* uint64_t[KVSINK_COUNTER_COUNT]; stream 0 = device (privileged) */
 	KVSINK_QUERY_SCORES = 4, /* struct kvsink_score_rec of tokens [first, first + max) of `group` */
-	KVSINK_QUERY_PARAMS = 5, /* uint64_t[KVSINK_PARAM_COUNT]; stream 0 = device */
+	KVSINK_QUERY_PARAMS = 5, /* uint64_t[KVSINK_PARAM_COUNT] of `group`; stream 0 = device (group 0) */
 	KVSINK_QUERY_EVENTS = 6, /* struct kvsink_event_rec, oldest first, of the tenant */
+	KVSINK_QUERY_SINKS = 7, /* struct kvsink_sink_rec of `group`, as CLASSIFY would list them; changes nothing */
+	KVSINK_QUERY_VERDICTS = 8, /* struct kvsink_verdict_rec: what STEP_END would do in AUTO mode, in its order */
+	KVSINK_QUERY_PROFILE = 9, /* struct kvsink_profile_rec, layer by layer, head by head */
+	KVSINK_QUERY_SPANS = 10, /* struct kvsink_span_rec, oldest first, of the tenant */
 };
 
 /* Writes struct kvsink_list_head, then records [first, first + max) of those that match. */
 struct kvsink_cmd_query {
 	uint64_t stream;
 	uint32_t what; /* enum kvsink_query_what */
-	uint32_t group; /* SCORES only */
-	uint32_t first; /* first record wanted; EVENTS: event number, modulo 2^32 */
+	uint32_t group; /* SCORES, SINKS and PARAMS only */
+	uint32_t first; /* first record wanted; EVENTS, SPANS: number of the event or span, modulo 2^32 */
 	uint32_t max; /* records that fit behind the head */
 	struct kvsink_ref dst; /* sizeof(head) + max * sizeof(record) bytes */
 };
@@ -426,27 +516,68 @@ struct kvsink_cmd_classify {
 	struct kvsink_ref dst;
 };
 
+#define KVSINK_PROMOTE_PARTIAL 1u /* flag: grant the items that fit, in order, up to the first that does not */
+
 /*
- * result[0] bytes granted, [1] generation of the entry, [2] its tag, [3] its SRAM offset.
- * The token must be part of the stream. An entry never overlaps another of its token (EXISTS).
+ * Items [first_item, first_item + item_count): struct kvsink_place_item. Tokens must be part of the stream; an
+ * entry never overlaps another of its token (EXISTS). Without PARTIAL all items are granted or none.
+ * result[0] bytes granted, [1] generation of the first entry (those of one command count up, 0 is left out), [2] entries
+ * granted, [3] with PARTIAL the code that ended the grant, which is not an error of the command.
+ *
+ * Contract: while it is in force no other grant may take the entry's place. It is in force until the stream
+ * has made dwell_steps steps (0: no such limit) and at the longest until host time passes deadline_ns; with
+ * neither there is none. dwell_steps without a deadline gets MAX_LEASE. An EVICT of the tenant ends it.
+ * When SRAM, a budget or tags are short, a grant with a contract displaces entries without one in force (in any stream,
+ * but only for lack of the device's SRAM or tags; within its own stream or tenant tag for lack of their budgets); a
+ * grant without one displaces only entries of its tenant tag with a lower priority. Order: lowest priority, smallest
+ * EMA, oldest grant.
  */
 struct kvsink_cmd_promote {
 	uint64_t stream;
-	uint32_t token;
-	uint16_t layer_begin, layer_end; /* [begin, end) */
-	uint64_t head_mask; /* bit h: KV head h */
+	uint32_t first_item, item_count;
+	uint32_t dwell_steps;
+	uint32_t priority; /* 0 .. KVSINK_MAX_PRIORITY */
+	uint64_t deadline_ns; /* CLOCK_MONOTONIC; 0 = none */
+	uint64_t due_ns; /* modelled ns from now by which the copies shall end; 0 = at once, whatever they slow down */
 };
 
-/* Removes the entries of token (or KVSINK_TOKEN_ALL) that lie within the layer range. result[0] how many. */
+#define KVSINK_EVICT_ANY 1u /* flag: nothing to remove is no error */
+
+/*
+ * Removes the entries of each item's token (or KVSINK_TOKEN_ALL) that lie within its layers and heads. result[0] how
+ * many; NOT_RESIDENT if none at all.
+ */
 struct kvsink_cmd_evict {
 	uint64_t stream;
-	uint32_t token;
-	uint16_t layer_begin, layer_end;
+	uint32_t first_item, item_count; /* struct kvsink_place_item */
+};
+
+/* Sets the contract of the entries that the items name, as EVICT would find them. result[0] how many. */
+struct kvsink_cmd_contract {
+	uint64_t stream;
+	uint32_t first_item, item_count; /* struct kvsink_place_item */
+	uint32_t dwell_steps; /* counted from now */
+	uint32_t priority;
+	uint64_t deadline_ns; /* 0 with dwell_steps 0: the contract ends */
 };
 
 /*
- * Items lie behind one another in q, out and stats. stats may have space NONE.
+ * Scores of a group without any, of all tokens of the stream: SEQUENCE if count is not its length, BUSY if a layer of
+ * the group was scored. The layers count as scored by `count` queries; a sum larger than those can give is BAD_FIELD.
+ */
+struct kvsink_cmd_score_import {
+	uint64_t stream;
+	uint32_t group;
+	uint32_t count;
+	struct kvsink_ref src; /* uint64_t[count], attention mass in units of 2^-32, layer weights included */
+};
+
+/*
+ * Items lie behind one another in q, out, stats and mass. stats and mass may have space NONE.
  * Query i of an item stands at token first + i and sees tokens [0, first + i] of its layer.
+ * mass[h][t] is the attention that the item's queries outside t's LOCAL_WINDOW, in the query heads of KV head h,
+ * put on token t. In a stream with PLACEMENT above OFF the same sums of queries in the open step, each once, enter B
+ * of the step, and those on sinks the profile; rows are not read again for it.
  */
 struct kvsink_cmd_attend {
 	uint32_t first_item, item_count; /* struct kvsink_attend_item */
@@ -455,6 +586,7 @@ struct kvsink_cmd_attend {
 	struct kvsink_ref q; /* float[queries][q_heads][d_k] */
 	struct kvsink_ref out; /* float[queries][q_heads][d_v] */
 	struct kvsink_ref stats; /* struct kvsink_attend_stat[queries][q_heads] */
+	struct kvsink_ref mass; /* float[kv_heads][first + count] an item; or space NONE */
 };
 
 struct kvsink_cmd_step_end {
@@ -489,6 +621,8 @@ struct kvsink_cmd {
 		struct kvsink_cmd_attend attend;
 		struct kvsink_cmd_step_end step_end;
 		struct kvsink_cmd_advance advance;
+		struct kvsink_cmd_contract contract;
+		struct kvsink_cmd_score_import score_import;
 		uint64_t words[15];
 	};
 };
@@ -512,9 +646,18 @@ struct kvsink_attend_item {
 	uint32_t reserved[3]; /* 0 */
 };
 
+/* Rows of one token: what PROMOTE makes one entry of, and EVICT and CONTRACT look for. */
+struct kvsink_place_item {
+	uint32_t token;
+	uint16_t layer_begin, layer_end; /* [begin, end) */
+	uint64_t head_mask; /* bit h: KV head h */
+	uint64_t reserved[2]; /* 0 */
+};
+
 union kvsink_item {
 	struct kvsink_layer layer;
 	struct kvsink_attend_item attend;
+	struct kvsink_place_item place;
 	uint64_t pages[4];
 };
 
@@ -543,24 +686,42 @@ struct kvsink_stream_rec {
 };
 
 #define KVSINK_TAG_VALID 1u /* reads go to SRAM; without it the copy is still under way */
+#define KVSINK_TAG_AUTO 2u /* STEP_END has promoted it */
+#define KVSINK_TAG_CONTRACT 4u /* its contract is in force */
+#define KVSINK_TAG_TAIL 8u /* the tail of a score group: `tokens` newest ones, one range for all */
 
 struct kvsink_tag_rec {
 	uint64_t stream;
 	uint32_t tenant;
-	uint32_t token;
+	uint32_t token; /* the first one */
 	uint16_t layer_begin, layer_end;
-	uint32_t flags; /* KVSINK_TAG_VALID */
+	uint32_t flags; /* KVSINK_TAG_* */
 	uint64_t head_mask;
 	uint32_t sram_offset;
 	uint32_t sram_bytes; /* granted, a multiple of KVSINK_SRAM_UNIT */
-	uint32_t generation; /* of the entry: another grant of the same tag has another */
+	uint32_t generation; /* of the entry: another grant of the same tag has another; 0 for a tail */
 	uint32_t row_bytes; /* K and V of one layer and head */
+	uint32_t tokens; /* 1; of a tail: those that it holds now */
+	uint32_t age_steps; /* steps of the stream since the grant or the contract */
+	uint32_t dwell_steps; /* of the contract */
+	uint32_t priority;
+	uint64_t deadline_ns; /* of the contract */
+	uint32_t ema; /* of its token in the group of its first layer (binary32 pattern); 0 for a tail */
+	uint32_t reserved; /* 0 */
 };
+
+#define KVSINK_SCORE_SINK 1u /* the comparator takes the token for a sink */
+#define KVSINK_SCORE_RESIDENT 2u /* an entry of the token covers part of the group's layers */
 
 struct kvsink_score_rec {
 	uint64_t sum; /* attention mass, units of 2^-32 */
 	uint32_t observers; /* queries that could see the token outside its local window, one layer */
 	uint32_t score; /* binary32 pattern, in the stream's SCORE_MODE */
+	uint32_t ema; /* binary32 pattern */
+	uint16_t run; /* consecutive steps that speak for a change of its state */
+	uint16_t flags; /* KVSINK_SCORE_* */
+	uint32_t promoted; /* step of the last promotion, plus one; 0 = never */
+	uint32_t reserved; /* 0 */
 };
 
 struct kvsink_sink_rec {
@@ -570,6 +731,23 @@ struct kvsink_sink_rec {
 	uint32_t observers;
 };
 
+enum kvsink_verdict { KVSINK_VERDICT_EVICT = 1, KVSINK_VERDICT_PROMOTE = 2 };
+
+struct kvsink_verdict_rec {
+	uint32_t group;
+	uint32_t token;
+	uint32_t verdict; /* enum kvsink_verdict */
+	uint32_t ema; /* binary32 pattern */
+};
+
+struct kvsink_profile_rec {
+	uint32_t layer, head; /* KV head */
+	uint64_t mass; /* attention on the group's sinks, units of 2^-32 */
+	uint64_t queries; /* observed ones times the query heads of the KV head */
+	uint32_t share; /* mass / queries: mean sink mass (binary32 pattern) */
+	uint32_t weight; /* of the layer (binary32 pattern) */
+};
+
 struct kvsink_event_rec {
 	uint64_t modelled_ns;
 	uint64_t stream; /* 0 = none */
@@ -577,6 +755,22 @@ struct kvsink_event_rec {
 	uint32_t tenant;
 	uint32_t token;
 	uint32_t detail;
+	uint16_t layer_begin, layer_end; /* of the entry; 0, 0 if none */
+	uint32_t reason; /* enum kvsink_reason */
+};
+
+#define KVSINK_SPAN_COPY 0x100u /* span_rec.what: a copy of the migration engine; others are opcodes */
+
+/* Something that took modelled time. */
+struct kvsink_span_rec {
+	uint64_t begin_ns, end_ns; /* modelled */
+	uint64_t stream; /* 0 = none, or several */
+	uint32_t what; /* enum kvsink_opcode or KVSINK_SPAN_COPY */
+	uint32_t ring; /* of the command; ~0 for copies */
+	uint32_t tenant;
+	uint32_t token; /* of the copy; else 0 */
+	uint32_t bytes; /* bus bytes of the copy, or that the command read from HBM (saturating) */
+	uint32_t code; /* enum kvsink_code of the command; for a copy 1 if it was late */
 };
 
 struct kvsink_attend_stat {
@@ -597,6 +791,25 @@ static inline uint32_t kvsink_format_bytes(uint32_t format)
 static inline uint32_t kvsink_row_bytes(uint32_t d_k, uint32_t d_v, uint32_t format)
 {
 	return (d_k + d_v) * kvsink_format_bytes(format);
+}
+
+/*
+ * The score area of a stream, 8-byte aligned planes one behind another: for each score group
+ *   uint64_t sum[max_tokens]       attention mass of SCORE, layer weights included, units of 2^-32
+ *   uint64_t mass[max_tokens]      the same of the open step (B before it is divided)
+ *   uint32_t ema[max_tokens]       E, units of 2^-32
+ *   uint32_t state[max_tokens]     bits 0..15 run, bit 16 sink
+ *   uint32_t promoted[max_tokens]  step of the last promotion, plus one
+ * (padded to 8 bytes), then uint64_t profile[layers][kv_heads], attention mass on sinks.
+ */
+static inline uint64_t kvsink_score_group_bytes(uint32_t max_tokens)
+{
+	return ((uint64_t)max_tokens * 28 + 7) & ~(uint64_t)7;
+}
+
+static inline uint64_t kvsink_score_bytes(uint32_t layers, uint32_t kv_heads, uint32_t groups, uint32_t max_tokens)
+{
+	return groups * kvsink_score_group_bytes(max_tokens) + (uint64_t)layers * kv_heads * 8;
 }
 
 /*

@@ -99,7 +99,7 @@ static int check_config(struct kvsink_logic_env *env, const struct drm_kvsink_co
 static bool param_valid(uint32_t param, uint64_t value)
 {
 	static const uint8_t kinds[KVSINK_PARAM_COUNT] = {
-#define X(name, index, kind, def, doc) [index] = KIND_##kind,
+#define X(name, index, kind, scope, def, doc) [index] = KIND_##kind,
 		KVSINK_PARAMS(X)
 #undef X
 	};

@@ -29,7 +29,7 @@ static uint32_t allowance(const struct kvsink_chip *chip, const struct kvsink_st
 	if (limit > chip->config.sram_bytes)
 		limit = chip->config.sram_bytes;
 	device = left(limit, chip->sram_used);
-	own = left(stream->params[KVSINK_PARAM_SRAM_BUDGET], stream->sram_bytes);
+	own = left(kvsink_param(stream, KVSINK_PARAM_SRAM_BUDGET), stream->sram_bytes);
 	return device < own ? device : own;
 }
 

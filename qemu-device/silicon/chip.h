@@ -15,9 +15,8 @@
 #include "silicon.h"
 
 #define KVSINK_TLB_SLOTS 64 /* direct mapped */
-#define KVSINK_EVENT_SLOTS 256
 #define KVSINK_NONE UINT32_MAX	     /* no such index */
-#define KVSINK_REG_WORDS (0x100 / 4) /* words of the global register block */
+#define KVSINK_REG_WORDS (0x200 / 4) /* words of the global register block */
 #define KVSINK_PS_PER_NS 1000u
 /*
  * How much one call of kvsink_run() may do, so that the host's lock is not held for long: bytes moved, or
@@ -33,6 +32,26 @@
 	(sizeof(struct kvsink_cmd) + (uint64_t)(i) * sizeof(union kvsink_item) +                             \
 	 offsetof(union kvsink_item, kind.member))
 
+/*
+ * The tail of a score group: the newest tokens' rows, in a ring of SRAM that APPEND writes as it writes HBM.
+ * Row of (token, layer, head): offset + (((token mod tokens) * layers + layer - begin) * heads + rank) * row_bytes.
+ */
+struct kvsink_tail {
+	uint32_t tokens;		  /* that the ring holds; 0 = no tail */
+	uint32_t from;			  /* first token that was appended to it: older ones are not there */
+	uint32_t sram_offset, sram_bytes; /* granted range */
+	uint64_t head_mask;		  /* KV heads */
+	uint64_t deadline_ns;		  /* host time until which nobody may take its place; moved by STEP_END */
+};
+
+/* A score group: layers [begin, end) of a stream. */
+struct kvsink_group {
+	uint32_t begin, end;
+	bool seeded; /* the EMA runs; before, it begins with the prefill's MEAN scores */
+	struct kvsink_tail tail;
+	uint64_t params[KVSINK_PARAM_COUNT]; /* those of scope STREAM are the same in all groups */
+};
+
 /* One sequence's KV state. Slots are fixed; `id` 0 means free. */
 struct kvsink_stream {
 	uint64_t id;
@@ -43,18 +62,17 @@ struct kvsink_stream {
 	uint32_t max_tokens;
 	uint32_t mapped_pages; /* entries of the page table that hold a page */
 	uint32_t score_groups;
-	uint16_t group_end[KVSINK_MAX_SCORE_GROUPS]; /* as in the command */
+	struct kvsink_group group[KVSINK_MAX_SCORE_GROUPS];
 	uint64_t page_table;			     /* HBM offset of uint64_t[max pages] */
-	uint64_t scores;			     /* HBM offset of uint64_t[score_groups][max_tokens] */
+	uint64_t scores;			     /* HBM offset of the score area, see kvsink_score_bytes() */
 	uint64_t page_bytes;			     /* of one page */
 	uint32_t row_bytes;			     /* K and V of one token, layer and head */
-	uint32_t length;			     /* tokens that STEP_END made part of the stream */
+	uint32_t length;			     /* tokens that STEP_END made part of the stream: its steps */
 	uint32_t first_tag;			     /* entries by token, then layer; KVSINK_NONE ends */
 	uint32_t entries;			     /* how many */
-	uint32_t sram_bytes;			     /* granted to them */
+	uint32_t sram_bytes;			     /* granted to them and to the tails */
 	uint32_t locks;				     /* items in flight that read its rows */
-	uint64_t params[KVSINK_PARAM_COUNT];
-	uint64_t counters[KVSINK_COUNTER_COUNT]; /* those in ns are kept in ps */
+	uint64_t counters[KVSINK_COUNTER_COUNT];     /* those in ns are kept in ps */
 	struct kvsink_layer_params *layer;	 /* [KVSINK_MAX_LAYERS], from the chip's arena */
 };
 
@@ -64,6 +82,9 @@ struct kvsink_layer_params {
 	uint32_t window;   /* sliding window in tokens, 0 = none */
 	uint32_t appended; /* rows behind the stream's length */
 	uint32_t scored;   /* queries that SCORE has seen */
+	uint32_t weight;   /* in scores and EMA, units of 2^-16 */
+	uint32_t observed_first, observed_end; /* queries of the open step whose attention is in B */
+	uint64_t profiled; /* queries times query heads of one KV head that the profile has seen */
 };
 
 /* An entry of the tag array: rows of one token in SRAM. */
@@ -71,13 +92,27 @@ struct kvsink_tag {
 	struct kvsink_stream *stream; /* NULL = free */
 	uint64_t head_mask;	      /* KV heads */
 	uint64_t page;		      /* HBM offset of the token's page, source of the copy */
-	uint64_t copy_end_ps;	      /* modelled time at which the copy ends */
+	uint64_t grant_ps;	      /* modelled time of the grant */
+	uint64_t due_ps;	      /* modelled time by which the copy shall end; 0 = at once */
+	uint64_t deadline_ns;	      /* contract: host time; 0 = none */
+	uint32_t dwell_steps;	      /* contract: steps from since_step on; 0 = no such limit */
+	uint32_t since_step;	      /* the stream's length when the contract was made */
+	uint32_t priority;
 	uint32_t token;
 	uint16_t layer_begin, layer_end;
 	uint32_t generation;		  /* of this grant; never 0 */
 	uint32_t sram_offset, sram_bytes; /* granted range */
 	uint32_t next;			  /* next entry of the stream, or next free one */
 	bool valid;			  /* the copy has ended: reads go to SRAM */
+	bool automatic;			  /* STEP_END has promoted it */
+};
+
+/* What a grant shall be: the contract of PROMOTE, or what STEP_END gives its own entries. */
+struct kvsink_terms {
+	uint32_t dwell_steps, priority;
+	uint64_t deadline_ns; /* host time; 0 = none */
+	uint64_t due_ns;      /* from now, modelled; 0 = at once */
+	bool automatic;	      /* STEP_END decided it */
 };
 
 /* A granted range of SRAM. Kept sorted by offset; the gaps are what is free. */
@@ -173,7 +208,8 @@ struct kvsink_chip {
 	uint32_t irq_lines;			 /* level of each line, as last seen */
 	uint64_t now_ps;			 /* the modelled clock */
 	uint64_t counters[KVSINK_COUNTER_COUNT]; /* device-wide ledger; those in ns are kept in ps */
-	uint64_t params[KVSINK_PARAM_COUNT];	 /* defaults of new streams, and the device-wide budget */
+	uint64_t params[KVSINK_PARAM_COUNT];	 /* defaults of new streams, and the device-wide limits */
+	uint64_t host_ns;			 /* host time, as the youngest doorbell told it */
 	struct kvsink_tlb_slot tlb[KVSINK_TLB_SLOTS];
 	struct kvsink_stream *streams;	    /* [config.streams] */
 	struct kvsink_layer_params *layers; /* arena: [config.streams][KVSINK_MAX_LAYERS] */
@@ -194,7 +230,10 @@ struct kvsink_chip {
 	struct kvsink_event_rec events[KVSINK_EVENT_SLOTS];
 	uint32_t event_next;			/* number of the next event, modulo 2^32 */
 	uint64_t event_total;			/* events ever, to know how many slots are filled */
-	uint32_t inject_hang, inject_dma_error; /* how many are still to come */
+	struct kvsink_span_rec spans_log[KVSINK_SPAN_SLOTS]; /* the timeline */
+	uint32_t span_next;			/* number of the next span, modulo 2^32 */
+	uint64_t span_total;			/* spans ever */
+	uint32_t inject_hang, inject_dma_error, inject_ecc; /* how many are still to come */
 	struct kvsink_ring ring[KVSINK_MAX_RINGS];
 };
 
@@ -247,11 +286,14 @@ kvsink_handler kvsink_cmd_page_map;				    /* page.c */
 kvsink_handler kvsink_cmd_gart_invalidate;			    /* gart.c */
 kvsink_handler kvsink_cmd_config;				    /* config.c */
 kvsink_handler kvsink_cmd_query;				    /* query.c */
-kvsink_handler kvsink_cmd_append, kvsink_cmd_step_end;		    /* append.c */
+kvsink_handler kvsink_cmd_append;				    /* append.c */
+kvsink_handler kvsink_cmd_step_end;				    /* step.c */
 kvsink_handler kvsink_cmd_copy, kvsink_cmd_fill;		    /* copy.c */
 kvsink_handler kvsink_cmd_score, kvsink_cmd_attend;		    /* stage.c */
 kvsink_handler kvsink_cmd_classify;				    /* classify.c */
-kvsink_handler kvsink_cmd_promote, kvsink_cmd_evict;		    /* tag.c */
+kvsink_handler kvsink_cmd_promote, kvsink_cmd_evict;		    /* promote.c */
+kvsink_handler kvsink_cmd_contract;				    /* dwell.c */
+kvsink_handler kvsink_cmd_score_import;				    /* import.c */
 kvsink_handler kvsink_cmd_barrier, kvsink_cmd_advance;		    /* clock.c */
 
 /* ---- gart.c: operands in the three spaces ---- */
@@ -355,11 +397,15 @@ void kvsink_work_fini(struct kvsink_ring *ring);
 /* ---- config.c: parameters ---- */
 
 extern const uint64_t kvsink_param_default[KVSINK_PARAM_COUNT];
+static inline uint64_t kvsink_param(const struct kvsink_stream *stream, enum kvsink_param param)
+{
+	return stream->group[0].params[param];
+}
 static inline uint32_t kvsink_param_window(const struct kvsink_stream *stream)
 {
-	uint32_t window = (uint32_t)stream->params[KVSINK_PARAM_LOCAL_WINDOW];
+	uint32_t window = (uint32_t)kvsink_param(stream, KVSINK_PARAM_LOCAL_WINDOW);
 
-	return !window && stream->params[KVSINK_PARAM_SCORE_MODE] == KVSINK_SCORE_RAW ? 1 : window;
+	return !window && kvsink_param(stream, KVSINK_PARAM_SCORE_MODE) == KVSINK_SCORE_RAW ? 1 : window;
 }
 /* Queries scored in any layer of the stream. */
 bool kvsink_stream_scored(const struct kvsink_stream *stream);

@@ -7,16 +7,11 @@
 
 #include "chip.h"
 
-static uint32_t group_begin(const struct kvsink_stream *s, uint32_t group)
-{
-	return group ? s->group_end[group - 1] : 0;
-}
-
 void kvsink_score_view_of(const struct kvsink_chip *chip, const struct kvsink_stream *s, uint32_t group,
 			  uint32_t *windows, struct kvsink_score_view *view)
 {
-	uint32_t begin = group_begin(s, group), end = s->group_end[group];
-	uint64_t at = s->scores + (uint64_t)group * s->max_tokens * sizeof(uint64_t);
+	uint32_t begin = s->group[group].begin, end = s->group[group].end;
+	uint64_t at = s->scores + group * kvsink_score_group_bytes(s->max_tokens);
 	uint32_t scored = s->max_tokens;
 
 	for (uint32_t l = begin; l < end; l++) {
@@ -30,8 +25,8 @@ void kvsink_score_view_of(const struct kvsink_chip *chip, const struct kvsink_st
 		.scored = scored,
 		.layers = end - begin,
 		.q_heads = s->q_heads,
-		.local_window = (uint32_t)s->params[KVSINK_PARAM_LOCAL_WINDOW],
-		.mode = (uint32_t)s->params[KVSINK_PARAM_SCORE_MODE],
+		.local_window = (uint32_t)kvsink_param(s, KVSINK_PARAM_LOCAL_WINDOW),
+		.mode = (uint32_t)kvsink_param(s, KVSINK_PARAM_SCORE_MODE),
 		.windows = windows,
 	};
 }
@@ -45,7 +40,7 @@ static uint32_t check(struct kvsink_ring *ring, const struct kvsink_stream *s,
 		return kvsink_fault(ring, KVSINK_CODE_BAD_FIELD, KVSINK_FIELD(classify.group_mask));
 	/* layers of a group that have seen different numbers of queries cannot be compared */
 	for (uint32_t l = 1; l < s->layers; l++) {
-		uint32_t group = kvsink_stream_group(s, l), first = group_begin(s, group);
+		uint32_t group = kvsink_stream_group(s, l), first = s->group[group].begin;
 
 		if (c->group_mask >> group & 1 && s->layer[l].scored != s->layer[first].scored)
 			return kvsink_fault(ring, KVSINK_CODE_SEQUENCE, s->layer[l].scored);
@@ -73,7 +68,7 @@ static uint32_t score_pattern(const struct kvsink_score_view *view, uint32_t tok
 static void list_group(struct kvsink_ring *ring, struct kvsink_stream *s, uint32_t group, struct answer *to)
 {
 	uint32_t windows[KVSINK_MAX_LAYERS];
-	uint32_t t_sink = (uint32_t)s->params[KVSINK_PARAM_T_SINK];
+	uint32_t t_sink = (uint32_t)s->group[group].params[KVSINK_PARAM_T_SINK];
 	struct kvsink_score_view view;
 	uint32_t passes;
 	uint64_t max = 0;

@@ -61,8 +61,8 @@ uint64_t kvsink_clock_copies(const struct kvsink_chip *chip, const struct kvsink
 	uint64_t end = chip->now_ps;
 
 	for (uint32_t i = stream->first_tag; i != KVSINK_NONE; i = chip->tags[i].next)
-		if (!chip->tags[i].valid && chip->tags[i].copy_end_ps > end)
-			end = chip->tags[i].copy_end_ps;
+		if (!chip->tags[i].valid && chip->tags[i].due_ps > end)
+			end = chip->tags[i].due_ps;
 	return end - chip->now_ps;
 }
 

@@ -10,13 +10,13 @@
 enum kind { F32, U32, U64 };
 
 const uint64_t kvsink_param_default[KVSINK_PARAM_COUNT] = {
-#define X(name, index, kind, def, doc) [index] = def,
+#define X(name, index, kind, scope, def, doc) [index] = def,
 	KVSINK_PARAMS(X)
 #undef X
 };
 
 static const enum kind param_kind[KVSINK_PARAM_COUNT] = {
-#define X(name, index, kind, def, doc) [index] = kind,
+#define X(name, index, kind, scope, def, doc) [index] = kind,
 	KVSINK_PARAMS(X)
 #undef X
 };
@@ -47,13 +47,13 @@ bool kvsink_stream_scored(const struct kvsink_stream *stream)
 /* Would the local window that the scores were taken with be another one? */
 static bool changes_scores(const struct kvsink_stream *stream, uint32_t param, uint64_t value)
 {
-	uint64_t old = stream->params[param];
+	uint64_t old = kvsink_param(stream, param);
 
 	if (old == value || !kvsink_stream_scored(stream))
 		return false;
 	if (param == KVSINK_PARAM_LOCAL_WINDOW)
 		return true;
-	return param == KVSINK_PARAM_SCORE_MODE && !stream->params[KVSINK_PARAM_LOCAL_WINDOW] &&
+	return param == KVSINK_PARAM_SCORE_MODE && !kvsink_param(stream, KVSINK_PARAM_LOCAL_WINDOW) &&
 	       (old == KVSINK_SCORE_RAW || value == KVSINK_SCORE_RAW);
 }
 
@@ -65,8 +65,8 @@ uint32_t kvsink_cmd_config(struct kvsink_ring *ring, const struct kvsink_cmd *cm
 
 	if (c->param >= KVSINK_PARAM_COUNT)
 		return kvsink_fault(ring, KVSINK_CODE_BAD_FIELD, KVSINK_FIELD(config.param));
-	if (c->reserved)
-		return kvsink_fault(ring, KVSINK_CODE_BAD_FIELD, KVSINK_FIELD(config.reserved));
+	if (c->group != KVSINK_GROUP_ALL)
+		return kvsink_fault(ring, KVSINK_CODE_BAD_FIELD, KVSINK_FIELD(config.group));
 	if (!value_ok(c->param, c->value))
 		return kvsink_fault(ring, KVSINK_CODE_BAD_FIELD, KVSINK_FIELD(config.value));
 	if (c->stream)
@@ -77,6 +77,9 @@ uint32_t kvsink_cmd_config(struct kvsink_ring *ring, const struct kvsink_cmd *cm
 		return code;
 	if (stream && changes_scores(stream, c->param, c->value))
 		return kvsink_fault(ring, KVSINK_CODE_BUSY, KVSINK_FIELD(config.value));
-	(stream ? stream->params : ring->chip->params)[c->param] = c->value;
+	if (!stream)
+		ring->chip->params[c->param] = c->value;
+	for (uint32_t g = 0; stream && g < stream->score_groups; g++)
+		stream->group[g].params[c->param] = c->value;
 	return KVSINK_CODE_OK;
 }

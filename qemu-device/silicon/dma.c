@@ -69,10 +69,10 @@ void kvsink_dma_start(struct kvsink_chip *chip, uint32_t index)
 
 	if (chip->copy_first + chip->copy_count == 2 * chip->config.tags)
 		compact(chip);
-	tag->copy_end_ps = kvsink_clock_add(start, ps);
-	chip->dma_free_ps = tag->copy_end_ps;
+	tag->due_ps = kvsink_clock_add(start, ps);
+	chip->dma_free_ps = tag->due_ps;
 	chip->copies[chip->copy_first + chip->copy_count++] = (struct kvsink_copy){
-		.end_ps = tag->copy_end_ps,
+		.end_ps = tag->due_ps,
 		.tag = index,
 		.generation = tag->generation,
 	};

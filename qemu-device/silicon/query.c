@@ -14,7 +14,7 @@ _Static_assert(offsetof(struct kvsink_stream_rec, reserved) +
 			       sizeof(((struct kvsink_stream_rec *)0)->reserved) ==
 		       sizeof(struct kvsink_stream_rec),
 	       "no padding behind a stream's record");
-_Static_assert(sizeof(struct kvsink_tag_rec) == 48 && sizeof(struct kvsink_event_rec) == 32,
+_Static_assert(sizeof(struct kvsink_tag_rec) == 80 && sizeof(struct kvsink_event_rec) == 40,
 	       "no padding in the others");
 
 /* What is being put together. */
@@ -72,7 +72,8 @@ static void emit_stream(struct answer *to, const struct kvsink_stream *s)
 		.score_groups = s->score_groups,
 	};
 
-	memcpy(rec.group_end, s->group_end, sizeof(rec.group_end));
+	for (uint32_t g = 0; g < s->score_groups; g++)
+		rec.group_end[g] = (uint16_t)s->group[g].end;
 	emit(to, &rec);
 }
 
@@ -101,6 +102,7 @@ static void emit_tag(struct answer *to, const struct kvsink_tag *tag)
 		.sram_bytes = tag->sram_bytes,
 		.generation = tag->generation,
 		.row_bytes = tag->stream->row_bytes,
+		.tokens = 1,
 	};
 
 	emit(to, &rec);
@@ -134,7 +136,7 @@ static void list_counters(struct answer *to)
 
 static void list_params(struct answer *to)
 {
-	const uint64_t *params = to->stream ? to->stream->params : to->ring->chip->params;
+	const uint64_t *params = to->stream ? to->stream->group[to->c->group].params : to->ring->chip->params;
 
 	for (unsigned i = 0; i < KVSINK_PARAM_COUNT; i++)
 		emit(to, &params[i]);
@@ -217,7 +219,7 @@ static uint32_t check_scope(struct answer *to, const struct query_desc *query)
 		code = kvsink_fault(ring, KVSINK_CODE_TENANT, 0);
 	if (code)
 		return code;
-	groups = c->what == KVSINK_QUERY_SCORES ? to->stream->score_groups : 1;
+	groups = to->stream && (c->what == KVSINK_QUERY_SCORES || c->what == KVSINK_QUERY_PARAMS) ? to->stream->score_groups : 1;
 	if (c->group >= groups)
 		return kvsink_fault(ring, KVSINK_CODE_BAD_FIELD, KVSINK_FIELD(query.group));
 	return KVSINK_CODE_OK;

@@ -377,7 +377,7 @@ static void add_scores(struct kvsink_item_work *work)
 	struct kvsink_stream *s = work->stream[0];
 	uint64_t bytes = (uint64_t)extent(&work->task[0]) * sizeof(uint64_t);
 	uint64_t at =
-		s->scores + (uint64_t)kvsink_stream_group(s, work->layer) * s->max_tokens * sizeof(uint64_t);
+		s->scores + kvsink_stream_group(s, work->layer) * kvsink_score_group_bytes(s->max_tokens);
 	uint64_t *sum = (uint64_t *)(void *)(chip->config.hbm + at);
 
 	for (uint32_t t = 0; t < extent(&work->task[0]); t++)

@@ -67,7 +67,7 @@ uint32_t kvsink_stream_group(const struct kvsink_stream *stream, uint32_t layer)
 {
 	uint32_t group = 0;
 
-	while (stream->group_end[group] <= layer)
+	while (stream->group[group].end <= layer)
 		group++;
 	return group;
 }
@@ -119,7 +119,7 @@ static uint64_t bad_groups(const struct kvsink_cmd_stream_create *c)
 
 static uint64_t score_bytes(const struct kvsink_cmd_stream_create *c)
 {
-	return (uint64_t)c->score_groups * c->max_tokens * sizeof(uint64_t);
+	return kvsink_score_bytes(c->layers, c->kv_heads, c->score_groups, c->max_tokens);
 }
 
 /* An area of HBM that the driver set aside. */
@@ -227,12 +227,25 @@ static void set_geometry(struct kvsink_stream *stream, const struct kvsink_cmd_s
 	stream->page_shift = (uint32_t)__builtin_ctz(c->page_tokens);
 	stream->max_tokens = c->max_tokens;
 	stream->score_groups = c->score_groups;
-	memcpy(stream->group_end, c->group_end, sizeof(stream->group_end));
+	for (uint32_t g = 0; g < c->score_groups; g++)
+		stream->group[g] = (struct kvsink_group){.begin = g ? c->group_end[g - 1] : 0,
+							 .end = c->group_end[g]};
 	stream->page_table = c->page_table;
 	stream->scores = c->scores;
 	stream->page_bytes =
 		kvsink_page_bytes(c->layers, c->kv_heads, c->d_k, c->d_v, c->format, c->page_tokens);
 	stream->row_bytes = kvsink_row_bytes(c->d_k, c->d_v, c->format);
+}
+
+/* The device's budget is a limit of its own, not a default of the streams'. */
+static void set_params(const struct kvsink_chip *chip, struct kvsink_stream *stream)
+{
+	for (uint32_t g = 0; g < stream->score_groups; g++) {
+		uint64_t *params = stream->group[g].params;
+
+		memcpy(params, chip->params, sizeof(chip->params));
+		params[KVSINK_PARAM_SRAM_BUDGET] = kvsink_param_default[KVSINK_PARAM_SRAM_BUDGET];
+	}
 }
 
 uint32_t kvsink_cmd_stream_create(struct kvsink_ring *ring, const struct kvsink_cmd *cmd)
@@ -252,9 +265,7 @@ uint32_t kvsink_cmd_stream_create(struct kvsink_ring *ring, const struct kvsink_
 	set_geometry(stream, c);
 	for (uint32_t l = 0; l < c->layers; l++)
 		set_layer(&stream->layer[l], &ring->item[c->first_item + l].layer);
-	memcpy(stream->params, chip->params, sizeof(stream->params));
-	/* the device's budget is a limit of its own, not a default of the streams' */
-	stream->params[KVSINK_PARAM_SRAM_BUDGET] = kvsink_param_default[KVSINK_PARAM_SRAM_BUDGET];
+	set_params(chip, stream);
 	ring->stream = stream;
 	kvsink_spend(ring, score_bytes(c));
 	memset(chip->config.hbm + c->scores, 0, score_bytes(c));

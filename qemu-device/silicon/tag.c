@@ -96,23 +96,23 @@ uint32_t kvsink_tag_evict(struct kvsink_chip *chip, struct kvsink_stream *stream
 }
 
 /* Is (layer, head) of the range and mask inside what the stream's parameters allow? */
-static uint64_t forbidden_field(const struct kvsink_stream *s, const struct kvsink_cmd_promote *c)
+static uint64_t forbidden_field(const struct kvsink_stream *s, const struct kvsink_place_item *c)
 {
-	uint32_t range = (uint32_t)s->params[KVSINK_PARAM_LAYER_RANGE];
+	uint32_t range = (uint32_t)kvsink_param(s, KVSINK_PARAM_LAYER_RANGE);
 	uint32_t begin = range & 0xffff, end = range >> 16;
 	uint64_t heads = s->kv_heads == 64 ? UINT64_MAX : (1ull << s->kv_heads) - 1;
 
 	if (c->layer_begin >= s->layers || c->layer_begin < begin)
-		return KVSINK_FIELD(promote.layer_begin);
+		return KVSINK_ITEM_FIELD(0, place, layer_begin);
 	if (c->layer_end <= c->layer_begin || c->layer_end > s->layers || c->layer_end > end)
-		return KVSINK_FIELD(promote.layer_end);
-	if (!c->head_mask || c->head_mask & ~(heads & s->params[KVSINK_PARAM_HEAD_MASK]))
-		return KVSINK_FIELD(promote.head_mask);
+		return KVSINK_ITEM_FIELD(0, place, layer_end);
+	if (!c->head_mask || c->head_mask & ~(heads & kvsink_param(s, KVSINK_PARAM_HEAD_MASK)))
+		return KVSINK_ITEM_FIELD(0, place, head_mask);
 	return 0;
 }
 
 static bool overlaps(const struct kvsink_chip *chip, const struct kvsink_stream *s,
-		     const struct kvsink_cmd_promote *c)
+		     const struct kvsink_place_item *c)
 {
 	for (uint32_t i = s->first_tag; i != KVSINK_NONE; i = chip->tags[i].next) {
 		const struct kvsink_tag *tag = &chip->tags[i];
@@ -125,14 +125,14 @@ static bool overlaps(const struct kvsink_chip *chip, const struct kvsink_stream 
 }
 
 static uint32_t check_promote(struct kvsink_ring *ring, const struct kvsink_stream *s,
-			      const struct kvsink_cmd_promote *c)
+			      const struct kvsink_place_item *c)
 {
 	uint64_t field = forbidden_field(s, c);
 
 	if (field)
 		return kvsink_fault(ring, KVSINK_CODE_BAD_FIELD, field);
 	if (c->token >= s->length)
-		return kvsink_fault(ring, KVSINK_CODE_BAD_FIELD, KVSINK_FIELD(promote.token));
+		return kvsink_fault(ring, KVSINK_CODE_BAD_FIELD, KVSINK_ITEM_FIELD(0, place, token));
 	if (overlaps(ring->chip, s, c))
 		return kvsink_fault(ring, KVSINK_CODE_EXISTS, c->token);
 	return KVSINK_CODE_OK;
@@ -148,7 +148,7 @@ static uint32_t refuse(struct kvsink_ring *ring, const struct kvsink_stream *s, 
 
 /* Enter the first free entry into the stream's list. */
 static struct kvsink_tag *entry_add(struct kvsink_chip *chip, struct kvsink_stream *s,
-				    const struct kvsink_cmd_promote *c)
+				    const struct kvsink_place_item *c)
 {
 	uint32_t index = chip->free_tag, *link = &s->first_tag;
 	struct kvsink_tag *tag = &chip->tags[index];
@@ -179,11 +179,10 @@ static void set_result(struct kvsink_ring *ring, const struct kvsink_tag *tag)
 {
 	ring->result[0] = tag->sram_bytes;
 	ring->result[1] = tag->generation;
-	ring->result[2] = (uint32_t)(tag - ring->chip->tags);
-	ring->result[3] = tag->sram_offset;
+	ring->result[2] = 1;
 }
 
-static uint32_t granted_bytes(const struct kvsink_stream *s, const struct kvsink_cmd_promote *c)
+static uint32_t granted_bytes(const struct kvsink_stream *s, const struct kvsink_place_item *c)
 {
 	uint32_t bytes = (uint32_t)(c->layer_end - c->layer_begin) * heads_of(c->head_mask) * s->row_bytes;
 
@@ -192,13 +191,18 @@ static uint32_t granted_bytes(const struct kvsink_stream *s, const struct kvsink
 
 uint32_t kvsink_cmd_promote(struct kvsink_ring *ring, const struct kvsink_cmd *cmd)
 {
-	const struct kvsink_cmd_promote *c = &cmd->promote;
+	const struct kvsink_place_item *c = &ring->item[cmd->promote.first_item].place;
 	struct kvsink_chip *chip = ring->chip;
 	struct kvsink_stream *s;
 	struct kvsink_tag *tag;
-	uint32_t offset, bytes, code = kvsink_stream_get(ring, c->stream, &s);
+	uint32_t offset, bytes, code = kvsink_stream_get(ring, cmd->promote.stream, &s);
 	uint64_t page;
 
+	if (!code)
+		code = kvsink_check_items(ring, cmd->promote.first_item, cmd->promote.item_count,
+					  KVSINK_FIELD(promote.first_item));
+	if (!code && cmd->promote.item_count != 1)
+		code = kvsink_fault(ring, KVSINK_CODE_UNSUPPORTED, KVSINK_FIELD(promote.item_count));
 	if (!code)
 		code = check_promote(ring, s, c);
 	if (!code)
@@ -218,20 +222,25 @@ uint32_t kvsink_cmd_promote(struct kvsink_ring *ring, const struct kvsink_cmd *c
 	set_result(ring, tag);
 	kvsink_ledger_add(chip, s, KVSINK_COUNTER_PROMOTIONS, 1);
 	kvsink_event(chip, KVSINK_EVENT_GRANTED, s, s->tenant, c->token, bytes);
-	kvsink_dma_start(chip, ring->result[2]);
+	kvsink_dma_start(chip, (uint32_t)(tag - chip->tags));
 	return KVSINK_CODE_OK;
 }
 
 uint32_t kvsink_cmd_evict(struct kvsink_ring *ring, const struct kvsink_cmd *cmd)
 {
-	const struct kvsink_cmd_evict *c = &cmd->evict;
+	const struct kvsink_place_item *c = &ring->item[cmd->evict.first_item].place;
 	struct kvsink_stream *s;
-	uint32_t code = kvsink_stream_get(ring, c->stream, &s);
+	uint32_t code = kvsink_stream_get(ring, cmd->evict.stream, &s);
 
+	if (!code)
+		code = kvsink_check_items(ring, cmd->evict.first_item, cmd->evict.item_count,
+					  KVSINK_FIELD(evict.first_item));
 	if (code)
 		return code;
+	if (cmd->evict.item_count != 1)
+		return kvsink_fault(ring, KVSINK_CODE_UNSUPPORTED, KVSINK_FIELD(evict.item_count));
 	if (c->layer_end <= c->layer_begin)
-		return kvsink_fault(ring, KVSINK_CODE_BAD_FIELD, KVSINK_FIELD(evict.layer_end));
+		return kvsink_fault(ring, KVSINK_CODE_BAD_FIELD, KVSINK_ITEM_FIELD(0, place, layer_end));
 	ring->result[0] = kvsink_tag_evict(ring->chip, s, c->token, c->layer_begin, c->layer_end, true);
 	if (!ring->result[0])
 		return kvsink_fault(ring, KVSINK_CODE_NOT_RESIDENT, c->token);

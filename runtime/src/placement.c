@@ -80,7 +80,7 @@ KVS_PUBLIC int kvs_evict(struct kvs_device *device, uint64_t stream, uint32_t to
 static const char *param_name(uint32_t param)
 {
 	switch (param) {
-#define X(name, index, kind, def, doc)                                                                       \
+#define X(name, index, kind, scope, def, doc)                                                                       \
 	case index:                                                                                          \
 		return #name;
 		KVSINK_PARAMS(X)

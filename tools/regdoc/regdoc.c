@@ -62,7 +62,7 @@ static const struct {
 	unsigned long long initial;
 	const char *doc;
 } params[] = {
-#define X(name, index, kind, def, doc) {#name, index, #kind, def, doc},
+#define X(name, index, kind, scope, def, doc) {#name, index, #kind, def, doc},
 	KVSINK_PARAMS(X)
 #undef X
 };

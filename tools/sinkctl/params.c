@@ -11,7 +11,7 @@
 #include <strings.h>
 
 const struct sc_param sc_params[KVSINK_PARAM_COUNT] = {
-#define X(name, index, kind, def, doc) [index] = {#name, #kind, doc, def},
+#define X(name, index, kind, scope, def, doc) [index] = {#name, #kind, doc, def},
 	KVSINK_PARAMS(X)
 #undef X
 };
