@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * An independent model of the placement controller's state: written from kvsink_hw.h and kv-math alone,
+ * with the plainest data structures, to be compared with the chip after every command.
+ *
+ * It knows no bytes and no modelled time: the attention mass of a step comes from the test, and whether a
+ * copy has ended is not its business. Everything else of residency is: grants and their addresses, refusals, contracts,
+ * displacement, EMA, comparator, automatic placement, tails, budgets.
+ */
+#ifndef KVSINK_TEST_REFERENCE_H
+#define KVSINK_TEST_REFERENCE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "kvsink_hw.h"
+
+#define REF_STREAMS 4
+#define REF_GROUPS 2
+#define REF_LAYERS 3
+#define REF_TOKENS 48
+#define REF_ENTRIES 64 /* at least as many as the chip has tags */
+#define REF_UNITS 256  /* of SRAM */
+
+struct ref_entry {
+	bool used;
+	uint32_t stream; /* index */
+	uint32_t token, begin, end;
+	uint64_t heads;
+	uint32_t unit, units; /* its range of SRAM */
+	uint32_t generation;
+	uint32_t since, dwell, priority;
+	uint64_t deadline;
+	bool automatic;
+};
+
+struct ref_tail {
+	uint32_t tokens, from;
+	uint32_t unit, units;
+	uint64_t heads;
+	uint32_t begin, end; /* layers */
+	uint64_t deadline;
+};
+
+struct ref_group {
+	uint32_t begin, end;
+	uint64_t params[KVSINK_PARAM_COUNT];
+	bool seeded;
+	uint32_t ema[REF_TOKENS];
+	uint32_t run[REF_TOKENS];
+	bool sink[REF_TOKENS];
+	uint32_t promoted[REF_TOKENS];
+	struct ref_tail tail;
+};
+
+struct ref_stream {
+	bool used;
+	uint64_t id;
+	uint32_t tenant;
+	uint32_t layers, q_heads, kv_heads, row_bytes, max_tokens;
+	uint32_t groups;
+	struct ref_group group[REF_GROUPS];
+	uint32_t length;
+	uint32_t appended[REF_LAYERS];			    /* rows of the open step */
+	uint32_t first_seen[REF_LAYERS], end_seen[REF_LAYERS]; /* observed queries of it */
+	uint32_t weight[REF_LAYERS];
+	uint64_t broken, displaced, promotions, evictions, automatic_in, automatic_out, refusals; /* counters */
+};
+
+struct ref {
+	uint32_t units, tags;
+	uint64_t now; /* host time */
+	uint64_t params[KVSINK_PARAM_COUNT];
+	uint32_t generation; /* of the last grant */
+	struct ref_stream stream[REF_STREAMS];
+	struct ref_entry entry[REF_ENTRIES];
+};
+
+/* What a command answers. */
+struct ref_answer {
+	uint32_t code;
+	uint32_t bytes, generation, count, ended; /* as result[0..3] of PROMOTE; count also for EVICT and CONTRACT */
+};
+
+struct ref_terms {
+	uint32_t dwell, priority;
+	uint64_t deadline;
+	bool partial;
+};
+
+void ref_init(struct ref *r, uint32_t sram_bytes, uint32_t tags);
+struct ref_stream *ref_create(struct ref *r, unsigned index, uint64_t id, uint32_t tenant);
+void ref_destroy(struct ref *r, unsigned index);
+void ref_reset(struct ref *r); /* engine reset */
+
+struct ref_answer ref_promote(struct ref *r, unsigned s, const struct kvsink_place_item *items, uint32_t count,
+			      const struct ref_terms *terms);
+struct ref_answer ref_evict(struct ref *r, unsigned s, const struct kvsink_place_item *items, uint32_t count);
+struct ref_answer ref_contract(struct ref *r, unsigned s, const struct kvsink_place_item *items, uint32_t count,
+			       const struct ref_terms *terms);
+/* stream ~0 = the device */
+uint32_t ref_config(struct ref *r, unsigned s, uint32_t group, uint32_t param, uint64_t value, bool privileged);
+
+void ref_append(struct ref *r, unsigned s, uint32_t layer, uint32_t count);
+void ref_attend(struct ref *r, unsigned s, uint32_t layer, uint32_t first, uint32_t count);
+/* mass[g][t]: the plane `mass` of the chip before the step ends */
+void ref_step_end(struct ref *r, unsigned s, uint32_t count, const uint64_t *const *mass);
+void ref_step_abort(struct ref *r, unsigned s);
+/* an uncorrectable error in the first valid entry of a layer, as the chip reports it */
+void ref_lose(struct ref *r, uint32_t generation);
+
+bool ref_in_force(const struct ref *r, const struct ref_entry *e);
+uint32_t ref_used_units(const struct ref *r);
+
+#endif
