@@ -105,6 +105,7 @@ struct kvsink_tag {
 	uint32_t next;			  /* next entry of the stream, or next free one */
 	bool valid;			  /* the copy has ended: reads go to SRAM */
 	bool automatic;			  /* STEP_END has promoted it */
+	bool leaving;			  /* the plan being made removes it; false outside place.c and promote.c */
 };
 
 /* What a grant shall be: the contract of PROMOTE, or what STEP_END gives its own entries. */
@@ -118,6 +119,27 @@ struct kvsink_terms {
 /* A granted range of SRAM. Kept sorted by offset; the gaps are what is free. */
 struct kvsink_span {
 	uint32_t offset, bytes;
+};
+
+/*
+ * What is granted, on paper: a plan makes and takes back grants here before it does so in earnest. It begins as
+ * what a stream's grants would find, and follows the very rules of the real ones.
+ */
+struct kvsink_trial {
+	const struct kvsink_stream *stream; /* whose grants are tried */
+	struct kvsink_span *spans;	    /* room for all entries and tails that can be; span_count used, by offset */
+	uint32_t span_count;
+	uint32_t sram_used, stream_bytes; /* granted on the device, to the stream, */
+	uint64_t account_bytes;		  /* and to the streams of its tenant tag */
+	uint32_t used_tags;
+};
+
+/* What the controller would do: place.c makes a list of these, STEP_END carries it out. */
+struct kvsink_verdict_plan {
+	enum kvsink_verdict verdict;
+	enum kvsink_reason reason; /* of an eviction */
+	uint32_t group, token, ema;
+	uint32_t tag; /* of an eviction: the entry */
 };
 
 /* A copy that the migration engine has yet to finish. It is stale when the tag has another generation. */
@@ -234,6 +256,9 @@ struct kvsink_chip {
 	uint32_t span_next;			/* number of the next span, modulo 2^32 */
 	uint64_t span_total;			/* spans ever */
 	uint32_t inject_hang, inject_dma_error, inject_ecc; /* how many are still to come */
+	struct kvsink_trial trial;		 /* of the plan being made */
+	struct kvsink_verdict_plan *plan;	 /* [config.tags + KVSINK_MAX_STEP_PROMOTIONS] */
+	uint32_t plan_count;
 	struct kvsink_ring ring[KVSINK_MAX_RINGS];
 };
 
@@ -351,6 +376,72 @@ uint32_t kvsink_budget_grant(struct kvsink_chip *chip, struct kvsink_stream *str
 /* Scrub and take back. */
 void kvsink_budget_release(struct kvsink_chip *chip, struct kvsink_stream *stream, uint32_t offset);
 
+/* The grants as they are, for a plan of the stream's. */
+void kvsink_trial_begin(struct kvsink_chip *chip, const struct kvsink_stream *stream);
+/* Tags (unless it is a tail), budgets and a range for one more entry: OK, or the code with which PROMOTE refuses. */
+uint32_t kvsink_trial_grant(struct kvsink_chip *chip, uint32_t bytes, bool needs_tag, uint64_t *address);
+void kvsink_trial_release(struct kvsink_chip *chip, const struct kvsink_tag *tag);
+
+/* ---- promote.c: entries come and go; used by PROMOTE, EVICT and STEP_END ---- */
+
+/* SRAM that an entry takes: a multiple of KVSINK_SRAM_UNIT. */
+uint32_t kvsink_entry_bytes(const struct kvsink_stream *stream, const struct kvsink_place_item *item);
+/*
+ * One entry, with its contract, event, counters, note of the promotion and copy. It displaces nothing; item and terms
+ * were checked. OK with *out, or why not, with nothing done and the fault's address set; the refusal is not yet
+ * reported.
+ */
+uint32_t kvsink_grant(struct kvsink_ring *ring, struct kvsink_stream *stream, const struct kvsink_place_item *item,
+		      const struct kvsink_terms *terms, struct kvsink_tag **out);
+/* The refusal's event and counter. */
+void kvsink_refuse(struct kvsink_ring *ring, struct kvsink_stream *stream, uint32_t token, uint32_t code);
+/* The entry goes, with event and counters. */
+void kvsink_free_entry(struct kvsink_chip *chip, struct kvsink_tag *tag, enum kvsink_reason reason);
+
+/* ---- dwell.c: contracts ---- */
+
+bool kvsink_in_force(const struct kvsink_chip *chip, const struct kvsink_tag *tag);
+
+/* ---- tail.c: the newest rows ---- */
+
+/* CONFIG TAIL_TOKENS of groups [first, end): all of them or, with a code, none. */
+uint32_t kvsink_tail_config(struct kvsink_ring *ring, struct kvsink_stream *stream, uint32_t first, uint32_t end,
+			    uint32_t tokens);
+/* Is the token in the group's tail while no step is open? */
+bool kvsink_tail_holds(const struct kvsink_stream *stream, uint32_t group, uint32_t token);
+/* STEP_END: leases move on; or, before the open step's rows are dropped, the ring forgets what they overwrote. */
+void kvsink_tail_step(struct kvsink_chip *chip, struct kvsink_stream *stream);
+void kvsink_tail_abort(struct kvsink_stream *stream);
+
+/* ---- place.c: AUTO ---- */
+
+int kvsink_place_init(struct kvsink_chip *chip);
+void kvsink_place_fini(struct kvsink_chip *chip);
+/* What AUTO would do now: chip->plan. The code of the refusal that ended it, or OK. */
+uint32_t kvsink_place_plan(struct kvsink_ring *ring, struct kvsink_stream *stream, uint32_t *refused_token);
+void kvsink_place_auto(struct kvsink_ring *ring, struct kvsink_stream *stream);
+
+/* ---- ema.c: planes of the score area ---- */
+
+struct kvsink_planes {
+	uint64_t *sum, *mass;
+	uint32_t *ema, *state, *promoted;
+};
+#define KVSINK_STATE_SINK 0x10000u /* of plane `state`; the run lies below */
+struct kvsink_planes kvsink_planes(const struct kvsink_chip *chip, const struct kvsink_stream *stream, uint32_t group);
+uint64_t *kvsink_profile(const struct kvsink_chip *chip, const struct kvsink_stream *stream);
+/* E of a token in the group of a layer, units of 2^-32. */
+uint32_t kvsink_ema(const struct kvsink_chip *chip, const struct kvsink_stream *stream, uint32_t layer, uint32_t token);
+/* Of a binary32 pattern in units of 2^-32, and back; the former saturates at 2^32. */
+uint64_t kvsink_q32(uint64_t pattern);
+uint32_t kvsink_q32_pattern(uint32_t value);
+/* Plane `promoted` of every group that the item touches. */
+void kvsink_note_promotion(struct kvsink_chip *chip, struct kvsink_stream *stream, const struct kvsink_place_item *item);
+/* STEP_END, with the length moved on: E and comparator from B of the step. */
+void kvsink_ema_step(struct kvsink_ring *ring, struct kvsink_stream *stream);
+/* The open step is dropped: B of it, too. */
+void kvsink_ema_abort(struct kvsink_chip *chip, struct kvsink_stream *stream);
+
 /* ---- dma.c: migration engine ---- */
 
 void kvsink_dma_reset(struct kvsink_chip *chip);
@@ -387,6 +478,9 @@ struct kvsink_task_bytes kvsink_ledger_task(const struct kvsink_chip *chip,
 
 void kvsink_event(struct kvsink_chip *chip, enum kvsink_event_code code, const struct kvsink_stream *stream,
 		  uint32_t tenant, uint32_t token, uint32_t detail);
+/* About rows of a stream, with the reason. */
+void kvsink_event_rows(struct kvsink_chip *chip, enum kvsink_event_code code, const struct kvsink_stream *stream,
+		       const struct kvsink_place_item *rows, uint32_t detail, enum kvsink_reason reason);
 
 /* ---- stage.c: arithmetic items ---- */
 
