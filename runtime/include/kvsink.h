@@ -285,7 +285,7 @@ void kvs_batch_reset(struct kvs_batch *batch);
 
 /*
  * Each of the following adds one operation. All return 0, -E2BIG (more than DRM_KVSINK_MAX_OPS operations
- * or DRM_KVSINK_MAX_ITEMS attend items), -EINVAL (a place without buffer, or in a buffer of another device)
+ * or DRM_KVSINK_MAX_ITEMS attend items and places), -EINVAL (a place without buffer, or in a buffer of another device)
  * or -EACCES (stream of another device). Ranges and sequence are checked at submit and by the device.
  */
 
@@ -360,11 +360,13 @@ int kvs_batch_barrier(struct kvs_batch *batch, struct kvs_stream *stream);
  * @q: float[queries][q_heads][d_k], item behind item
  * @out: float[queries][q_heads][d_v]
  * @stats: struct drm_kvsink_attend_stat[queries][q_heads]; a NULL buffer for none
+ * @mass: float[kv_heads][first + count] of each item, item behind item: attention that its queries outside the
+ *	local window of token t, in the query heads of KV head h, put on t; a NULL buffer for none
  *
  * Returns see above.
  */
 int kvs_batch_attend(struct kvs_batch *batch, const struct drm_kvsink_attend_item *items, uint32_t count,
-		     struct kvs_place q, struct kvs_place out, struct kvs_place stats);
+		     struct kvs_place q, struct kvs_place out, struct kvs_place stats, struct kvs_place mass);
 
 /**
  * kvs_batch_step_end - make appended tokens part of the stream
@@ -393,6 +395,64 @@ int kvs_batch_step_abort(struct kvs_batch *batch, struct kvs_stream *stream);
  * Returns see above.
  */
 int kvs_batch_advance(struct kvs_batch *batch, uint64_t ns);
+
+/** struct kvs_contract - how long rows stay in SRAM, and when they must be there. Zero is a plain grant. */
+struct kvs_contract {
+	/** @size: sizeof(struct kvs_contract) of the caller. */
+	size_t size;
+	/** @dwell_steps: steps of the stream that an entry stays at least; 0 for no such limit. */
+	uint32_t dwell_steps;
+	/** @priority: 0 to 255: without a contract in force the lower one goes first. */
+	uint32_t priority;
+	/**
+	 * @deadline_ns: CLOCK_MONOTONIC at which the contract ends at the latest, at most max_lease_ns ahead; 0 with
+	 * @dwell_steps: the longest lease; 0 without: no contract.
+	 */
+	uint64_t deadline_ns;
+	/** @due_ns: modelled ns from now by which the copies shall end; 0 = at once, whatever they slow down. */
+	uint64_t due_ns;
+	/** @partial: grant the places that fit, in order, up to the first that does not. */
+	bool partial;
+};
+
+/**
+ * kvs_batch_promote - make rows resident in SRAM, in the order of the batch
+ * @batch: the batch
+ * @stream: the stream
+ * @places: what becomes an entry each; copied
+ * @count: places, at least 1
+ * @contract: contract and due time; NULL for none
+ *
+ * A refusal fails the job. Returns see above.
+ */
+int kvs_batch_promote(struct kvs_batch *batch, struct kvs_stream *stream,
+		      const struct drm_kvsink_place *places, uint32_t count,
+		      const struct kvs_contract *contract);
+
+/**
+ * kvs_batch_evict - end residency of the entries that lie within places; it is no error if there is none
+ * @batch: the batch
+ * @stream: the stream
+ * @places: copied; token KVSINK_TOKEN_ALL for every token
+ * @count: places, at least 1
+ *
+ * Returns see above.
+ */
+int kvs_batch_evict(struct kvs_batch *batch, struct kvs_stream *stream,
+		    const struct drm_kvsink_place *places, uint32_t count);
+
+/**
+ * kvs_batch_score_import - take over scores of a group that has none yet
+ * @batch: the batch
+ * @stream: the stream
+ * @group: score group
+ * @count: the stream's length
+ * @src: uint64_t[count], attention mass in units of 2^-32, layer weights included
+ *
+ * Returns see above.
+ */
+int kvs_batch_score_import(struct kvs_batch *batch, struct kvs_stream *stream, uint32_t group,
+			   uint32_t count, struct kvs_place src);
 
 /**
  * kvs_batch_submit - queue a batch as one job
@@ -428,62 +488,105 @@ int kvs_batch_run(struct kvs_batch *batch, struct drm_kvsink_job_status *status)
 
 /* ---- placement and inspection: by stream id, so that any file of the tenant can act ---------------- */
 
-/**
- * kvs_promote - make a token's rows resident in SRAM
- * @device: the device
- * @stream: stream id
- * @token: token, part of the stream
- * @layer_begin: first layer
- * @layer_end: one past the last layer
- * @head_mask: bit h: KV head h
- * @grant: receives bytes and generation of the entry, or the refusal's code; may be NULL
- *
- * Returns 0, -ENOSPC (the code says BUDGET, FRAGMENTED or TAGS), -EEXIST, -ENOENT, -EINVAL.
- */
-int kvs_promote(struct kvs_device *device, uint64_t stream, uint32_t token, uint32_t layer_begin,
-		uint32_t layer_end, uint64_t head_mask, struct drm_kvsink_promote *grant);
+/** struct kvs_grant - what a promotion got */
+struct kvs_grant {
+	/** @code: enum kvsink_code: why it was refused, or, of a partial grant, what ended it. */
+	uint32_t code;
+	/** @granted: entries. */
+	uint32_t granted;
+	/** @sram_bytes: bytes of SRAM in all. */
+	uint32_t sram_bytes;
+	/** @generation: of the first entry; the others count up (0 is left out). */
+	uint32_t generation;
+};
 
 /**
- * kvs_evict - end residency of the entries that lie within a layer range
+ * kvs_promote - make rows resident in SRAM
  * @device: the device
  * @stream: stream id
- * @token: token, or KVSINK_TOKEN_ALL
- * @layer_begin: first layer
- * @layer_end: one past the last layer
+ * @places: what becomes an entry each; tokens must be part of the stream
+ * @count: places, 1 to DRM_KVSINK_MAX_ITEMS
+ * @contract: contract and due time; NULL for none
+ * @grant: receives what was granted, or the refusal's code; may be NULL
  *
- * Returns how many entries were removed, -ENOENT if there was none, -EINVAL.
+ * All places are granted or none, unless the contract says partial: then running out is no error.
+ *
+ * Returns 0, -ENOSPC (the code says BUDGET, TENANT_CAP, FRAGMENTED or TAGS), -EEXIST (rows already resident),
+ * -ENOENT, -EINVAL, -E2BIG.
  */
-int kvs_evict(struct kvs_device *device, uint64_t stream, uint32_t token, uint32_t layer_begin,
-	      uint32_t layer_end);
+int kvs_promote(struct kvs_device *device, uint64_t stream, const struct drm_kvsink_place *places,
+		unsigned count, const struct kvs_contract *contract, struct kvs_grant *grant);
+
+/**
+ * kvs_evict - end residency of the entries that lie within places
+ * @device: the device
+ * @stream: stream id
+ * @places: token (KVSINK_TOKEN_ALL for every one), layers and heads
+ * @count: places, 1 to DRM_KVSINK_MAX_ITEMS
+ *
+ * Returns how many entries were removed, -ENOENT if there was none, -EINVAL, -E2BIG.
+ */
+int kvs_evict(struct kvs_device *device, uint64_t stream, const struct drm_kvsink_place *places,
+	      unsigned count);
+
+/**
+ * kvs_contract - make, renew or end the contracts of the entries that lie within places
+ * @device: the device
+ * @stream: stream id
+ * @places: as of kvs_evict()
+ * @count: places, 1 to DRM_KVSINK_MAX_ITEMS
+ * @contract: what holds from now on; dwell_steps 0 with deadline_ns 0 ends contracts. due_ns and partial must be 0
+ *
+ * Returns how many entries it concerns, -ENOENT if there was none, -EINVAL, -E2BIG.
+ */
+int kvs_contract(struct kvs_device *device, uint64_t stream, const struct drm_kvsink_place *places,
+		 unsigned count, const struct kvs_contract *contract);
 
 /**
  * kvs_config_get - read a parameter
  * @device: the device
  * @stream: stream id; 0 for the device's default
+ * @group: score group; KVSINK_GROUP_ALL for parameters of another scope (of scope GROUP: the first group)
  * @param: parameter
  * @value: receives it; binary32 patterns in the low half
  *
  * Returns 0, -ENOENT, -EINVAL.
  */
-int kvs_config_get(struct kvs_device *device, uint64_t stream, enum kvsink_param param, uint64_t *value);
+int kvs_config_get(struct kvs_device *device, uint64_t stream, uint32_t group, enum kvsink_param param,
+		   uint64_t *value);
 
 /**
  * kvs_config_set - set a parameter
  * @device: the device
  * @stream: stream id; 0 for the device's default (administrators only)
+ * @group: score group, or KVSINK_GROUP_ALL for every one, and for parameters of another scope
  * @param: parameter
  * @value: its value; ranges stand in kvsink_hw.h
  *
- * Returns 0, -EINVAL, -ENOENT, -EACCES, -EBUSY (fixed once scores exist).
+ * Returns 0, -EINVAL (kvs_device_error() names the parameter that it contradicts), -ENOENT, -EACCES, -EBUSY
+ * (not in this state), -ENOSPC (a tail that does not fit).
  */
-int kvs_config_set(struct kvs_device *device, uint64_t stream, enum kvsink_param param, uint64_t value);
+int kvs_config_set(struct kvs_device *device, uint64_t stream, uint32_t group, enum kvsink_param param,
+		   uint64_t value);
+
+/**
+ * kvs_heads_load - head masks from a table of learned head weights (data/duo-attention)
+ * @path: a table: one line a layer, one weight in [0, 1] a KV head, separated by tabs; lines with # are left out
+ * @threshold: a head with at least this weight is a full one
+ * @layers: lines that the table must have
+ * @kv_heads: weights that each line must have, at most 64
+ * @masks: receives [layers] masks of the full heads; unchanged on failure
+ *
+ * Returns 0, -EINVAL (not such a table), or why the file cannot be read; kvs_open_error() says more.
+ */
+int kvs_heads_load(const char *path, double threshold, uint32_t layers, uint32_t kv_heads, uint64_t *masks);
 
 /**
  * kvs_query - all records of a kind
  * @device: the device
  * @type: enum drm_kvsink_query_type
  * @stream: stream id; 0 for all of the tenant, or for the device
- * @group: score group for SCORES, else 0
+ * @group: score group for SCORES, SINKS and PARAMS, else 0
  * @records: receives an array to be freed by the caller (NULL if there is none)
  * @record_bytes: receives the size of one record
  *
