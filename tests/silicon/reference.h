@@ -21,6 +21,7 @@
 #define REF_TOKENS 48
 #define REF_ENTRIES 64 /* at least as many as the chip has tags */
 #define REF_UNITS 256  /* of SRAM */
+#define REF_WIDTH 64   /* of a K or V row, elements of binary32 */
 
 struct ref_entry {
 	bool used;
