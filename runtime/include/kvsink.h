@@ -112,9 +112,9 @@ int kvs_device_ioctl(struct kvs_device *device, unsigned long request, void *arg
 int kvs_list(char **names, unsigned max);
 
 /**
- * kvs_open_error - one line about why the last kvs_open() of this thread failed
+ * kvs_open_error - one line about why the last kvs_open() or kvs_heads_load() of this thread failed
  *
- * Returns "" if it did not. Valid until the thread's next kvs_open().
+ * Returns "" if it did not. Valid until the thread's next one of these calls.
  */
 const char *kvs_open_error(void);
 
@@ -571,13 +571,14 @@ int kvs_config_set(struct kvs_device *device, uint64_t stream, uint32_t group, e
 
 /**
  * kvs_heads_load - head masks from a table of learned head weights (data/duo-attention)
- * @path: a table: one line a layer, one weight in [0, 1] a KV head, separated by tabs; lines with # are left out
+ * @path: a table: one line a layer, one finite weight a KV head, separated by tabs; lines that begin with # and
+ *	empty ones are left out
  * @threshold: a head with at least this weight is a full one
- * @layers: lines that the table must have
+ * @layers: lines that the table must have, at most 128
  * @kv_heads: weights that each line must have, at most 64
  * @masks: receives [layers] masks of the full heads; unchanged on failure
  *
- * Returns 0, -EINVAL (not such a table), or why the file cannot be read; kvs_open_error() says more.
+ * Returns 0, -EINVAL (not such a table), or why the file cannot be read; kvs_open_error() has the line.
  */
 int kvs_heads_load(const char *path, double threshold, uint32_t layers, uint32_t kv_heads, uint64_t *masks);
 

@@ -32,6 +32,7 @@ KVS_PUBLIC void kvs_batch_reset(struct kvs_batch *batch)
 {
 	batch->ops = 0;
 	batch->items = 0;
+	batch->places = 0;
 }
 
 /* Room for one more operation; it counts once commit() has seen its parts. */
@@ -153,19 +154,28 @@ KVS_PUBLIC int kvs_batch_barrier(struct kvs_batch *batch, struct kvs_stream *str
 	return op ? commit(batch, set_stream(batch, stream, &op->barrier.stream)) : -E2BIG;
 }
 
+/* Room for that many more items and places? */
+static int check_items(struct kvs_batch *batch, uint32_t count)
+{
+	if (count <= DRM_KVSINK_MAX_ITEMS - batch->items - batch->places)
+		return 0;
+	return kvs_fail(batch->device, -E2BIG,
+			"batch: operation %u: %u items behind %u: allowed are %u attend items and places in a job",
+			batch->ops, count, batch->items + batch->places, DRM_KVSINK_MAX_ITEMS);
+}
+
 KVS_PUBLIC int kvs_batch_attend(struct kvs_batch *batch, const struct drm_kvsink_attend_item *items,
 				uint32_t count, struct kvs_place q, struct kvs_place out,
-				struct kvs_place stats)
+				struct kvs_place stats, struct kvs_place mass)
 {
 	struct drm_kvsink_op *op = next_op(batch, DRM_KVSINK_OP_ATTEND);
 	int err;
 
 	if (!op)
 		return -E2BIG;
-	if (count > DRM_KVSINK_MAX_ITEMS - batch->items)
-		return kvs_fail(batch->device, -E2BIG,
-				"batch: operation %u: %u attend items: allowed are %u in a job", batch->ops,
-				count, DRM_KVSINK_MAX_ITEMS);
+	err = check_items(batch, count);
+	if (err)
+		return err;
 	if (count)
 		memcpy(&batch->item[batch->items], items, count * sizeof(*items));
 	op->attend.items.stride = sizeof(*items);
@@ -175,6 +185,8 @@ KVS_PUBLIC int kvs_batch_attend(struct kvs_batch *batch, const struct drm_kvsink
 	err = err ? err : set_place(batch, out, "out", &op->attend.out);
 	if (!err && stats.buffer)
 		err = set_place(batch, stats, "stats", &op->attend.stats);
+	if (!err && mass.buffer)
+		err = set_place(batch, mass, "mass", &op->attend.mass);
 	if (!err)
 		batch->items += count;
 	return commit(batch, err);
@@ -209,4 +221,78 @@ KVS_PUBLIC int kvs_batch_advance(struct kvs_batch *batch, uint64_t ns)
 		return -E2BIG;
 	op->advance.ns = ns;
 	return commit(batch, 0);
+}
+
+/* Places are copied, so that the caller's may go before the batch is submitted. */
+static int set_places(struct kvs_batch *batch, const struct drm_kvsink_place *places, uint32_t count,
+		      struct drm_kvsink_array *array)
+{
+	int err = check_items(batch, count);
+
+	if (err)
+		return err;
+	if (count)
+		memcpy(&batch->place[batch->places], places, count * sizeof(*places));
+	array->stride = sizeof(*places);
+	array->count = count;
+	array->array = (uintptr_t)&batch->place[batch->places];
+	return 0;
+}
+
+static int commit_places(struct kvs_batch *batch, uint32_t count, int err)
+{
+	if (!err)
+		batch->places += count;
+	return commit(batch, err);
+}
+
+KVS_PUBLIC int kvs_batch_promote(struct kvs_batch *batch, struct kvs_stream *stream,
+				 const struct drm_kvsink_place *places, uint32_t count,
+				 const struct kvs_contract *contract)
+{
+	struct drm_kvsink_op *op = next_op(batch, DRM_KVSINK_OP_PROMOTE);
+	struct kvs_contract terms;
+	int err;
+
+	if (!op)
+		return -E2BIG;
+	err = kvs_copy_contract(batch->device, contract, &terms);
+	if (err)
+		return err;
+	op->promote.deadline_ns = terms.deadline_ns;
+	op->promote.due_ns = terms.due_ns;
+	op->promote.dwell_steps = terms.dwell_steps;
+	op->promote.priority = terms.priority;
+	op->promote.flags = terms.partial ? DRM_KVSINK_PROMOTE_PARTIAL : 0;
+	err = set_stream(batch, stream, &op->promote.stream);
+	err = err ? err : set_places(batch, places, count, &op->promote.places);
+	return commit_places(batch, count, err);
+}
+
+KVS_PUBLIC int kvs_batch_evict(struct kvs_batch *batch, struct kvs_stream *stream,
+			       const struct drm_kvsink_place *places, uint32_t count)
+{
+	struct drm_kvsink_op *op = next_op(batch, DRM_KVSINK_OP_EVICT);
+	int err;
+
+	if (!op)
+		return -E2BIG;
+	err = set_stream(batch, stream, &op->evict.stream);
+	err = err ? err : set_places(batch, places, count, &op->evict.places);
+	return commit_places(batch, count, err);
+}
+
+KVS_PUBLIC int kvs_batch_score_import(struct kvs_batch *batch, struct kvs_stream *stream, uint32_t group,
+				      uint32_t count, struct kvs_place src)
+{
+	struct drm_kvsink_op *op = next_op(batch, DRM_KVSINK_OP_SCORE_IMPORT);
+	int err;
+
+	if (!op)
+		return -E2BIG;
+	op->score_import.group = group;
+	op->score_import.count = count;
+	err = set_stream(batch, stream, &op->score_import.stream);
+	err = err ? err : set_place(batch, src, "src", &op->score_import.src);
+	return commit(batch, err);
 }

@@ -109,6 +109,8 @@ const char *kvs_op_name(uint32_t type)
 		[DRM_KVSINK_OP_SCORE] = "SCORE",       [DRM_KVSINK_OP_CLASSIFY] = "CLASSIFY",
 		[DRM_KVSINK_OP_BARRIER] = "BARRIER",   [DRM_KVSINK_OP_ATTEND] = "ATTEND",
 		[DRM_KVSINK_OP_STEP_END] = "STEP_END", [DRM_KVSINK_OP_ADVANCE] = "ADVANCE",
+		[DRM_KVSINK_OP_PROMOTE] = "PROMOTE",   [DRM_KVSINK_OP_EVICT] = "EVICT",
+		[DRM_KVSINK_OP_SCORE_IMPORT] = "SCORE_IMPORT",
 	};
 
 	return type < sizeof(names) / sizeof(names[0]) && names[type] ? names[type] : "?";
@@ -128,6 +130,9 @@ struct op_field {
 	FIELD(type, member.handle, "a buffer of this device"), FIELD(type, member.pad, "0"),                 \
 		FIELD(type, member.offset, "a multiple of 4 from which the operand fits into the buffer")
 #define STREAM(type, member) FIELD(type, member, "a stream that this device handle made")
+#define PLACES(type, member)                                                                                 \
+	FIELD(type, member.stride, "1 to 256 items in a job"),                                               \
+		FIELD(type, member.array, "places with a token, layers and heads of the stream")
 #define LAYER(type, member) FIELD(type, member, "less than the stream's layers")
 #define FIRST(type, member) FIELD(type, member, "less than the stream's max_tokens")
 #define COUNT(type, member) FIELD(type, member, "1 to max_tokens - first, operands of at most 4 MiB")
@@ -162,10 +167,23 @@ static const struct op_field op_fields[] = {
 	REF(DRM_KVSINK_OP_ATTEND, attend.q),
 	REF(DRM_KVSINK_OP_ATTEND, attend.out),
 	REF(DRM_KVSINK_OP_ATTEND, attend.stats),
+	REF(DRM_KVSINK_OP_ATTEND, attend.mass),
 	STREAM(DRM_KVSINK_OP_STEP_END, step_end.stream),
 	FIELD(DRM_KVSINK_OP_STEP_END, step_end.count, "1 to max_tokens, or 0 with abort"),
 	FIELD(DRM_KVSINK_OP_STEP_END, step_end.abort, "0 or 1"),
 	FIELD(DRM_KVSINK_OP_ADVANCE, advance.ns, "at most 1000000000"),
+	STREAM(DRM_KVSINK_OP_PROMOTE, promote.stream),
+	PLACES(DRM_KVSINK_OP_PROMOTE, promote.places),
+	FIELD(DRM_KVSINK_OP_PROMOTE, promote.deadline_ns, "0, or CLOCK_MONOTONIC within the next 60 s"),
+	FIELD(DRM_KVSINK_OP_PROMOTE, promote.due_ns, "less than 2^63"),
+	FIELD(DRM_KVSINK_OP_PROMOTE, promote.priority, "0 to 255"),
+	FIELD(DRM_KVSINK_OP_PROMOTE, promote.flags, "0 or PARTIAL"),
+	STREAM(DRM_KVSINK_OP_EVICT, evict.stream),
+	PLACES(DRM_KVSINK_OP_EVICT, evict.places),
+	STREAM(DRM_KVSINK_OP_SCORE_IMPORT, score_import.stream),
+	FIELD(DRM_KVSINK_OP_SCORE_IMPORT, score_import.group, "less than the stream's score groups"),
+	FIELD(DRM_KVSINK_OP_SCORE_IMPORT, score_import.count, "the stream's length, at least 1"),
+	REF(DRM_KVSINK_OP_SCORE_IMPORT, score_import.src),
 };
 
 static const struct op_field *find_field(uint32_t type, uint32_t offset)

@@ -40,10 +40,20 @@ struct kvs_stream {
 
 struct kvs_batch {
 	struct kvs_device *device;
-	uint32_t ops, items; /* how many */
+	uint32_t ops, items, places; /* how many; the latter two count together */
 	struct drm_kvsink_op op[DRM_KVSINK_MAX_OPS];
-	struct drm_kvsink_attend_item item[DRM_KVSINK_MAX_ITEMS]; /* ATTENDs point into it */
+	struct drm_kvsink_attend_item item[DRM_KVSINK_MAX_ITEMS]; /* ATTENDs point into it, */
+	struct drm_kvsink_place place[DRM_KVSINK_MAX_ITEMS];	  /* PROMOTEs and EVICTs into this */
 };
+
+/*
+ * A size-first struct of the caller, which may be shorter than ours, or longer with a tail of zeros. `min_bytes` must
+ * be there; what is missing becomes zero.
+ */
+int kvs_copy_struct(struct kvs_device *device, const char *name, const void *from, size_t min_bytes, void *to,
+		    size_t bytes);
+/* A contract as PROMOTE and CONTRACT want it; NULL gives zeros. `deadline_ns` and so on are checked below. */
+int kvs_copy_contract(struct kvs_device *device, const struct kvs_contract *from, struct kvs_contract *to);
 
 /* Tests put their own OS calls under drm:. */
 int kvs_open_os(const char *name, const struct kvs_os_ops *os, void *os_ctx, struct kvs_device **device);

@@ -22,23 +22,12 @@ static uint32_t float_bits(float value)
 	return bits;
 }
 
-/* The caller's struct may be shorter than ours, or longer with a tail of zeros. */
 static int copy_geometry(struct kvs_device *device, const struct kvs_geometry *from,
 			 struct kvs_geometry *geometry)
 {
-	const unsigned char *bytes = (const unsigned char *)from;
-
-	if (from->size < offsetof(struct kvs_geometry, layers) + sizeof(from->layers))
-		return kvs_fail(device, -EINVAL,
-				"geometry: size = %zu: allowed is sizeof(struct kvs_geometry)", from->size);
-	for (size_t i = sizeof(*geometry); i < from->size; i++)
-		if (bytes[i])
-			return kvs_fail(device, -E2BIG,
-					"geometry: byte %zu is set, this library knows %zu bytes", i,
-					sizeof(*geometry));
-	memset(geometry, 0, sizeof(*geometry));
-	memcpy(geometry, from, from->size < sizeof(*geometry) ? from->size : sizeof(*geometry));
-	return 0;
+	return kvs_copy_struct(device, "geometry", from,
+			       offsetof(struct kvs_geometry, layers) + sizeof(from->layers), geometry,
+			       sizeof(*geometry));
 }
 
 static int check_ranges(struct kvs_device *device, const struct kvs_geometry *geometry)
