@@ -12,8 +12,6 @@
 #define TYPE_KVSINK "kvsink"
 OBJECT_DECLARE_SIMPLE_TYPE(KvsinkState, KVSINK)
 
-#define KVSINK_INJECT_KINDS 2 /* of enum kvsink_inject */
-
 struct KvsinkState {
     PCIDevice parent_obj;
 

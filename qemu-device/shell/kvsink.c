@@ -21,7 +21,7 @@
  *   gart-pages=<n>   pages of 4 KiB that the GART can map
  *   burst=<bytes>    one memory burst (modelled time and bus bytes)
  *   sram-latency-ns=<n>, hbm-latency-ns=<n>, job-overhead-ns=<n>,
- *   sram-gbps=<n>, hbm-gbps=<n>, dma-gbps=<n>
+ *   tag-latency-ns=<n>, sram-gbps=<n>, hbm-gbps=<n>, dma-gbps=<n>
  *                    the modelled clock; none of it slows the emulation down
  *   threads=<n>      threads that do the arithmetic (0..16, default 2). With 0
  *                    the main loop does it, in an order that depends on nothing
@@ -29,8 +29,10 @@
  *   inject-hang=<n>  the next n jobs never end, until a reset. Can be set with
  *                    qom-set while the guest runs
  *   inject-dma-error=<n>
- *                    the next n operand transfers fail; likewise. Both read as
- *                    the number that was set last
+ *                    the next n operand transfers fail; likewise
+ *   inject-ecc=<n>   the next n ATTENDs that find an entry in SRAM lose the
+ *                    first one to an uncorrectable error; likewise. All three
+ *                    read as the number that was set last
  *
  * Ranges and defaults come from silicon/; a value out of range is refused with
  * a message that says so.
@@ -333,6 +335,7 @@ static const Property kvsink_properties[] = {
     KVSINK_PROP("hbm-gbps", hbm_gbps),
     KVSINK_PROP("dma-gbps", dma_gbps),
     KVSINK_PROP("job-overhead-ns", job_overhead_ns),
+    KVSINK_PROP("tag-latency-ns", tag_latency_ns),
     DEFINE_PROP_UINT32("threads", KvsinkState, threads, 2),
 };
 
@@ -374,6 +377,8 @@ static void kvsink_class_init(ObjectClass *klass, void *data)
                       "the next n jobs never end, until a reset");
     kvsink_add_inject(klass, "inject-dma-error", KVSINK_INJECT_DMA_ERROR,
                       "the next n operand transfers fail");
+    kvsink_add_inject(klass, "inject-ecc", KVSINK_INJECT_ECC,
+                      "the next n ATTENDs that find an entry in SRAM lose it");
 }
 
 static const TypeInfo kvsink_info = {

@@ -29,6 +29,7 @@ void kvsink_config_default(struct kvsink_chip_config *config)
 		.hbm_gbps = 3200,
 		.dma_gbps = 400,
 		.job_overhead_ns = 20,
+		.tag_latency_ns = 2,
 	};
 }
 
@@ -64,6 +65,7 @@ static const struct range ranges[] = {
 	RANGE(hbm_gbps, 1, 1000000),
 	RANGE(dma_gbps, 1, 1000000),
 	RANGE(job_overhead_ns, 0, 100000),
+	RANGE(tag_latency_ns, 0, 100000),
 };
 
 static uint64_t range_value(const struct kvsink_chip_config *config, const struct range *r)
@@ -217,6 +219,7 @@ void kvsink_reset(struct kvsink_chip *chip, enum kvsink_reset_kind kind)
 		chip->dma_free_ps = 0;
 		chip->inject_hang = 0;
 		chip->inject_dma_error = 0;
+		chip->inject_ecc = 0;
 		return;
 	}
 	kvsink_event(chip, KVSINK_EVENT_ENGINE_RESET, NULL, 0, 0, chip->reg[KVSINK_REG_GENERATION / 4]);
@@ -226,8 +229,10 @@ void kvsink_inject(struct kvsink_chip *chip, enum kvsink_inject what, uint32_t c
 {
 	if (what == KVSINK_INJECT_HANG)
 		chip->inject_hang = count;
-	else
+	else if (what == KVSINK_INJECT_DMA_ERROR)
 		chip->inject_dma_error = count;
+	else
+		chip->inject_ecc = count;
 }
 
 void kvsink_log(struct kvsink_chip *chip, const char *format, ...)

@@ -112,6 +112,7 @@ static void regs_constants(struct kvsink_chip *chip)
 	REG(HBM_GBPS) = config->hbm_gbps;
 	REG(DMA_GBPS) = config->dma_gbps;
 	REG(JOB_OVERHEAD_NS) = config->job_overhead_ns;
+	REG(TAG_LATENCY_NS) = config->tag_latency_ns;
 }
 
 /* An engine reset keeps what software has programmed: masks and base addresses. The rings stop. */
@@ -143,10 +144,64 @@ static uint32_t status(const struct kvsink_chip *chip)
 	return value;
 }
 
+/* Registers that show the device-wide value of a parameter. */
+static const struct {
+	uint32_t offset;
+	enum kvsink_param param;
+	unsigned shift; /* of the bits that it shows */
+} param_regs[] = {
+	{KVSINK_REG_T_SINK, KVSINK_PARAM_T_SINK, 0},
+	{KVSINK_REG_SCORE_MODE, KVSINK_PARAM_SCORE_MODE, 0},
+	{KVSINK_REG_LOCAL_WINDOW, KVSINK_PARAM_LOCAL_WINDOW, 0},
+	{KVSINK_REG_SRAM_BUDGET, KVSINK_PARAM_SRAM_BUDGET, 0},
+	{KVSINK_REG_HEAD_MASK_LO, KVSINK_PARAM_HEAD_MASK, 0},
+	{KVSINK_REG_HEAD_MASK_HI, KVSINK_PARAM_HEAD_MASK, 32},
+	{KVSINK_REG_LAYER_RANGE, KVSINK_PARAM_LAYER_RANGE, 0},
+	{KVSINK_REG_T_PROMOTE, KVSINK_PARAM_T_PROMOTE, 0},
+	{KVSINK_REG_T_EVICT, KVSINK_PARAM_T_EVICT, 0},
+	{KVSINK_REG_ALPHA, KVSINK_PARAM_ALPHA, 0},
+	{KVSINK_REG_N_PROMOTE, KVSINK_PARAM_N_PROMOTE, 0},
+	{KVSINK_REG_N_DWELL, KVSINK_PARAM_N_DWELL, 0},
+	{KVSINK_REG_N_EVICT, KVSINK_PARAM_N_EVICT, 0},
+	{KVSINK_REG_DELTA, KVSINK_PARAM_DELTA, 0},
+	{KVSINK_REG_PLACEMENT, KVSINK_PARAM_PLACEMENT, 0},
+	{KVSINK_REG_TAIL_TOKENS, KVSINK_PARAM_TAIL_TOKENS, 0},
+	{KVSINK_REG_TENANT_CAP, KVSINK_PARAM_TENANT_CAP, 0},
+	{KVSINK_REG_TENANT_TAG, KVSINK_PARAM_TENANT_TAG, 0},
+	{KVSINK_REG_PRIORITY, KVSINK_PARAM_PRIORITY, 0},
+	{KVSINK_REG_LAYER_WEIGHT_LO, KVSINK_PARAM_LAYER_WEIGHT, 0},
+	{KVSINK_REG_LAYER_WEIGHT_HI, KVSINK_PARAM_LAYER_WEIGHT, 32},
+};
+
+/* Of the gaps between granted ranges. */
+static uint32_t sram_largest(const struct kvsink_chip *chip)
+{
+	uint32_t end = 0, largest = 0;
+
+	for (uint32_t i = 0; i <= chip->span_count; i++) {
+		bool last = i == chip->span_count;
+		uint32_t next = last ? chip->config.sram_bytes : chip->spans[i].offset;
+
+		largest = next - end > largest ? next - end : largest;
+		end = last ? next : next + chip->spans[i].bytes;
+	}
+	return largest;
+}
+
+/* until dwell.c is there */
+extern bool kvsink_in_force(const struct kvsink_chip *chip, const struct kvsink_tag *tag) __attribute__((weak));
+
+static uint32_t contracts(const struct kvsink_chip *chip)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; kvsink_in_force && chip->used_tags && i < chip->config.tags; i++)
+		n += chip->tags[i].stream && kvsink_in_force(chip, &chip->tags[i]);
+	return n;
+}
+
 static uint32_t global_read(const struct kvsink_chip *chip, uint32_t offset)
 {
-	const uint64_t *params = chip->params;
-
 	switch (offset) {
 	case KVSINK_REG_STATUS:
 		return status(chip);
@@ -156,23 +211,17 @@ static uint32_t global_read(const struct kvsink_chip *chip, uint32_t offset)
 		return chip->sram_used;
 	case KVSINK_REG_STREAMS_LIVE:
 		return chip->live_streams;
-	case KVSINK_REG_T_SINK:
-		return (uint32_t)params[KVSINK_PARAM_T_SINK];
-	case KVSINK_REG_SCORE_MODE:
-		return (uint32_t)params[KVSINK_PARAM_SCORE_MODE];
-	case KVSINK_REG_LOCAL_WINDOW:
-		return (uint32_t)params[KVSINK_PARAM_LOCAL_WINDOW];
-	case KVSINK_REG_SRAM_BUDGET:
-		return (uint32_t)params[KVSINK_PARAM_SRAM_BUDGET];
-	case KVSINK_REG_HEAD_MASK_LO:
-		return (uint32_t)params[KVSINK_PARAM_HEAD_MASK];
-	case KVSINK_REG_HEAD_MASK_HI:
-		return (uint32_t)(params[KVSINK_PARAM_HEAD_MASK] >> 32);
-	case KVSINK_REG_LAYER_RANGE:
-		return (uint32_t)params[KVSINK_PARAM_LAYER_RANGE];
-	default:
-		return chip->reg[offset / 4];
+	case KVSINK_REG_SRAM_LARGEST:
+		return sram_largest(chip);
+	case KVSINK_REG_COPIES_PENDING:
+		return chip->used_tags - chip->valid_tags;
+	case KVSINK_REG_CONTRACTS:
+		return contracts(chip);
 	}
+	for (size_t i = 0; i < sizeof(param_regs) / sizeof(param_regs[0]); i++)
+		if (param_regs[i].offset == offset)
+			return (uint32_t)(chip->params[param_regs[i].param] >> param_regs[i].shift);
+	return chip->reg[offset / 4];
 }
 
 static uint32_t ring_state(const struct kvsink_ring *ring)

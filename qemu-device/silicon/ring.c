@@ -26,6 +26,10 @@ struct op_desc {
 			      .payload = sizeof(((struct kvsink_cmd *)0)->kind),                             \
 			      __VA_ARGS__}
 
+/* until dwell.c and import.c are there */
+extern kvsink_handler kvsink_cmd_contract __attribute__((weak));
+extern kvsink_handler kvsink_cmd_score_import __attribute__((weak));
+
 static const struct op_desc ops[KVSINK_OP_COUNT] = {
 	OP(STREAM_CREATE, stream_create, .privileged = true),
 	OP(STREAM_DESTROY, stream_destroy, .privileged = true, .mutates = true),
@@ -44,6 +48,8 @@ static const struct op_desc ops[KVSINK_OP_COUNT] = {
 	OP(ATTEND, attend, .stages = true),
 	OP(STEP_END, step_end, .flags = KVSINK_STEP_ABORT, .mutates = true),
 	OP(ADVANCE, advance),
+	OP(CONTRACT, contract),
+	OP(SCORE_IMPORT, score_import, .mutates = true),
 };
 
 _Static_assert(sizeof(struct kvsink_job_desc) == 64, "a slot is 64 bytes");

@@ -56,6 +56,7 @@ struct kvsink_chip_config {
 	uint32_t sram_latency_ns, hbm_latency_ns; /* 1 .. 100000 */
 	uint32_t sram_gbps, hbm_gbps, dma_gbps;	  /* 1 .. 1000000; dma_gbps < hbm_gbps */
 	uint32_t job_overhead_ns;		  /* of one command, 0 .. 100000 */
+	uint32_t tag_latency_ns;		  /* of one look into the tag array, 0 .. 100000 */
 	uint8_t *sram; /* memory of the two tiers, owned by the host; zeroed by kvsink_reset(COLD) */
 	uint8_t *hbm;
 };
@@ -73,6 +74,8 @@ enum kvsink_reset_kind {
 enum kvsink_inject {
 	KVSINK_INJECT_HANG,	 /* the next `count` jobs never end, until a reset */
 	KVSINK_INJECT_DMA_ERROR, /* the next `count` operand transfers fail */
+	KVSINK_INJECT_ECC,	 /* the next `count` ATTENDs that find an entry lose the first one */
+	KVSINK_INJECT_KINDS,
 };
 
 void kvsink_config_default(struct kvsink_chip_config *config);

@@ -52,7 +52,7 @@ struct sim_stream {
 struct sim_options {
 	struct kvsink_chip_config config;
 	uint32_t threads; /* for arithmetic */
-	uint32_t inject_hang, inject_dma_error;
+	uint32_t inject_hang, inject_dma_error, inject_ecc;
 	char share[32]; /* name of a chip that several files use; empty for a chip of one's own */
 	bool has_chip;	/* an option of the chip was given */
 	bool has_uid;	/* uid= was given: an ordinary user */

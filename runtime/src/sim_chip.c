@@ -180,6 +180,7 @@ static int build(struct sim_chip *chip)
 	start(chip);
 	kvsink_inject(chip->silicon, KVSINK_INJECT_HANG, chip->options.inject_hang);
 	kvsink_inject(chip->silicon, KVSINK_INJECT_DMA_ERROR, chip->options.inject_dma_error);
+	kvsink_inject(chip->silicon, KVSINK_INJECT_ECC, chip->options.inject_ecc);
 	return 0;
 }
 

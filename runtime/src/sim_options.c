@@ -34,9 +34,11 @@ static const struct option {
 	OPTION("hbm-gbps", NUMBER, config.hbm_gbps, 0, UINT32_MAX),
 	OPTION("dma-gbps", NUMBER, config.dma_gbps, 0, UINT32_MAX),
 	OPTION("job-overhead-ns", NUMBER, config.job_overhead_ns, 0, UINT32_MAX),
+	OPTION("tag-latency-ns", NUMBER, config.tag_latency_ns, 0, UINT32_MAX),
 	OPTION("threads", NUMBER, threads, 1, KVSINK_MAX_PARTS),
 	OPTION("inject-hang", NUMBER, inject_hang, 0, UINT32_MAX),
 	OPTION("inject-dma-error", NUMBER, inject_dma_error, 0, UINT32_MAX),
+	OPTION("inject-ecc", NUMBER, inject_ecc, 0, UINT32_MAX),
 	OPTION("uid", NUMBER, uid, 0, UINT32_MAX - 1),
 #undef OPTION
 };

@@ -58,11 +58,11 @@ static const struct {
 static const struct {
 	const char *name;
 	unsigned index;
-	const char *kind;
+	const char *kind, *scope;
 	unsigned long long initial;
 	const char *doc;
 } params[] = {
-#define X(name, index, kind, scope, def, doc) {#name, index, #kind, def, doc},
+#define X(name, index, kind, scope, def, doc) {#name, index, #kind, #scope, def, doc},
 	KVSINK_PARAMS(X)
 #undef X
 };
@@ -82,6 +82,12 @@ static const struct numbered opcodes[] = {
 static const struct numbered events[] = {
 #define X(name, value, doc) {#name, value, doc},
 	KVSINK_EVENTS(X)
+#undef X
+};
+
+static const struct numbered reasons[] = {
+#define X(name, value, doc) {#name, value, doc},
+	KVSINK_REASONS(X)
 #undef X
 };
 
@@ -154,10 +160,10 @@ static void print_params(void)
 {
 	size_t i;
 
-	puts("| index | name | kind | default | meaning |\n|---|---|---|---|---|");
+	puts("| index | name | kind | scope | default | meaning |\n|---|---|---|---|---|---|");
 	for (i = 0; i < COUNT(params); i++) {
-		printf("| %u | `%s` | %s | 0x%llx |", params[i].index, params[i].name, params[i].kind,
-		       params[i].initial);
+		printf("| %u | `%s` | %s | %s | 0x%llx |", params[i].index, params[i].name, params[i].kind,
+		       params[i].scope, params[i].initial);
 		cell(params[i].doc);
 		putchar('\n');
 	}
@@ -186,7 +192,10 @@ static void print_sizes(void)
 	X(struct kvsink_tag_rec)
 	X(struct kvsink_score_rec)
 	X(struct kvsink_sink_rec)
+	X(struct kvsink_verdict_rec)
+	X(struct kvsink_profile_rec)
 	X(struct kvsink_event_rec)
+	X(struct kvsink_span_rec)
 	X(struct kvsink_attend_stat)
 #undef X
 }
@@ -224,7 +233,9 @@ int main(void)
 	print_counters();
 	puts("\n## Parameters\n\nSet by CONFIG, for a stream or as the device's default. F32 is the bit "
 	     "pattern of a\n"
-	     "non-negative finite binary32 number.\n");
+	     "non-negative finite binary32 number. Scope: DEVICE there is one for all, STREAM one for each "
+	     "stream, GROUP\n"
+	     "one for each score group of a stream.\n");
 	print_params();
 	puts("\n## Commands\n");
 	print_numbered(opcodes, COUNT(opcodes));
@@ -232,6 +243,8 @@ int main(void)
 	print_codes();
 	puts("\n## Events\n");
 	print_numbered(events, COUNT(events));
+	puts("\n## Reasons\n\nWhy an event happened.\n");
+	print_numbered(reasons, COUNT(reasons));
 	puts("\n## Sizes of what the chip fetches and writes\n");
 	print_sizes();
 	if (fflush(stdout) || ferror(stdout)) {
