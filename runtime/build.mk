@@ -9,7 +9,7 @@ LIBKVSINK_SO := $(B)/lib/libkvsink.so
 LIBKVSINK_CFLAGS = -Iruntime/include $(shell pkg-config --cflags libdrm)
 LIBKVSINK_LIBS := -lpthread -lm
 
-RUNTIME_OBJS := $(patsubst %.c,$(B)/obj/%.o,$(wildcard runtime/src/*.c))
+RUNTIME_OBJS := $(patsubst %.c,$(B)/obj/%.o,$(wildcard runtime/src/*.c runtime/src/policy/*.c))
 
 $(B)/obj/runtime/src/%.o: EXTRA = -D_GNU_SOURCE -fPIC -fvisibility=hidden -fno-math-errno -Iqemu-device/silicon \
 	-Idriver/logic $(LIBKVSINK_CFLAGS)

@@ -285,8 +285,9 @@ void kvs_batch_reset(struct kvs_batch *batch);
 
 /*
  * Each of the following adds one operation. All return 0, -E2BIG (more than DRM_KVSINK_MAX_OPS operations
- * or DRM_KVSINK_MAX_ITEMS attend items and places), -EINVAL (a place without buffer, or in a buffer of another device)
- * or -EACCES (stream of another device). Ranges and sequence are checked at submit and by the device.
+ * or DRM_KVSINK_MAX_ITEMS attend items and places), -EINVAL (a place without buffer, or in a buffer of
+ * another device) or -EACCES (stream of another device). Ranges and sequence are checked at submit and by the
+ * device.
  */
 
 /**
@@ -360,8 +361,8 @@ int kvs_batch_barrier(struct kvs_batch *batch, struct kvs_stream *stream);
  * @q: float[queries][q_heads][d_k], item behind item
  * @out: float[queries][q_heads][d_v]
  * @stats: struct drm_kvsink_attend_stat[queries][q_heads]; a NULL buffer for none
- * @mass: float[kv_heads][first + count] of each item, item behind item: attention that its queries outside the
- *	local window of token t, in the query heads of KV head h, put on t; a NULL buffer for none
+ * @mass: float[kv_heads][first + count] of each item, item behind item: attention that its queries outside
+ *the local window of token t, in the query heads of KV head h, put on t; a NULL buffer for none
  *
  * Returns see above.
  */
@@ -405,11 +406,13 @@ struct kvs_contract {
 	/** @priority: 0 to 255: without a contract in force the lower one goes first. */
 	uint32_t priority;
 	/**
-	 * @deadline_ns: CLOCK_MONOTONIC at which the contract ends at the latest, at most max_lease_ns ahead; 0 with
+	 * @deadline_ns: CLOCK_MONOTONIC at which the contract ends at the latest, at most max_lease_ns ahead;
+	 * 0 with
 	 * @dwell_steps: the longest lease; 0 without: no contract.
 	 */
 	uint64_t deadline_ns;
-	/** @due_ns: modelled ns from now by which the copies shall end; 0 = at once, whatever they slow down. */
+	/** @due_ns: modelled ns from now by which the copies shall end; 0 = at once, whatever they slow down.
+	 */
 	uint64_t due_ns;
 	/** @partial: grant the places that fit, in order, up to the first that does not. */
 	bool partial;
@@ -438,8 +441,8 @@ int kvs_batch_promote(struct kvs_batch *batch, struct kvs_stream *stream,
  *
  * Returns see above.
  */
-int kvs_batch_evict(struct kvs_batch *batch, struct kvs_stream *stream,
-		    const struct drm_kvsink_place *places, uint32_t count);
+int kvs_batch_evict(struct kvs_batch *batch, struct kvs_stream *stream, const struct drm_kvsink_place *places,
+		    uint32_t count);
 
 /**
  * kvs_batch_score_import - take over scores of a group that has none yet
@@ -451,8 +454,8 @@ int kvs_batch_evict(struct kvs_batch *batch, struct kvs_stream *stream,
  *
  * Returns see above.
  */
-int kvs_batch_score_import(struct kvs_batch *batch, struct kvs_stream *stream, uint32_t group,
-			   uint32_t count, struct kvs_place src);
+int kvs_batch_score_import(struct kvs_batch *batch, struct kvs_stream *stream, uint32_t group, uint32_t count,
+			   struct kvs_place src);
 
 /**
  * kvs_batch_submit - queue a batch as one job
@@ -535,7 +538,8 @@ int kvs_evict(struct kvs_device *device, uint64_t stream, const struct drm_kvsin
  * @stream: stream id
  * @places: as of kvs_evict()
  * @count: places, 1 to DRM_KVSINK_MAX_ITEMS
- * @contract: what holds from now on; dwell_steps 0 with deadline_ns 0 ends contracts. due_ns and partial must be 0
+ * @contract: what holds from now on; dwell_steps 0 with deadline_ns 0 ends contracts. due_ns and partial must
+ * be 0
  *
  * Returns how many entries it concerns, -ENOENT if there was none, -EINVAL, -E2BIG.
  */
@@ -571,8 +575,8 @@ int kvs_config_set(struct kvs_device *device, uint64_t stream, uint32_t group, e
 
 /**
  * kvs_heads_load - head masks from a table of learned head weights (data/duo-attention)
- * @path: a table: one line a layer, one finite weight a KV head, separated by tabs; lines that begin with # and
- *	empty ones are left out
+ * @path: a table: one line a layer, one finite weight a KV head, separated by tabs; lines that begin with #
+ *and empty ones are left out
  * @threshold: a head with at least this weight is a full one
  * @layers: lines that the table must have, at most 128
  * @kv_heads: weights that each line must have, at most 64

@@ -3,8 +3,8 @@
  * DOC: placement policies
  *
  * A policy decides which rows of a stream lie in SRAM. All of them act by stream id through PROMOTE, EVICT,
- * CONFIG and QUERY only, so they run on any device, also from another process than the stream's owner. docs/policies.md
- * says what each does and how to add one.
+ * CONFIG and QUERY only, so they run on any device, also from another process than the stream's owner.
+ * docs/policies.md says what each does and how to add one.
  *
  * Around a decode loop:
  *
@@ -30,13 +30,18 @@ extern "C" {
 
 struct kvs_policy;
 
+#define KVS_TAIL_OWN (-1) /* tail_tokens: what the policy chooses */
+#define KVS_TAIL_HALF                                                                                        \
+	(-2) /* tail_tokens: as many as half of sram_bytes holds; none for a policy without tails */
+
 /** struct kvs_policy_options - what a policy may use. Zero a field to get its default. */
 struct kvs_policy_options {
 	/** @size: sizeof(struct kvs_policy_options) of the caller. */
 	size_t size;
 	/** @sram_bytes: SRAM of the stream, tails included; 0 for all of the device. */
 	uint32_t sram_bytes;
-	/** @tail_tokens: newest tokens that stay in SRAM, of every layer; -1 for the policy's own choice, 0 for none. */
+	/** @tail_tokens: newest tokens that stay in SRAM, of every layer; 0 for none, or KVS_TAIL_OWN,
+	 * KVS_TAIL_HALF. */
 	int32_t tail_tokens;
 	/** @seed: of policies that draw. */
 	uint64_t seed;
@@ -78,11 +83,12 @@ const char *kvs_policy_about(unsigned index);
  * @device: the device
  * @stream: stream id; its entries, tails and placement parameters are replaced
  * @name: of the policy
- * @options: what it may use; NULL for defaults
+ * @options: what it may use; NULL for defaults and KVS_TAIL_OWN
  * @policy: receives the policy, to be dropped with kvs_policy_close()
  *
- * Returns 0, -EINVAL (no such policy, or an option that is out of range or not this policy's: kvs_device_error()
- * says which), -E2BIG (@options is of a newer library), -ENOENT (stream), -ENOSPC (a tail that does not fit), -ENOMEM.
+ * Returns 0, -EINVAL (no such policy, or an option that is out of range or not this policy's:
+ * kvs_device_error() says which), -E2BIG (@options is of a newer library), -ENOENT (stream), -ENOSPC (a tail
+ * that does not fit), -ENOMEM.
  */
 int kvs_policy_open(struct kvs_device *device, uint64_t stream, const char *name,
 		    const struct kvs_policy_options *options, struct kvs_policy **policy);

@@ -159,9 +159,10 @@ static int check_items(struct kvs_batch *batch, uint32_t count)
 {
 	if (count <= DRM_KVSINK_MAX_ITEMS - batch->items - batch->places)
 		return 0;
-	return kvs_fail(batch->device, -E2BIG,
-			"batch: operation %u: %u items behind %u: allowed are %u attend items and places in a job",
-			batch->ops, count, batch->items + batch->places, DRM_KVSINK_MAX_ITEMS);
+	return kvs_fail(
+		batch->device, -E2BIG,
+		"batch: operation %u: %u items behind %u: allowed are %u attend items and places in a job",
+		batch->ops, count, batch->items + batch->places, DRM_KVSINK_MAX_ITEMS);
 }
 
 KVS_PUBLIC int kvs_batch_attend(struct kvs_batch *batch, const struct drm_kvsink_attend_item *items,

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
- * Tables of learned head weights (DuoAttention): one line a layer, one weight a KV head. A head that weighs at least
- * the threshold needs the whole context ("full"), the others live on sinks and recent tokens ("streaming").
+ * Tables of learned head weights (DuoAttention): one line a layer, one weight a KV head. A head that weighs
+ * at least the threshold needs the whole context ("full"), the others live on sinks and recent tokens
+ * ("streaming").
  */
 #include <locale.h>
 #include <math.h>
@@ -96,8 +97,7 @@ static int load(struct table *table)
 KVS_PUBLIC int kvs_heads_load(const char *path, double threshold, uint32_t layers, uint32_t kv_heads,
 			      uint64_t *masks)
 {
-	struct table table = {
-		.path = path, .threshold = threshold, .layers = layers, .kv_heads = kv_heads};
+	struct table table = {.path = path, .threshold = threshold, .layers = layers, .kv_heads = kv_heads};
 	int err;
 
 	kvs_open_clear();

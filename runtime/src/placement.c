@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * Placement: PROMOTE, EVICT, CONTRACT and the parameters that guide them. All act by stream id, so that a tool can
- * act on a running model's stream.
+ * Placement: PROMOTE, EVICT, CONTRACT and the parameters that guide them. All act by stream id, so that a
+ * tool can act on a running model's stream.
  */
 #include <stdio.h>
 #include <string.h>
@@ -124,8 +124,8 @@ KVS_PUBLIC int kvs_contract(struct kvs_device *device, uint64_t stream, const st
 	args.dwell_steps = terms.dwell_steps;
 	args.priority = terms.priority;
 	err = kvs_device_call(device, DRM_IOCTL_KVSINK_CONTRACT, &args);
-	return err ? fail_places(device, "CONTRACT", err, args.code, stream, places, count) :
-		     (int)args.entries;
+	return err ? fail_places(device, "CONTRACT", err, args.code, stream, places, count)
+		   : (int)args.entries;
 }
 
 static const char *param_name(uint32_t param)
@@ -170,11 +170,8 @@ KVS_PUBLIC int kvs_config_get(struct kvs_device *device, uint64_t stream, uint32
 KVS_PUBLIC int kvs_config_set(struct kvs_device *device, uint64_t stream, uint32_t group,
 			      enum kvsink_param param, uint64_t value)
 {
-	struct drm_kvsink_config args = {.stream = stream,
-					 .param = param,
-					 .group = group,
-					 .value = value,
-					 .conflict = UINT32_MAX};
+	struct drm_kvsink_config args = {
+		.stream = stream, .param = param, .group = group, .value = value, .conflict = UINT32_MAX};
 	int err = kvs_device_call(device, DRM_IOCTL_KVSINK_CONFIG_SET, &args);
 	char line[PLACES_BYTES];
 

@@ -63,7 +63,8 @@ static int ask(struct kvs_device *device, struct drm_kvsink_query *args, void *m
 	err = err ? err : take(list, head);
 	if (err)
 		return err;
-	if (args->type == DRM_KVSINK_QUERY_EVENTS || args->type == DRM_KVSINK_QUERY_SPANS) { /* total counts from `first` on */
+	if (args->type == DRM_KVSINK_QUERY_EVENTS ||
+	    args->type == DRM_KVSINK_QUERY_SPANS) { /* total counts from `first` on */
 		list->next = head->next;
 		list->done = head->written >= head->total;
 	} else {
@@ -76,8 +77,8 @@ static int ask(struct kvs_device *device, struct drm_kvsink_query *args, void *m
 
 static int fail_query(struct kvs_device *device, int err, uint32_t type, uint64_t stream, uint32_t group)
 {
-	static const char *const names[] = {"?", "STREAMS", "TAGS", "COUNTERS", "SCORES", "PARAMS", "EVENTS",
-					    "SINKS", "VERDICTS", "PROFILE", "SPANS"};
+	static const char *const names[] = {"?",      "STREAMS", "TAGS",     "COUNTERS", "SCORES", "PARAMS",
+					    "EVENTS", "SINKS",	 "VERDICTS", "PROFILE",	 "SPANS"};
 
 	return kvs_fail(device, err, "QUERY: %s (%u), stream %llu, group %u: %s",
 			names[type < sizeof(names) / sizeof(names[0]) ? type : 0], type,

@@ -14,8 +14,8 @@ int kvs_copy_struct(struct kvs_device *device, const char *name, const void *fro
 
 	memcpy(&size, from, sizeof(size));
 	if (size < min_bytes)
-		return kvs_fail(device, -EINVAL, "%s: size = %zu: allowed is sizeof(struct kvs_%s), %zu", name,
-				size, name, bytes);
+		return kvs_fail(device, -EINVAL, "%s: size = %zu: allowed is sizeof(struct kvs_%s), %zu",
+				name, size, name, bytes);
 	for (size_t i = bytes; i < size; i++)
 		if (all[i])
 			return kvs_fail(device, -E2BIG, "%s: byte %zu is set, this library knows %zu bytes",

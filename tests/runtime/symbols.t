@@ -2,13 +2,13 @@
 # SPDX-License-Identifier: MIT
 #
 # The library's surface: exported symbols are those of runtime/libkvsink.symbols, each is declared and
-# documented in the header, and the header compiles alone as C11 and C++. B names the build folder.
+# documented in the header, and the headers compile alone as C11 and C++. B names the build folder.
 
 cd "$(dirname "$0")/../.." || exit 1
 B=${B:-build}
 lib=$B/lib/libkvsink.so
 list=runtime/libkvsink.symbols
-header=runtime/include/kvsink.h
+headers="runtime/include/kvsink.h runtime/include/kvsink_policy.h"
 tmp=$(mktemp -d) || exit 1
 trap 'rm -rf "$tmp"' EXIT
 number=0
@@ -39,20 +39,21 @@ result $? "the symbol map lists the same" "$tmp/out"
 
 : > "$tmp/out"
 while read -r name; do
-	grep -q "^ \* $name - " "$header" || echo "$name" >> "$tmp/out"
+	# shellcheck disable=SC2086
+	grep -q "^ \* $name - " $headers || echo "$name" >> "$tmp/out"
 done < "$list"
 [ -s "$list" ] && [ ! -s "$tmp/out" ]
-result $? "every function has its comment in the header" "$tmp/out"
+result $? "every function has its comment in a header" "$tmp/out"
 
 flags="-Iuapi -Iruntime/include $(pkg-config --cflags libdrm)"
-echo '#include "kvsink.h"' > "$tmp/alone.c"
+echo '#include "kvsink_policy.h"' > "$tmp/alone.c"
 cp "$tmp/alone.c" "$tmp/alone.cc"
 # shellcheck disable=SC2086
 ${CC:-gcc} -std=c11 -Wall -Wextra -Werror $flags -c -o /dev/null "$tmp/alone.c" > "$tmp/out" 2>&1
-result $? "the header compiles alone as C11" "$tmp/out"
+result $? "the headers compile alone as C11" "$tmp/out"
 # shellcheck disable=SC2086
 ${CXX:-g++} -std=c++11 -Wall -Wextra -Werror $flags -c -o /dev/null "$tmp/alone.cc" > "$tmp/out" 2>&1
-result $? "the header compiles alone as C++11" "$tmp/out"
+result $? "the headers compile alone as C++11" "$tmp/out"
 
 # Every function is called by some test of this folder.
 : > "$tmp/out"

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Embodiment 1A: after the prompt, tokens whose score reaches T_SINK are promoted for the layers of their
+ * group, best score first, as many as fit. Decode does no placement work at all (PLACEMENT is OFF).
+ *
+ * Scores of groups compare directly: MEAN is attention per row, so the same SRAM always holds the best rows.
+ * Without options.t_sink the threshold is the one of the EMA, T_PROMOTE, where scores are MEAN, else the
+ * stream's T_SINK.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "policy.h"
+
+struct list {
+	struct kvsink_sink_rec *sink; /* [count] */
+	uint32_t count;
+};
+
+static int set_threshold(struct kvs_policy *policy)
+{
+	uint64_t value;
+	uint32_t bits;
+	int err = kvs_policy_get(policy, KVSINK_GROUP_ALL, KVSINK_PARAM_SCORE_MODE, &value);
+
+	memcpy(&bits, &policy->options.t_sink, sizeof(bits));
+	if (bits)
+		return err ? err : kvs_policy_set(policy, KVSINK_GROUP_ALL, KVSINK_PARAM_T_SINK, bits);
+	for (uint32_t g = 0; !err && value == KVSINK_SCORE_MEAN && g < policy->stream.score_groups; g++) {
+		uint64_t threshold;
+
+		err = kvs_policy_get(policy, g, KVSINK_PARAM_T_PROMOTE, &threshold);
+		err = err ? err : kvs_policy_set(policy, g, KVSINK_PARAM_T_SINK, threshold);
+	}
+	return err;
+}
+
+static int read_group(struct kvs_policy *policy, uint32_t group, struct list *list)
+{
+	struct kvsink_sink_rec *more;
+	size_t bytes;
+	void *records;
+	int count = kvs_query(policy->device, DRM_KVSINK_QUERY_SINKS, policy->stream.stream, group, &records,
+			      &bytes);
+
+	if (count <= 0)
+		return count;
+	more = realloc(list->sink, (list->count + (uint32_t)count) * sizeof(*more));
+	if (!more) {
+		free(records);
+		return kvs_fail(policy->device, -ENOMEM, "policy: out of memory");
+	}
+	list->sink = more;
+	for (int i = 0; i < count; i++)
+		memcpy(&list->sink[list->count++], (char *)records + (size_t)i * bytes, sizeof(*more));
+	free(records);
+	return 0;
+}
+
+/* Patterns of non-negative floats are ordered as the floats are. */
+static int by_score(const void *left, const void *right)
+{
+	const struct kvsink_sink_rec *a = left, *b = right;
+
+	if (a->score != b->score)
+		return a->score < b->score ? 1 : -1;
+	if (a->group != b->group)
+		return a->group < b->group ? -1 : 1;
+	return a->token < b->token ? -1 : a->token > b->token;
+}
+
+static int promote(struct kvs_policy *policy, const struct list *list)
+{
+	struct kvs_places places = {0};
+	int err = 0;
+
+	for (uint32_t i = 0; !err && i < list->count; i++) {
+		uint32_t begin, end;
+
+		kvs_policy_group(policy, list->sink[i].group, &begin, &end);
+		err = kvs_places_add(policy, &places, list->sink[i].token, begin, end, NULL);
+	}
+	err = err ? err : kvs_policy_pin(policy, places.place, places.count, NULL);
+	kvs_places_free(&places);
+	return err < 0 ? err : 0;
+}
+
+static int prefilled(struct kvs_policy *policy)
+{
+	struct list list = {0};
+	int err = 0;
+
+	for (uint32_t g = 0; !err && g < policy->stream.score_groups; g++)
+		err = read_group(policy, g, &list);
+	if (!err && list.count)
+		qsort(list.sink, list.count, sizeof(*list.sink), by_score);
+	err = err ? err : promote(policy, &list);
+	free(list.sink);
+	return err;
+}
+
+const struct kvs_policy_ops kvs_policy_1a = {
+	.name = "1a",
+	.about = "tokens whose score of the prompt reaches T_SINK, by group of layers, and a tail",
+	.takes = KVS_TAKES_TAIL | KVS_TAKES_T_SINK,
+	.own_tail = kvs_policy_ours_tail,
+	.open = set_threshold,
+	.prefilled = prefilled,
+};
