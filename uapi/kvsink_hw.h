@@ -194,7 +194,8 @@ enum kvsink_ring_state { KVSINK_RING_IDLE, KVSINK_RING_BUSY, KVSINK_RING_HALTED 
 	X(CONTRACTS_MADE, "1", "contracts granted or renewed, one an entry")                                 \
 	X(CONTRACTS_BROKEN, "1", "contracts in force that could not be kept; each has an event")             \
 	X(TAIL_WRITE, "B", "K and V bytes that APPEND wrote to the tail in SRAM")                            \
-	X(ECC_ERRORS, "1", "entries lost to an uncorrectable error in SRAM")
+	X(ECC_ERRORS, "1", "entries lost to an uncorrectable error in SRAM")                                 \
+	X(SPANS_LOST, "1", "spans that left the timeline for younger ones")
 
 /* ---- Result codes: X(name, value, errno, description) --------------------------------------------- */
 #define KVSINK_CODES(X)                                                                                  \
@@ -769,7 +770,7 @@ struct kvsink_span_rec {
 	uint32_t ring; /* of the command; ~0 for copies */
 	uint32_t tenant;
 	uint32_t token; /* of the copy; else 0 */
-	uint32_t bytes; /* bus bytes of the copy, or that the command read from HBM (saturating) */
+	uint32_t bytes; /* bus bytes of the copy, or that the command moved from or to HBM (saturating) */
 	uint32_t code; /* enum kvsink_code of the command; for a copy 1 if it was late */
 };
 

@@ -115,7 +115,7 @@ uint32_t kvsink_cmd_append(struct kvsink_ring *ring, const struct kvsink_cmd *cm
 	s->layer[c->layer].appended += c->count;
 	kvsink_ledger_add(ring->chip, s, KVSINK_COUNTER_KV_HBM_WRITE,
 			  (uint64_t)c->count * (k.token_bytes + v.token_bytes));
-	ring->cost_ps = kvsink_clock_hbm(ring->chip, bus);
+	ring->hbm_bytes = bus;
 	return KVSINK_CODE_OK;
 }
 

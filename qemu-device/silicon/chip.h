@@ -144,9 +144,20 @@ struct kvsink_verdict_plan {
 
 /* A copy that the migration engine has yet to finish. It is stale when the tag has another generation. */
 struct kvsink_copy {
-	uint64_t end_ps;
-	uint32_t tag;
-	uint32_t generation;
+	uint64_t due_ps;      /* modelled time by which it shall end; 0 = at once */
+	uint64_t left_ps;     /* that it still takes */
+	uint64_t start_by_ps; /* deferred: when the engine must go on, for it and those behind it to be in time */
+	uint64_t begin_ps;    /* when it began, if it has */
+	uint64_t bus_bytes;   /* of HBM bursts */
+	uint32_t tag, generation;
+	bool begun;
+};
+
+/* What the engine does from now on, on paper: see kvsink_dma_look(). */
+struct kvsink_dma_view {
+	uint64_t now_ps;
+	uint32_t next;		 /* copies before it have ended */
+	struct kvsink_copy head; /* copy `next`, as it is by then */
 };
 
 /* One valid translation. */
@@ -215,7 +226,12 @@ struct kvsink_ring {
 	uint32_t result[4];	      /* of the last command that has results */
 	uint64_t fault_address;	      /* of the last failure */
 	uint64_t begin_ps;	      /* modelled time at which the job began */
-	uint64_t cost_ps;	      /* of the command, beyond the fixed cost */
+	/* the command's time beyond the fixed cost, set by its handler, passed by kvsink_clock_pass() */
+	uint64_t cost_ps;		/* compute */
+	uint64_t wait_ps;		/* for copies */
+	uint64_t hbm_bytes, sram_bytes; /* bus bytes that it moves, both at the same time */
+	uint32_t looks;			/* into the tag array */
+	bool shared;			/* its time goes to every stream of `work` instead of `stream` */
 	struct kvsink_stream *stream; /* whose ledger the command's bytes and time go to; may be NULL */
 	struct kvsink_item_work work;
 };
@@ -246,9 +262,8 @@ struct kvsink_chip {
 	struct kvsink_span *spans; /* [config.tags], span_count used, by offset */
 	uint32_t span_count;
 	uint32_t sram_used;		 /* bytes granted */
-	struct kvsink_copy *copies;	 /* [2 * config.tags], in order of their end */
+	struct kvsink_copy *copies;	 /* [2 * config.tags], in the order in which they run */
 	uint32_t copy_first, copy_count; /* the part of `copies` in use */
-	uint64_t dma_free_ps;		 /* when the migration engine has done all copies */
 	struct kvsink_event_rec events[KVSINK_EVENT_SLOTS];
 	uint32_t event_next;			/* number of the next event, modulo 2^32 */
 	uint64_t event_total;			/* events ever, to know how many slots are filled */
@@ -445,21 +460,40 @@ void kvsink_ema_abort(struct kvsink_chip *chip, struct kvsink_stream *stream);
 /* ---- dma.c: migration engine ---- */
 
 void kvsink_dma_reset(struct kvsink_chip *chip);
+/* Queue the copy of a new entry, by its due_ps; notes the time of the grant. */
 void kvsink_dma_start(struct kvsink_chip *chip, uint32_t tag);
-/* Finish what ends by now. */
-void kvsink_dma_catch_up(struct kvsink_chip *chip);
+/* Entries that are not valid yet; each has one copy. */
+static inline uint32_t kvsink_dma_pending(const struct kvsink_chip *chip)
+{
+	return chip->used_tags - chip->valid_tags;
+}
+/* Until the stream's last copy ends, if nothing uses HBM. */
+uint64_t kvsink_dma_wait(struct kvsink_chip *chip, const struct kvsink_stream *stream);
+/*
+ * Time passes, in which commands use HBM or leave it alone (quiet); copies that end by then end. Of the copies' time
+ * `exposed` was felt by commands, the rest is hidden; returns how much of it there was.
+ */
+uint64_t kvsink_dma_pass(struct kvsink_chip *chip, uint64_t ps, bool quiet, uint64_t exposed);
+/* On paper, until the next call that changes the queue or the clock: does it copy, and for how long? */
+void kvsink_dma_look(struct kvsink_chip *chip, struct kvsink_dma_view *view);
+bool kvsink_dma_phase(const struct kvsink_chip *chip, const struct kvsink_dma_view *view, bool quiet, uint64_t *ps);
+void kvsink_dma_step(const struct kvsink_chip *chip, struct kvsink_dma_view *view, bool copying, uint64_t ps);
 
 /* ---- clock.c: modelled time ---- */
 
-/* Time passes; copies that end by then end. */
-void kvsink_clock_pass(struct kvsink_chip *chip, uint64_t ps);
+/* The time of the ring's command passes; it has ended with `code`. */
+void kvsink_clock_pass(struct kvsink_ring *ring, uint32_t code);
 uint64_t kvsink_clock_ps(uint64_t bytes, uint32_t gbps);
-/* From now: latency and transfer of HBM, which copies under way slow down. */
-uint64_t kvsink_clock_hbm(const struct kvsink_chip *chip, uint64_t bus_bytes);
-uint64_t kvsink_clock_sram(const struct kvsink_chip *chip, uint64_t bus_bytes);
 uint64_t kvsink_clock_add(uint64_t a_ps, uint64_t b_ps); /* saturates */
-/* Until the stream's last copy ends. */
-uint64_t kvsink_clock_copies(const struct kvsink_chip *chip, const struct kvsink_stream *stream);
+/* The modelled time that is due_ns from now, for tag->due_ps; 0 stays 0. */
+uint64_t kvsink_clock_due(const struct kvsink_chip *chip, uint64_t due_ns);
+
+/* ---- trace.c: the timeline ---- */
+
+void kvsink_trace_reset(struct kvsink_chip *chip);
+/* The ring's command has ended now. */
+void kvsink_trace_command(const struct kvsink_ring *ring, uint64_t begin_ps, uint32_t code);
+void kvsink_trace_copy(struct kvsink_chip *chip, const struct kvsink_tag *tag, const struct kvsink_copy *copy, bool late);
 
 /* ---- ledger.c: bytes and counts ---- */
 

@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Migration engine: copies promoted rows from HBM to SRAM, one after another, in modelled time.
+ * Migration engine: copies promoted rows from HBM to SRAM, one at a time, in modelled time.
  *
- * The bytes move and the entry becomes valid when the modelled clock passes the end of the copy, never
- * before; and only if the entry is still the one that was granted: an evicted one leaves a stale copy
- * in the queue, which its generation gives away. Rows of a stream never change while it lives, so it
- * does not matter that they are read at the end of the copy.
+ * Queue: copies that are due at once in order of their grant, then the deferred ones, earliest due first. A
+ * copy takes the HBM's latency and its bursts at DMA_GBPS, whatever else happens; a more urgent one
+ * interrupts it without loss. A deferred copy runs while no command uses HBM, or when it could not end in
+ * time otherwise: that moment, start_by_ps, follows from the end of the queue backwards,
+ *     start_by(k) = min(due(k), start_by(k + 1)) - left(k).
+ * The bytes move and the entry becomes valid when the clock passes the end of the copy, never before; and
+ * only if the entry is still the one that was granted: its generation tells. Rows of a stream never change
+ * while it lives, so it does not matter that they are read at the end of the copy.
  */
 #include <string.h>
 
@@ -15,7 +19,11 @@ void kvsink_dma_reset(struct kvsink_chip *chip)
 {
 	chip->copy_first = 0;
 	chip->copy_count = 0;
-	chip->dma_free_ps = chip->now_ps;
+}
+
+static struct kvsink_copy *copy_at(const struct kvsink_chip *chip, uint32_t i)
+{
+	return &chip->copies[chip->copy_first + i];
 }
 
 /* The copy's entry, or NULL when that is gone. */
@@ -26,16 +34,47 @@ static struct kvsink_tag *copy_target(struct kvsink_chip *chip, const struct kvs
 	return tag->stream && tag->generation == copy->generation ? tag : NULL;
 }
 
-/* Move the queue to the front of its array without the stale copies: at most one a tag remains. */
+/* ---- the queue ---- */
+
+static uint64_t minus(uint64_t a, uint64_t b)
+{
+	return a > b ? a - b : 0;
+}
+
+/* Latest starts of deferred copies up to `last`, each from the one behind it. */
+static void plan_starts(struct kvsink_chip *chip, uint32_t last)
+{
+	for (uint32_t i = last + 1; i-- > 0;) {
+		struct kvsink_copy *copy = copy_at(chip, i);
+		uint64_t end = copy->due_ps;
+
+		if (!end)
+			return;
+		if (i + 1 < chip->copy_count && copy_at(chip, i + 1)->start_by_ps < end)
+			end = copy_at(chip, i + 1)->start_by_ps;
+		copy->start_by_ps = minus(end, copy->left_ps);
+	}
+}
+
+/* Move the queue to the front of its array, without the copies whose entries are gone. */
 static void compact(struct kvsink_chip *chip)
 {
 	uint32_t kept = 0;
 
 	for (uint32_t i = 0; i < chip->copy_count; i++)
-		if (copy_target(chip, &chip->copies[chip->copy_first + i]))
-			chip->copies[kept++] = chip->copies[chip->copy_first + i];
+		if (copy_target(chip, copy_at(chip, i)))
+			chip->copies[kept++] = *copy_at(chip, i);
 	chip->copy_first = 0;
 	chip->copy_count = kept;
+	if (kept)
+		plan_starts(chip, kept - 1);
+}
+
+/* Every entry that is not valid has one copy in the queue: if there are more, some are stale. */
+static void settle(struct kvsink_chip *chip)
+{
+	if (chip->copy_count != kvsink_dma_pending(chip) || (chip->copy_count && !copy_target(chip, copy_at(chip, 0))))
+		compact(chip);
 }
 
 /* Bytes of HBM bursts that the copy takes: its rows lie plane by plane, head by head. */
@@ -62,21 +101,39 @@ static uint64_t source_bursts(const struct kvsink_chip *chip, const struct kvsin
 void kvsink_dma_start(struct kvsink_chip *chip, uint32_t index)
 {
 	struct kvsink_tag *tag = &chip->tags[index];
-	uint64_t start = chip->dma_free_ps > chip->now_ps ? chip->dma_free_ps : chip->now_ps;
+	uint64_t bus = source_bursts(chip, tag);
 	uint64_t latency = (uint64_t)chip->config.hbm_latency_ns * KVSINK_PS_PER_NS;
-	uint64_t ps =
-		kvsink_clock_add(latency, kvsink_clock_ps(source_bursts(chip, tag), chip->config.dma_gbps));
+	uint32_t at;
 
 	if (chip->copy_first + chip->copy_count == 2 * chip->config.tags)
 		compact(chip);
-	tag->due_ps = kvsink_clock_add(start, ps);
-	chip->dma_free_ps = tag->due_ps;
-	chip->copies[chip->copy_first + chip->copy_count++] = (struct kvsink_copy){
-		.end_ps = tag->due_ps,
+	for (at = chip->copy_count++; at && copy_at(chip, at - 1)->due_ps > tag->due_ps; at--)
+		*copy_at(chip, at) = *copy_at(chip, at - 1);
+	tag->grant_ps = chip->now_ps;
+	*copy_at(chip, at) = (struct kvsink_copy){
+		.due_ps = tag->due_ps,
+		.left_ps = latency + kvsink_clock_ps(bus, chip->config.dma_gbps),
+		.bus_bytes = bus,
 		.tag = index,
 		.generation = tag->generation,
 	};
+	plan_starts(chip, at);
 }
+
+uint64_t kvsink_dma_wait(struct kvsink_chip *chip, const struct kvsink_stream *stream)
+{
+	uint64_t ps = 0, wait = 0;
+
+	settle(chip);
+	for (uint32_t i = 0; i < chip->copy_count; i++) {
+		ps = kvsink_clock_add(ps, copy_at(chip, i)->left_ps);
+		if (chip->tags[copy_at(chip, i)->tag].stream == stream)
+			wait = ps;
+	}
+	return wait;
+}
+
+/* ---- the end of a copy ---- */
 
 static void copy_rows(struct kvsink_chip *chip, const struct kvsink_tag *tag)
 {
@@ -102,29 +159,123 @@ static void copy_rows(struct kvsink_chip *chip, const struct kvsink_tag *tag)
 	kvsink_dirty(chip, KVSINK_SPACE_SRAM, tag->sram_offset, tag->sram_bytes);
 }
 
-static void copy_end(struct kvsink_chip *chip, struct kvsink_tag *tag)
+static struct kvsink_place_item rows_of(const struct kvsink_tag *tag)
+{
+	return (struct kvsink_place_item){
+		.token = tag->token,
+		.layer_begin = tag->layer_begin,
+		.layer_end = tag->layer_end,
+		.head_mask = tag->head_mask,
+	};
+}
+
+static void report_late(struct kvsink_chip *chip, const struct kvsink_tag *tag, uint64_t late_ps)
+{
+	uint64_t ns = late_ps / KVSINK_PS_PER_NS + (late_ps % KVSINK_PS_PER_NS != 0);
+	struct kvsink_place_item rows = rows_of(tag);
+
+	kvsink_ledger_add(chip, tag->stream, KVSINK_COUNTER_DMA_LATE, 1);
+	kvsink_event_rows(chip, KVSINK_EVENT_COPY_LATE, tag->stream, &rows,
+			  ns < UINT32_MAX ? (uint32_t)ns : UINT32_MAX, KVSINK_REASON_NONE);
+}
+
+static void copy_end(struct kvsink_chip *chip, struct kvsink_tag *tag, const struct kvsink_copy *copy)
 {
 	struct kvsink_stream *stream = tag->stream;
 	uint64_t rows = (uint64_t)(tag->layer_end - tag->layer_begin) * __builtin_popcountll(tag->head_mask);
+	uint64_t late_ps = copy->due_ps ? minus(chip->now_ps, copy->due_ps) : 0;
+	struct kvsink_place_item item = rows_of(tag);
 
 	copy_rows(chip, tag);
 	tag->valid = true;
 	chip->valid_tags++;
 	kvsink_ledger_add(chip, stream, KVSINK_COUNTER_DMA_COPY, rows * stream->row_bytes);
+	kvsink_ledger_add(chip, stream, KVSINK_COUNTER_DMA_BUS, copy->bus_bytes);
 	kvsink_ledger_add(chip, stream, KVSINK_COUNTER_PROMOTIONS_VALID, 1);
-	kvsink_event(chip, KVSINK_EVENT_VALID, stream, stream->tenant, tag->token, tag->sram_bytes);
+	kvsink_ledger_add(chip, stream, KVSINK_COUNTER_PROMOTE_LATENCY_NS, chip->now_ps - tag->grant_ps);
+	kvsink_event_rows(chip, KVSINK_EVENT_VALID, stream, &item, tag->sram_bytes, KVSINK_REASON_NONE);
+	if (late_ps)
+		report_late(chip, tag, late_ps);
+	kvsink_trace_copy(chip, tag, copy, late_ps != 0);
 }
 
-void kvsink_dma_catch_up(struct kvsink_chip *chip)
-{
-	while (chip->copy_count && chip->copies[chip->copy_first].end_ps <= chip->now_ps) {
-		struct kvsink_tag *tag = copy_target(chip, &chip->copies[chip->copy_first]);
+/* ---- time ---- */
 
-		if (tag)
-			copy_end(chip, tag);
-		chip->copy_first++;
-		chip->copy_count--;
+void kvsink_dma_look(struct kvsink_chip *chip, struct kvsink_dma_view *view)
+{
+	settle(chip);
+	*view = (struct kvsink_dma_view){.now_ps = chip->now_ps};
+	if (chip->copy_count)
+		view->head = *copy_at(chip, 0);
+}
+
+bool kvsink_dma_phase(const struct kvsink_chip *chip, const struct kvsink_dma_view *view, bool quiet, uint64_t *ps)
+{
+	const struct kvsink_copy *head = &view->head;
+
+	if (view->next == chip->copy_count) {
+		*ps = UINT64_MAX;
+		return false;
 	}
+	if (quiet || !head->due_ps || head->start_by_ps <= view->now_ps) {
+		*ps = head->left_ps;
+		return true;
+	}
+	*ps = head->start_by_ps - view->now_ps;
+	return false;
+}
+
+void kvsink_dma_step(const struct kvsink_chip *chip, struct kvsink_dma_view *view, bool copying, uint64_t ps)
+{
+	view->now_ps = kvsink_clock_add(view->now_ps, ps);
+	if (!copying)
+		return;
+	view->head.left_ps -= ps;
+	view->head.start_by_ps = kvsink_clock_add(view->head.start_by_ps, ps);
+	if (!view->head.left_ps && ++view->next < chip->copy_count)
+		view->head = *copy_at(chip, view->next);
+}
+
+/* The first copy runs for a while, of which commands feel *exposed at most. */
+static void run_head(struct kvsink_chip *chip, uint64_t ps, uint64_t *exposed)
+{
+	struct kvsink_copy *copy = copy_at(chip, 0), done;
+	struct kvsink_tag *tag = copy_target(chip, copy);
+	uint64_t felt = *exposed < ps ? *exposed : ps;
+
+	*exposed -= felt;
+	kvsink_ledger_add(chip, tag->stream, KVSINK_COUNTER_HIDDEN_DMA_NS, ps - felt);
+	if (!copy->begun) {
+		copy->begun = true;
+		copy->begin_ps = chip->now_ps;
+	}
+	copy->left_ps -= ps;
+	copy->start_by_ps = kvsink_clock_add(copy->start_by_ps, ps);
+	chip->now_ps = kvsink_clock_add(chip->now_ps, ps);
+	if (copy->left_ps)
+		return;
+	done = *copy;
+	chip->copy_first++;
+	chip->copy_count--;
 	if (!chip->copy_count)
 		chip->copy_first = 0;
+	copy_end(chip, tag, &done);
+}
+
+uint64_t kvsink_dma_pass(struct kvsink_chip *chip, uint64_t ps, bool quiet, uint64_t exposed)
+{
+	uint64_t left = exposed, step;
+	struct kvsink_dma_view view;
+
+	for (; ps; ps -= step) {
+		kvsink_dma_look(chip, &view);
+		if (!kvsink_dma_phase(chip, &view, quiet, &step)) {
+			step = step < ps ? step : ps;
+			chip->now_ps = kvsink_clock_add(chip->now_ps, step);
+			continue;
+		}
+		step = step < ps ? step : ps;
+		run_head(chip, step, &left);
+	}
+	return exposed - left;
 }

@@ -15,3 +15,14 @@ void kvsink_event(struct kvsink_chip *chip, enum kvsink_event_code code, const s
 	};
 	chip->event_total++;
 }
+
+void kvsink_event_rows(struct kvsink_chip *chip, enum kvsink_event_code code, const struct kvsink_stream *stream,
+		       const struct kvsink_place_item *rows, uint32_t detail, enum kvsink_reason reason)
+{
+	struct kvsink_event_rec *event = &chip->events[chip->event_next % KVSINK_EVENT_SLOTS];
+
+	kvsink_event(chip, code, stream, stream->tenant, rows->token, detail);
+	event->layer_begin = rows->layer_begin;
+	event->layer_end = rows->layer_end;
+	event->reason = reason;
+}

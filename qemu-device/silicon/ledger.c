@@ -15,6 +15,9 @@
 static const bool in_ps[KVSINK_COUNTER_COUNT] = {
 	[KVSINK_COUNTER_MODELLED_NS] = true,
 	[KVSINK_COUNTER_EXPOSED_DMA_NS] = true,
+	[KVSINK_COUNTER_HIDDEN_DMA_NS] = true,
+	[KVSINK_COUNTER_PROMOTE_LATENCY_NS] = true,
+	[KVSINK_COUNTER_ROUTING_NS] = true,
 };
 
 void kvsink_ledger_add(struct kvsink_chip *chip, struct kvsink_stream *stream, enum kvsink_counter counter,

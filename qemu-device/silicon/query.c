@@ -14,7 +14,8 @@ _Static_assert(offsetof(struct kvsink_stream_rec, reserved) +
 			       sizeof(((struct kvsink_stream_rec *)0)->reserved) ==
 		       sizeof(struct kvsink_stream_rec),
 	       "no padding behind a stream's record");
-_Static_assert(sizeof(struct kvsink_tag_rec) == 80 && sizeof(struct kvsink_event_rec) == 40,
+_Static_assert(sizeof(struct kvsink_tag_rec) == 80 && sizeof(struct kvsink_event_rec) == 40 &&
+		       sizeof(struct kvsink_span_rec) == 48,
 	       "no padding in the others");
 
 /* What is being put together. */
@@ -166,36 +167,71 @@ static void list_scores(struct answer *to)
 }
 
 /* Resets concern every tenant; anything else only the one it happened to. */
-static bool event_wanted(const struct answer *to, const struct kvsink_event_rec *event)
+static bool event_wanted(const struct answer *to, const void *record)
 {
+	const struct kvsink_event_rec *event = record;
+
 	if (to->stream && event->stream != to->stream->id)
 		return false;
 	return kvsink_privileged(to->ring) || event->tenant == to->ring->desc.tenant ||
 	       event->code == KVSINK_EVENT_ENGINE_RESET;
 }
 
-/* From event number `first`, or from the oldest that is still there; `next` is where to go on. */
-static void list_events(struct answer *to)
+/* A log that keeps its last entries. */
+struct log {
+	uint32_t next; /* number of the next entry, modulo 2^32 */
+	uint64_t total; /* entries ever */
+	uint32_t slots;
+	const uint8_t *records;
+	bool (*wanted)(const struct answer *to, const void *record);
+};
+
+/* From entry number `first`, or from the oldest that is still there; `next` is where to go on. */
+static void list_log(struct answer *to, const struct log *log)
 {
-	const struct kvsink_chip *chip = to->ring->chip;
-	uint32_t kept =
-		chip->event_total < KVSINK_EVENT_SLOTS ? (uint32_t)chip->event_total : KVSINK_EVENT_SLOTS;
-	uint32_t number = to->c->first;
+	uint32_t kept = log->total < log->slots ? (uint32_t)log->total : log->slots;
 	struct kvsink_list_head *head = to->head;
+	uint32_t number = to->c->first;
 
-	if (chip->event_next - number > kept)
-		number = chip->event_next - kept;
-	head->next = chip->event_next;
-	for (; number != chip->event_next; number++) {
-		const struct kvsink_event_rec *event = &chip->events[number % KVSINK_EVENT_SLOTS];
+	if (log->next - number > kept)
+		number = log->next - kept;
+	head->next = log->next;
+	kvsink_spend(to->ring, (uint64_t)(log->next - number) * head->record_bytes);
+	for (; number != log->next; number++) {
+		const uint8_t *record = log->records + (size_t)(number % log->slots) * head->record_bytes;
 
-		if (!event_wanted(to, event))
+		if (!log->wanted(to, record))
 			continue;
 		if (head->total++ == to->c->max)
 			head->next = number;
 		if (head->written < to->c->max)
-			memcpy(to->rec + (size_t)head->written++ * sizeof(*event), event, sizeof(*event));
+			memcpy(to->rec + (size_t)head->written++ * head->record_bytes, record, head->record_bytes);
 	}
+}
+
+static void list_events(struct answer *to)
+{
+	const struct kvsink_chip *chip = to->ring->chip;
+
+	list_log(to, &(struct log){chip->event_next, chip->event_total, KVSINK_EVENT_SLOTS,
+				   (const uint8_t *)chip->events, event_wanted});
+}
+
+static bool span_wanted(const struct answer *to, const void *record)
+{
+	const struct kvsink_span_rec *span = record;
+
+	if (to->stream && span->stream != to->stream->id)
+		return false;
+	return kvsink_privileged(to->ring) || span->tenant == to->ring->desc.tenant;
+}
+
+static void list_spans(struct answer *to)
+{
+	const struct kvsink_chip *chip = to->ring->chip;
+
+	list_log(to, &(struct log){chip->span_next, chip->span_total, KVSINK_SPAN_SLOTS,
+				   (const uint8_t *)chip->spans_log, span_wanted});
 }
 
 static const struct query_desc queries[] = {
@@ -205,6 +241,7 @@ static const struct query_desc queries[] = {
 	[KVSINK_QUERY_SCORES] = {sizeof(struct kvsink_score_rec), true, list_scores},
 	[KVSINK_QUERY_PARAMS] = {sizeof(uint64_t), false, list_params},
 	[KVSINK_QUERY_EVENTS] = {sizeof(struct kvsink_event_rec), false, list_events},
+	[KVSINK_QUERY_SPANS] = {sizeof(struct kvsink_span_rec), false, list_spans},
 };
 
 static uint32_t check_scope(struct answer *to, const struct query_desc *query)

@@ -214,7 +214,7 @@ static uint32_t global_read(const struct kvsink_chip *chip, uint32_t offset)
 	case KVSINK_REG_SRAM_LARGEST:
 		return sram_largest(chip);
 	case KVSINK_REG_COPIES_PENDING:
-		return chip->used_tags - chip->valid_tags;
+		return kvsink_dma_pending(chip);
 	case KVSINK_REG_CONTRACTS:
 		return contracts(chip);
 	}

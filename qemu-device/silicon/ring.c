@@ -295,17 +295,23 @@ static uint32_t execute(struct kvsink_ring *ring, const struct kvsink_cmd *cmd)
 
 void kvsink_ring_advance(struct kvsink_ring *ring, uint32_t code)
 {
-	struct kvsink_chip *chip = ring->chip;
-	uint64_t ps =
-		kvsink_clock_add(ring->cost_ps, (uint64_t)chip->config.job_overhead_ns * KVSINK_PS_PER_NS);
-
 	wait_end(ring);
-	kvsink_ledger_add(chip, ring->stream, KVSINK_COUNTER_MODELLED_NS, ps);
-	kvsink_clock_pass(chip, ps);
+	kvsink_clock_pass(ring, code);
 	if (code)
 		ring_complete(ring, code);
 	else
 		ring->next_cmd++;
+}
+
+static void command_begin(struct kvsink_ring *ring)
+{
+	ring->stream = NULL;
+	ring->cost_ps = 0;
+	ring->wait_ps = 0;
+	ring->hbm_bytes = 0;
+	ring->sram_bytes = 0;
+	ring->looks = 0;
+	ring->shared = false;
 }
 
 /* Execute one command. Returns the item that it staged, if any. */
@@ -318,8 +324,7 @@ static struct kvsink_item_work *ring_step(struct kvsink_ring *ring)
 		ring_complete(ring, KVSINK_CODE_OK);
 		return NULL;
 	}
-	ring->stream = NULL;
-	ring->cost_ps = 0;
+	command_begin(ring);
 	code = execute(ring, cmd);
 	if (code == KVSINK_STALL || code == KVSINK_MORE) {
 		ring->stalled = code == KVSINK_STALL;

@@ -409,37 +409,6 @@ static void book_task(struct kvsink_item_work *work, uint32_t i)
 	kvsink_ledger_add(chip, s, KVSINK_COUNTER_QUERIES, queries);
 }
 
-/* The tiers work at the same time: the slower one decides. */
-static uint64_t work_cost(const struct kvsink_item_work *work)
-{
-	const struct kvsink_chip *chip = work->ring->chip;
-	uint64_t sram = 0, hbm = 0, sram_ps, hbm_ps;
-
-	for (uint32_t i = 0; i < work->tasks; i++) {
-		sram += work->bytes[i].sram_bus;
-		hbm += work->bytes[i].hbm_bus;
-	}
-	sram_ps = kvsink_clock_sram(chip, sram);
-	hbm_ps = kvsink_clock_hbm(chip, hbm);
-	return sram_ps > hbm_ps ? sram_ps : hbm_ps;
-}
-
-/* A batch of several streams takes its time from each of them; the device counts it once. */
-static void book_time(struct kvsink_item_work *work)
-{
-	const struct kvsink_chip *chip = work->ring->chip;
-	uint64_t ps = (uint64_t)chip->config.job_overhead_ns * KVSINK_PS_PER_NS;
-
-	ps = kvsink_clock_add(ps, work->ring->cost_ps);
-	for (uint32_t i = 0, j; i < work->tasks; i++) {
-		for (j = 0; work->stream[j] != work->stream[i]; j++)
-			;
-		if (j == i)
-			work->stream[i]->counters[KVSINK_COUNTER_MODELLED_NS] += ps;
-	}
-	work->ring->stream = NULL;
-}
-
 static void work_end(struct kvsink_item_work *work)
 {
 	struct kvsink_ring *ring = work->ring;
@@ -448,12 +417,14 @@ static void work_end(struct kvsink_item_work *work)
 	for (uint32_t i = 0; i < work->tasks; i++) {
 		work->stream[i]->locks--;
 		book_task(work, i);
+		ring->hbm_bytes += work->bytes[i].hbm_bus;
+		ring->sram_bytes += work->bytes[i].sram_bus;
 	}
 	code = write_outputs(ring);
 	if (!code && work->scoring)
 		add_scores(work);
-	ring->cost_ps = work_cost(work);
-	book_time(work);
+	ring->shared = true;
+	ring->looks = work->scoring ? 0 : work->tasks;
 	kvsink_ring_advance(ring, code);
 }
 
