@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * APPEND and STEP_END: rows come in as binary32, are stored in the stream's format, and become part of
- * the stream all layers together. Rows behind the stream's length can be read by ATTEND but belong to
- * an open step, which STEP_END closes or drops.
+ * APPEND: rows come in as binary32 and are stored in the stream's format. Rows behind the stream's length can be
+ * read by ATTEND but belong to an open step, which STEP_END (step.c) closes or drops.
  */
 #include "chip.h"
 
@@ -116,37 +115,5 @@ uint32_t kvsink_cmd_append(struct kvsink_ring *ring, const struct kvsink_cmd *cm
 	kvsink_ledger_add(ring->chip, s, KVSINK_COUNTER_KV_HBM_WRITE,
 			  (uint64_t)c->count * (k.token_bytes + v.token_bytes));
 	ring->hbm_bytes = bus;
-	return KVSINK_CODE_OK;
-}
-
-static void drop_open_step(struct kvsink_stream *s)
-{
-	for (uint32_t l = 0; l < s->layers; l++)
-		s->layer[l].appended = 0;
-}
-
-uint32_t kvsink_cmd_step_end(struct kvsink_ring *ring, const struct kvsink_cmd *cmd)
-{
-	const struct kvsink_cmd_step_end *c = &cmd->step_end;
-	struct kvsink_stream *s;
-	uint32_t code = kvsink_stream_get(ring, c->stream, &s);
-
-	if (code)
-		return code;
-	if (c->reserved)
-		return kvsink_fault(ring, KVSINK_CODE_BAD_FIELD, KVSINK_FIELD(step_end.reserved));
-	if (cmd->flags & KVSINK_STEP_ABORT) {
-		drop_open_step(s);
-		return KVSINK_CODE_OK;
-	}
-	if (!c->count)
-		return kvsink_fault(ring, KVSINK_CODE_BAD_FIELD, KVSINK_FIELD(step_end.count));
-	for (uint32_t l = 0; l < s->layers; l++)
-		if (s->layer[l].appended != c->count)
-			return kvsink_fault(ring, KVSINK_CODE_SEQUENCE,
-					    (uint64_t)s->length + s->layer[l].appended);
-	drop_open_step(s);
-	s->length += c->count;
-	kvsink_ledger_add(ring->chip, s, KVSINK_COUNTER_STEPS, c->count);
 	return KVSINK_CODE_OK;
 }

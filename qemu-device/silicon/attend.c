@@ -9,9 +9,9 @@
  * residents; both independent of the query, and masked lanes add exact zeros. So blocking, sharing
  * among threads and SIMD level change no bit.
  *
- * A unit makes three sweeps over its tiles: logits and their maximum; weights, their sum and V; and for
- * SCORE the attention, once the sum is known. Tiles are kept between sweeps while the scratch has room,
- * later ones are computed again.
+ * A unit makes three sweeps over its tiles: logits and their maximum; weights, their sum and V; and, where
+ * somebody wants sums of it (SCORE, placement), the attention, once the sum is known. Tiles are kept between
+ * sweeps while the scratch has room, later ones are computed again.
  */
 #include "fp.h"
 
@@ -333,28 +333,66 @@ static void sweep_v(struct unit *u, enum tier tier)
 		add_v(u, &tile, compute_weights(u, &tile, tier, true), u->acc[tier]);
 }
 
-/* `unit[row]` makes attention in units of 2^-32 from a weight. */
+/*
+ * Attention on the tile's tokens of rows whose query stands at `first` or later, each within its local
+ * window's limit. `unit[row]` makes attention in units of 2^-32 from a weight.
+ */
+static void tile_attention(const struct unit *u, const struct tile *tile, const float *p, const double *unit,
+			   uint32_t first, uint64_t sum[TILE])
+{
+	uint32_t row, token;
+
+	memset(sum, 0, TILE * sizeof(*sum));
+	for (row = 0; row < u->rows; row++) {
+		token = row_token(u, row);
+		if (unit[row] > 0.0 && token >= u->task->local_window && token >= first)
+			u->ops->score(sum, p + row * TILE, unit[row],
+				      lanes_below(tile, token - u->task->local_window + 1));
+	}
+}
+
+static void add_to_tokens(uint64_t *to, const struct tile *tile, const uint64_t sum[TILE])
+{
+	uint32_t lane;
+
+	for (lane = 0; to && lane < TILE; lane++)
+		if (sum[lane])
+			__atomic_fetch_add(&to[tile->token[lane]], sum[lane], __ATOMIC_RELAXED);
+}
+
+static void add_to_sinks(const struct unit *u, const struct tile *tile, const uint64_t sum[TILE])
+{
+	const uint64_t *sinks = u->task->sinks;
+	uint64_t mass = 0;
+	uint32_t lane;
+
+	for (lane = 0; sinks && lane < TILE; lane++)
+		if (sum[lane] && sinks[tile->token[lane] / 64] >> tile->token[lane] % 64 & 1)
+			mass += sum[lane];
+	if (mass)
+		__atomic_fetch_add(&u->task->sink_mass[u->head], mass, __ATOMIC_RELAXED);
+}
+
 static void sweep_score(struct unit *u, enum tier tier, const double *unit)
 {
+	const struct kvsink_attend_task *task = u->task;
+	uint64_t *mass = task->mass ? task->mass + (size_t)u->head * (task->first + task->count) : NULL;
 	struct cursor c = tiles_of(u, tier);
 	uint64_t sum[TILE] __attribute__((aligned(64)));
 	struct tile tile;
-	uint32_t row, lane, token;
 	float *p;
 
 	while (next_tile(u, &c, &tile)) {
 		p = kept(u) ? tile_slot(u) : compute_weights(u, &tile, tier, false);
-		memset(sum, 0, sizeof(sum));
-		for (row = 0; row < u->rows; row++) {
-			token = row_token(u, row);
-			if (unit[row] > 0.0 && token >= u->task->local_window)
-				u->ops->score(sum, p + row * TILE, unit[row],
-					      lanes_below(&tile, token - u->task->local_window + 1));
-		}
-		for (lane = 0; lane < TILE; lane++)
-			if (sum[lane])
-				__atomic_fetch_add(&u->task->score[tile.token[lane]], sum[lane],
-						   __ATOMIC_RELAXED);
+		tile_attention(u, &tile, p, unit, 0, sum);
+		add_to_tokens(task->score, &tile, sum);
+		add_to_tokens(mass, &tile, sum);
+		add_to_sinks(u, &tile, sum);
+		if (!task->observed)
+			continue;
+		if (row_token(u, 0) < task->observe_first)
+			tile_attention(u, &tile, p, unit, task->observe_first, sum);
+		add_to_tokens(task->observed, &tile, sum);
 	}
 }
 
@@ -459,7 +497,7 @@ static void unit_run(struct unit *u)
 	sweep_v(u, HBM);
 	for (row = 0; row < u->rows; row++)
 		unit_merge(u, row, unit);
-	if (!u->task->score)
+	if (!u->task->score && !u->task->mass && !u->task->observed && !u->task->sinks)
 		return;
 	u->used = 0;
 	sweep_score(u, SRAM, unit[SRAM]);

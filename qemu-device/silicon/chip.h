@@ -24,6 +24,7 @@
  */
 #define KVSINK_QUANTUM (4u << 20)
 #define KVSINK_STEP_COST (64u << 10)
+#define KVSINK_OBSERVE_TOKENS (4u << 20) /* that one ATTEND can observe, summed over its items */
 
 /* Byte offset of a field in its command, for BAD_FIELD. */
 #define KVSINK_FIELD(member) ((uint64_t)offsetof(struct kvsink_cmd, member))
@@ -142,6 +143,11 @@ struct kvsink_verdict_plan {
 	uint32_t tag; /* of an eviction: the entry */
 };
 
+/* An entry that AUTO may replace. */
+struct kvsink_victim {
+	uint32_t ema, generation, tag;
+};
+
 /* A copy that the migration engine has yet to finish. It is stale when the tag has another generation. */
 struct kvsink_copy {
 	uint64_t due_ps;      /* modelled time by which it shall end; 0 = at once */
@@ -182,13 +188,19 @@ struct kvsink_item_work {
 	struct kvsink_attend_task task[KVSINK_MAX_ITEMS];
 	struct kvsink_task_bytes bytes[KVSINK_MAX_ITEMS];
 	struct kvsink_stream *stream[KVSINK_MAX_ITEMS]; /* locked while busy, unless a reset came */
-	uint64_t mass[KVSINK_MAX_ITEMS];		/* attention on SRAM rows, units of 2^-32 */
-	uint32_t layer;					/* SCORE: its layer */
-	struct kvsink_ref out_ref, stats_ref;		/* where outputs go when it retires */
-	bool has_stats;					/* stats are wanted */
+	uint64_t mass_sram[KVSINK_MAX_ITEMS];		/* attention on SRAM rows, units of 2^-32 */
+	uint32_t layer[KVSINK_MAX_ITEMS];		/* of each task */
+	struct kvsink_ref out_ref, stats_ref, mass_ref; /* where outputs go when it retires */
+	bool has_stats, has_mass;			/* which of them are wanted */
 	float *q, *out;			  /* KVSINK_STAGE_BYTES each; staging of every other command, too */
 	struct kvsink_attend_stat *stats; /* KVSINK_STAGE_BYTES */
 	uint64_t *score;		  /* [KVSINK_MAX_TOKENS], zero between items */
+	uint64_t *mass;			  /* [KVSINK_STAGE_BYTES / 4], likewise; sums per KV head and token */
+	uint64_t mass_used;
+	uint64_t *observed;  /* [KVSINK_OBSERVE_TOKENS], likewise; sums per token for the EMA */
+	uint64_t *sinks;     /* [KVSINK_OBSERVE_TOKENS / 64], bits of the same tokens */
+	uint64_t *sink_mass; /* [KVSINK_MAX_ITEMS][KVSINK_MAX_KV_HEADS], zero between items: for the profile */
+	uint32_t observed_used; /* of both arrays by tokens, a multiple of 64 */
 	const uint8_t **pages;		  /* arena of page addresses, pages_max of them */
 	uint64_t pages_used, pages_max;
 	struct kvsink_resident *resident; /* arena of resident lists, residents_max of them */
@@ -274,6 +286,7 @@ struct kvsink_chip {
 	struct kvsink_trial trial;		 /* of the plan being made */
 	struct kvsink_verdict_plan *plan;	 /* [config.tags + KVSINK_MAX_STEP_PROMOTIONS] */
 	uint32_t plan_count;
+	struct kvsink_victim *victims; /* [config.tags], while a plan is made */
 	struct kvsink_ring ring[KVSINK_MAX_RINGS];
 };
 
@@ -442,7 +455,6 @@ struct kvsink_planes {
 	uint64_t *sum, *mass;
 	uint32_t *ema, *state, *promoted;
 };
-#define KVSINK_STATE_SINK 0x10000u /* of plane `state`; the run lies below */
 struct kvsink_planes kvsink_planes(const struct kvsink_chip *chip, const struct kvsink_stream *stream, uint32_t group);
 uint64_t *kvsink_profile(const struct kvsink_chip *chip, const struct kvsink_stream *stream);
 /* E of a token in the group of a layer, units of 2^-32. */
@@ -450,6 +462,8 @@ uint32_t kvsink_ema(const struct kvsink_chip *chip, const struct kvsink_stream *
 /* Of a binary32 pattern in units of 2^-32, and back; the former saturates at 2^32. */
 uint64_t kvsink_q32(uint64_t pattern);
 uint32_t kvsink_q32_pattern(uint32_t value);
+/* sum + mass * weight (units of 2^-16), saturating. */
+uint64_t kvsink_add_weighted(uint64_t sum, uint64_t mass, uint32_t weight);
 /* Plane `promoted` of every group that the item touches. */
 void kvsink_note_promotion(struct kvsink_chip *chip, struct kvsink_stream *stream, const struct kvsink_place_item *item);
 /* STEP_END, with the length moved on: E and comparator from B of the step. */
@@ -522,6 +536,24 @@ void kvsink_event_rows(struct kvsink_chip *chip, enum kvsink_event_code code, co
 int kvsink_work_init(struct kvsink_ring *ring);
 void kvsink_work_fini(struct kvsink_ring *ring);
 
+/* ---- observe.c: attention of the open step, gathered by ATTEND ---- */
+
+/* What of task i, of a stream with placement, shall be gathered. */
+uint32_t kvsink_observe_stage(struct kvsink_ring *ring, uint32_t i);
+/* The tasks have ended well: B, profile, which queries were observed. */
+void kvsink_observe_retire(struct kvsink_item_work *work);
+/* They have ended, well or not. */
+void kvsink_observe_clear(struct kvsink_item_work *work);
+
+/* ---- profile.c: sink mass by layer and head ---- */
+
+void kvsink_profile_add(struct kvsink_chip *chip, struct kvsink_stream *stream, uint32_t layer, uint64_t queries,
+			const uint64_t *sink_mass);
+/* The sinks of layers [begin, end) are others now. */
+void kvsink_profile_clear(struct kvsink_chip *chip, struct kvsink_stream *stream, uint32_t begin, uint32_t end);
+struct kvsink_profile_rec kvsink_profile_rec(const struct kvsink_chip *chip, const struct kvsink_stream *stream,
+					     uint32_t layer, uint32_t head);
+
 /* ---- config.c: parameters ---- */
 
 extern const uint64_t kvsink_param_default[KVSINK_PARAM_COUNT];
@@ -538,10 +570,22 @@ static inline uint32_t kvsink_param_window(const struct kvsink_stream *stream)
 /* Queries scored in any layer of the stream. */
 bool kvsink_stream_scored(const struct kvsink_stream *stream);
 
+/* A layer's weight from a binary32 pattern below 256, units of 2^-16. */
+uint32_t kvsink_weight_q16(uint32_t pattern);
+/* What a value of LAYER_WEIGHT says, as far as the stream has those layers. */
+void kvsink_set_weights(struct kvsink_stream *stream, uint64_t value);
+
 /* ---- classify.c ---- */
 
-/* The scores of a group, as datapath.h wants them; `windows` holds KVSINK_MAX_LAYERS. */
+/* Arrays that a view points to. */
+struct kvsink_view_layers {
+	uint32_t windows[KVSINK_MAX_LAYERS], weights[KVSINK_MAX_LAYERS];
+};
+/* The scores of a group, as datapath.h wants them. */
 void kvsink_score_view_of(const struct kvsink_chip *chip, const struct kvsink_stream *stream, uint32_t group,
-			  uint32_t *windows, struct kvsink_score_view *view);
+			  struct kvsink_view_layers *layers, struct kvsink_score_view *view);
+/* One token of the list that CLASSIFY writes; false if the comparator takes it for none. */
+bool kvsink_sink_rec(const struct kvsink_score_view *view, uint32_t group, uint32_t token, uint64_t max,
+		     uint32_t t_sink, struct kvsink_sink_rec *rec);
 
 #endif

@@ -1,34 +1,52 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * CLASSIFY: lists the tokens of score groups that the threshold comparator takes for sinks, and the view
- * of a group's scores that it and QUERY use.
+ * CLASSIFY (1A): lists the tokens of score groups that the threshold comparator takes for sinks, and makes
+ * them the groups' sinks. Also the view of a group's scores that it, QUERY, SCORE_IMPORT and the EMA use.
  */
 #include <string.h>
 
 #include "chip.h"
 
 void kvsink_score_view_of(const struct kvsink_chip *chip, const struct kvsink_stream *s, uint32_t group,
-			  uint32_t *windows, struct kvsink_score_view *view)
+			  struct kvsink_view_layers *layers, struct kvsink_score_view *view)
 {
 	uint32_t begin = s->group[group].begin, end = s->group[group].end;
-	uint64_t at = s->scores + group * kvsink_score_group_bytes(s->max_tokens);
 	uint32_t scored = s->max_tokens;
 
 	for (uint32_t l = begin; l < end; l++) {
-		windows[l - begin] = s->layer[l].window;
+		layers->windows[l - begin] = s->layer[l].window;
+		layers->weights[l - begin] = s->layer[l].weight;
 		if (s->layer[l].scored < scored)
 			scored = s->layer[l].scored;
 	}
 	*view = (struct kvsink_score_view){
-		.sum = (const uint64_t *)(const void *)(chip->config.hbm + at),
+		.sum = kvsink_planes(chip, s, group).sum,
 		.tokens = scored,
 		.scored = scored,
 		.layers = end - begin,
 		.q_heads = s->q_heads,
 		.local_window = (uint32_t)kvsink_param(s, KVSINK_PARAM_LOCAL_WINDOW),
 		.mode = (uint32_t)kvsink_param(s, KVSINK_PARAM_SCORE_MODE),
-		.windows = windows,
+		.windows = layers->windows,
+		.weights = layers->weights,
 	};
+}
+
+bool kvsink_sink_rec(const struct kvsink_score_view *view, uint32_t group, uint32_t token, uint64_t max,
+		     uint32_t t_sink, struct kvsink_sink_rec *rec)
+{
+	float score;
+
+	if (!kvsink_is_sink(view, token, max, t_sink))
+		return false;
+	score = kvsink_score_value(view, token, max);
+	*rec = (struct kvsink_sink_rec){
+		.group = group,
+		.token = token,
+		.observers = kvsink_observers(view, token),
+	};
+	memcpy(&rec->score, &score, sizeof(rec->score));
+	return true;
 }
 
 static uint32_t check(struct kvsink_ring *ring, const struct kvsink_stream *s,
@@ -50,52 +68,64 @@ static uint32_t check(struct kvsink_ring *ring, const struct kvsink_stream *s,
 	return kvsink_operand_check(ring, &c->dst, bytes);
 }
 
-struct answer {
-	struct kvsink_list_head *head;
-	struct kvsink_sink_rec *rec; /* behind the head */
-	uint32_t max;
+/* A group as the comparator goes through it. */
+struct pass {
+	struct kvsink_view_layers layers;
+	struct kvsink_score_view view;
+	uint64_t max;
+	uint32_t t_sink;
 };
 
-static uint32_t score_pattern(const struct kvsink_score_view *view, uint32_t token, uint64_t max)
+static void pass_begin(struct kvsink_ring *ring, struct kvsink_stream *s, uint32_t group, struct pass *pass)
 {
-	float score = kvsink_score_value(view, token, max);
-	uint32_t bits;
+	uint32_t passes = 1;
 
-	memcpy(&bits, &score, sizeof(bits));
-	return bits;
+	kvsink_score_view_of(ring->chip, s, group, &pass->layers, &pass->view);
+	pass->t_sink = (uint32_t)s->group[group].params[KVSINK_PARAM_T_SINK];
+	pass->max = 0;
+	if (pass->view.mode == KVSINK_SCORE_REL) {
+		pass->max = kvsink_score_max(&pass->view);
+		passes = 2;
+	}
+	kvsink_spend(ring, (uint64_t)pass->view.tokens * (sizeof(uint64_t) + pass->view.layers));
+	kvsink_ledger_add(ring->chip, s, KVSINK_COUNTER_SCORE_HBM,
+			  (uint64_t)passes * pass->view.tokens * sizeof(uint64_t));
 }
 
-static void list_group(struct kvsink_ring *ring, struct kvsink_stream *s, uint32_t group, struct answer *to)
+static void list_group(struct kvsink_ring *ring, struct kvsink_stream *s, uint32_t group, uint32_t max,
+		       struct kvsink_list_head *head)
 {
-	uint32_t windows[KVSINK_MAX_LAYERS];
-	uint32_t t_sink = (uint32_t)s->group[group].params[KVSINK_PARAM_T_SINK];
-	struct kvsink_score_view view;
-	uint32_t passes;
-	uint64_t max = 0;
+	struct kvsink_sink_rec *out = (struct kvsink_sink_rec *)(head + 1), rec;
+	struct pass pass;
 
-	kvsink_score_view_of(ring->chip, s, group, windows, &view);
-	passes = view.mode == KVSINK_SCORE_REL ? 2 : 1;
-	if (passes > 1)
-		max = kvsink_score_max(&view);
-	kvsink_spend(ring, (uint64_t)view.tokens * (sizeof(uint64_t) + view.layers));
-	kvsink_ledger_add(ring->chip, s, KVSINK_COUNTER_SCORE_HBM,
-			  (uint64_t)passes * view.tokens * sizeof(uint64_t));
-	for (uint32_t token = 0; token < view.tokens; token++) {
-		if (!kvsink_is_sink(&view, token, max, t_sink) || to->head->total++ >= to->max)
-			continue;
-		to->rec[to->head->written++] = (struct kvsink_sink_rec){
-			.group = group,
-			.token = token,
-			.score = score_pattern(&view, token, max),
-			.observers = kvsink_observers(&view, token),
-		};
-	}
+	pass_begin(ring, s, group, &pass);
+	for (uint32_t token = 0; token < pass.view.tokens; token++)
+		if (kvsink_sink_rec(&pass.view, group, token, pass.max, pass.t_sink, &rec) &&
+		    head->total++ < max)
+			out[head->written++] = rec;
+}
+
+/* The states of a group follow from its scores alone; what its profile counted was on other sinks. */
+static void set_group(struct kvsink_ring *ring, struct kvsink_stream *s, uint32_t group)
+{
+	uint32_t *state = kvsink_planes(ring->chip, s, group).state;
+	uint64_t bytes = (uint64_t)s->length * sizeof(*state);
+	struct pass pass;
+
+	pass_begin(ring, s, group, &pass);
+	for (uint32_t token = 0; token < s->length; token++)
+		state[token] =
+			kvsink_is_sink(&pass.view, token, pass.max, pass.t_sink) ? KVSINK_STATE_SINK : 0;
+	kvsink_dirty(ring->chip, KVSINK_SPACE_HBM, (uint64_t)((uint8_t *)state - ring->chip->config.hbm),
+		     bytes);
+	kvsink_ledger_add(ring->chip, s, KVSINK_COUNTER_SCORE_HBM, bytes);
+	kvsink_profile_clear(ring->chip, s, s->group[group].begin, s->group[group].end);
 }
 
 uint32_t kvsink_cmd_classify(struct kvsink_ring *ring, const struct kvsink_cmd *cmd)
 {
 	const struct kvsink_cmd_classify *c = &cmd->classify;
-	struct answer to = {.head = (void *)ring->work.q, .max = c->max};
+	struct kvsink_list_head *head = (void *)ring->work.q;
 	struct kvsink_stream *s;
 	uint32_t code = kvsink_stream_get(ring, c->stream, &s);
 
@@ -103,11 +133,14 @@ uint32_t kvsink_cmd_classify(struct kvsink_ring *ring, const struct kvsink_cmd *
 		code = check(ring, s, c);
 	if (code)
 		return code;
-	to.rec = (struct kvsink_sink_rec *)(to.head + 1);
-	*to.head = (struct kvsink_list_head){.record_bytes = sizeof(*to.rec)};
+	*head = (struct kvsink_list_head){.record_bytes = sizeof(struct kvsink_sink_rec)};
 	for (uint32_t group = 0; group < s->score_groups; group++)
 		if (c->group_mask >> group & 1)
-			list_group(ring, s, group, &to);
-	return kvsink_operand_write(ring, &c->dst, 0, to.head,
-				    sizeof(*to.head) + to.head->written * sizeof(*to.rec));
+			list_group(ring, s, group, c->max, head);
+	code = kvsink_operand_write(ring, &c->dst, 0, head,
+				    sizeof(*head) + head->written * sizeof(struct kvsink_sink_rec));
+	for (uint32_t group = 0; group < s->score_groups && !code; group++)
+		if (c->group_mask >> group & 1)
+			set_group(ring, s, group);
+	return code;
 }

@@ -1,14 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Threshold comparator: is a token a sink? Non-negative binary32 numbers order as their bit patterns do,
- * so it compares integers, as the hardware would.
+ * The threshold comparator of all three embodiments: a token becomes a sink by its score (1A, CLASSIFY) or,
+ * with hysteresis, by its EMA (1B and 1C, STEP_END). It ends only by the EMA, or when CLASSIFY decides anew.
  */
 #include "fp.h"
 
 #include "datapath.h"
 
-/* Enough queries have seen the token in at least one layer of the group. */
-static int eligible(const struct kvsink_score_view *view, uint32_t token)
+/* Both sides are exact in binary64, so there is no rounding on which chip and model could differ. */
+int kvsink_reaches(double value, uint32_t threshold)
+{
+	return value >= (double)kvsink_f32_from_bits(threshold);
+}
+
+int kvsink_eligible(const struct kvsink_score_view *view, uint32_t token)
 {
 	uint64_t first = kvsink_first_observer(view, 0);
 	uint32_t l;
@@ -25,5 +30,20 @@ static int eligible(const struct kvsink_score_view *view, uint32_t token)
 
 int kvsink_is_sink(const struct kvsink_score_view *view, uint32_t token, uint64_t max, uint32_t t_sink)
 {
-	return eligible(view, token) && kvsink_f32_bits(kvsink_score_value(view, token, max)) >= t_sink;
+	return kvsink_eligible(view, token) &&
+	       kvsink_reaches((double)kvsink_score_value(view, token, max), t_sink);
+}
+
+/* A run counts the steps in a row that speak against the state; at its limit the state changes. */
+uint32_t kvsink_next_state(const struct kvsink_hysteresis *h, uint32_t state, uint32_t ema)
+{
+	uint32_t sink = state & KVSINK_STATE_SINK, run = state & 0xffff;
+	double value = (double)ema * 0x1p-32;
+	int against = sink ? !kvsink_reaches(value, h->t_evict) : kvsink_reaches(value, h->t_promote);
+
+	if (!against)
+		return sink;
+	if (++run < (sink ? h->n_evict : h->n_promote))
+		return sink | run;
+	return sink ^ KVSINK_STATE_SINK;
 }

@@ -47,9 +47,17 @@ struct kvsink_attend_task {
 	const float *q;			  /* [count][q_heads][d_k] */
 	float *out;			  /* [count][q_heads][d_v] */
 	struct kvsink_attend_stat *stats; /* [count][q_heads] or NULL */
-	/* SCORE: attention of query i on token t <= first + i - local_window is added (2^-32 units) */
-	uint64_t *score;       /* [first + count], added atomically; or NULL */
-	uint32_t local_window; /* at least 1 in RAW mode */
+	/*
+	 * Sums of attention, units of 2^-32, each or NULL; added atomically to what is there. Query i counts
+	 * for token t if t <= first + i - local_window. They come out of the pass over K that is made anyway.
+	 */
+	uint64_t *score;	/* [first + count], all heads: SCORE */
+	uint64_t *mass;		/* [kv_heads][first + count] */
+	uint64_t *observed;	/* [first + count], all heads, of queries at observe_first and later */
+	const uint64_t *sinks;	/* bit t % 64 of word t / 64: token t is a sink */
+	uint64_t *sink_mass;	/* [kv_heads], on sinks; not NULL if sinks is not */
+	uint32_t observe_first; /* token */
+	uint32_t local_window;	/* at least 1 in RAW mode */
 	/* results, added atomically (2^-32 units and row bytes) */
 	uint64_t *mass_sram; /* may be NULL */
 	/* set by another thread: end early, nobody wants the results; may be NULL */
@@ -103,19 +111,41 @@ struct kvsink_score_view {
 	uint32_t layers;     /* layers of the group */
 	uint32_t q_heads;
 	uint32_t local_window;
-	uint32_t mode;		 /* enum kvsink_score_mode */
-	const uint32_t *windows; /* sliding window of each layer of the group, 0 = none */
+	uint32_t mode; /* enum kvsink_score_mode */
+	const uint32_t
+		*windows; /* sliding window of each layer of the group, 0 = none; NULL = none has one */
+	const uint32_t *weights; /* of each layer of the group, units of 2^-16; NULL = all 1 */
 };
 
 /* The first query whose attention on the token counts. */
 uint64_t kvsink_first_observer(const struct kvsink_score_view *view, uint32_t token);
 /* Queries of one layer (without a sliding window) that could see token t outside its local window. */
 uint32_t kvsink_observers(const struct kvsink_score_view *view, uint32_t token);
+/* Query heads of all layers that could see it, times the layers' weights, units of 2^-16. */
+uint64_t kvsink_observations(const struct kvsink_score_view *view, uint32_t token);
+/* Mean attention, units of 2^-32, rounded down and below 1: mass in 2^-32 over observations in 2^-16, not 0.
+ */
+uint32_t kvsink_mean_q32(uint64_t mass, uint64_t observations);
 /* The score in the view's mode; `max` is the greatest sum of the view (REL), from kvsink_score_max(). */
 float kvsink_score_value(const struct kvsink_score_view *view, uint32_t token, uint64_t max);
 uint64_t kvsink_score_max(const struct kvsink_score_view *view);
-/* Threshold comparator: eligible and score >= t_sink (binary32 pattern, compared as an integer). */
+/*
+ * The threshold comparator: is a value, exact in binary64, at least a threshold, a non-negative binary32
+ * pattern? Everything that makes or ends a sink asks it: CLASSIFY with a score, STEP_END with an EMA.
+ */
+int kvsink_reaches(double value, uint32_t threshold);
+/* Enough queries have seen the token in at least one layer of the group. */
+int kvsink_eligible(const struct kvsink_score_view *view, uint32_t token);
+/* Eligible, and its score reaches t_sink. */
 int kvsink_is_sink(const struct kvsink_score_view *view, uint32_t token, uint64_t max, uint32_t t_sink);
+/* Hysteresis: what becomes of a state (run in bits 0..15, KVSINK_STATE_SINK) when the EMA, units of 2^-32, is
+ * this. */
+struct kvsink_hysteresis {
+	uint32_t t_promote, t_evict; /* binary32 patterns */
+	uint32_t n_promote, n_evict; /* steps in a row, at least 1 */
+};
+#define KVSINK_STATE_SINK 0x10000u
+uint32_t kvsink_next_state(const struct kvsink_hysteresis *h, uint32_t state, uint32_t ema);
 
 /* SIMD levels, for tests: name of level i or NULL; force one (0 = ok, -1 = the CPU lacks it); -1 = best. */
 const char *kvsink_simd_name(int level);

@@ -135,35 +135,125 @@ static void list_counters(struct answer *to)
 	}
 }
 
+/* A parameter that only the device has is shown with its value there. */
 static void list_params(struct answer *to)
 {
-	const uint64_t *params = to->stream ? to->stream->group[to->c->group].params : to->ring->chip->params;
+	static const bool device_only[KVSINK_PARAM_COUNT] = {[KVSINK_PARAM_TENANT_CAP] = true};
+	const uint64_t *device = to->ring->chip->params;
+	const uint64_t *params = to->stream ? to->stream->group[to->c->group].params : device;
 
 	for (unsigned i = 0; i < KVSINK_PARAM_COUNT; i++)
-		emit(to, &params[i]);
+		emit(to, device_only[i] ? &device[i] : &params[i]);
+}
+
+/* Does an entry of the token cover layers of the group? *entry moves along with the token. */
+static bool resident(const struct answer *to, uint32_t token, uint32_t *entry)
+{
+	const struct kvsink_tag *tags = to->ring->chip->tags;
+	const struct kvsink_group *group = &to->stream->group[to->c->group];
+
+	while (*entry != KVSINK_NONE && tags[*entry].token < token)
+		*entry = tags[*entry].next;
+	for (uint32_t i = *entry; i != KVSINK_NONE && tags[i].token == token; i = tags[i].next)
+		if (tags[i].layer_begin < group->end && tags[i].layer_end > group->begin)
+			return true;
+	return false;
+}
+
+static struct kvsink_score_rec score_rec(const struct kvsink_score_view *view, const struct kvsink_planes *p,
+					 uint32_t token, uint64_t max)
+{
+	struct kvsink_score_rec rec = {
+		.sum = p->sum[token],
+		.observers = kvsink_observers(view, token),
+		.ema = kvsink_q32_pattern(p->ema[token]),
+		.run = (uint16_t)(p->state[token] & 0xffff),
+		.flags = p->state[token] & KVSINK_STATE_SINK ? KVSINK_SCORE_SINK : 0,
+		.promoted = p->promoted[token],
+	};
+	float score = kvsink_score_value(view, token, max);
+
+	memcpy(&rec.score, &score, sizeof(rec.score));
+	return rec;
 }
 
 static void list_scores(struct answer *to)
 {
+	const struct kvsink_chip *chip = to->ring->chip;
 	const struct kvsink_stream *s = to->stream;
-	uint32_t windows[KVSINK_MAX_LAYERS];
+	struct kvsink_planes p = kvsink_planes(chip, s, to->c->group);
+	struct kvsink_view_layers layers;
 	struct kvsink_score_view view;
+	uint32_t entry = s->first_tag;
 	uint64_t max = 0, reads;
 
-	kvsink_score_view_of(to->ring->chip, s, to->c->group, windows, &view);
+	kvsink_score_view_of(chip, s, to->c->group, &layers, &view);
 	if (view.mode == KVSINK_SCORE_REL)
 		max = kvsink_score_max(&view);
-	to->head->total = view.tokens;
-	kvsink_spend(to->ring, (uint64_t)view.tokens * (sizeof(uint64_t) + view.layers));
-	for (uint32_t t = to->c->first; t < view.tokens && to->head->written < to->c->max; t++) {
-		struct kvsink_score_rec rec = {.sum = view.sum[t], .observers = kvsink_observers(&view, t)};
-		float score = kvsink_score_value(&view, t, max);
+	to->head->total = s->length;
+	kvsink_spend(to->ring, (uint64_t)view.tokens * (sizeof(uint64_t) + view.layers) + s->entries * 64ull);
+	for (uint32_t t = to->c->first; t < s->length && to->head->written < to->c->max; t++) {
+		struct kvsink_score_rec rec = score_rec(&view, &p, t, max);
 
-		memcpy(&rec.score, &score, sizeof(rec.score));
+		if (resident(to, t, &entry))
+			rec.flags |= KVSINK_SCORE_RESIDENT;
 		memcpy(to->rec + (size_t)to->head->written++ * sizeof(rec), &rec, sizeof(rec));
 	}
-	reads = to->head->written + (view.mode == KVSINK_SCORE_REL ? view.tokens : 0);
-	kvsink_ledger_add(to->ring->chip, to->stream, KVSINK_COUNTER_SCORE_HBM, reads * sizeof(uint64_t));
+	reads = to->head->written * 20ull +
+		(view.mode == KVSINK_SCORE_REL ? view.tokens * sizeof(uint64_t) : 0);
+	kvsink_ledger_add(to->ring->chip, to->stream, KVSINK_COUNTER_SCORE_HBM, reads);
+}
+
+static void list_sinks(struct answer *to)
+{
+	uint32_t t_sink = (uint32_t)to->stream->group[to->c->group].params[KVSINK_PARAM_T_SINK];
+	struct kvsink_view_layers layers;
+	struct kvsink_score_view view;
+	struct kvsink_sink_rec rec;
+	uint64_t max = 0;
+
+	kvsink_score_view_of(to->ring->chip, to->stream, to->c->group, &layers, &view);
+	if (view.mode == KVSINK_SCORE_REL)
+		max = kvsink_score_max(&view);
+	kvsink_spend(to->ring, (uint64_t)view.tokens * (sizeof(uint64_t) + view.layers));
+	kvsink_ledger_add(to->ring->chip, to->stream, KVSINK_COUNTER_SCORE_HBM,
+			  view.tokens * sizeof(uint64_t) * (view.mode == KVSINK_SCORE_REL ? 2 : 1));
+	for (uint32_t t = 0; t < view.tokens; t++)
+		if (kvsink_sink_rec(&view, to->c->group, t, max, t_sink, &rec))
+			emit(to, &rec);
+}
+
+static void list_verdicts(struct answer *to)
+{
+	const struct kvsink_chip *chip = to->ring->chip;
+	uint32_t refused;
+
+	kvsink_place_plan(to->ring, to->stream, &refused);
+	for (uint32_t i = 0; i < chip->plan_count; i++) {
+		const struct kvsink_verdict_plan *plan = &chip->plan[i];
+		struct kvsink_verdict_rec rec = {
+			.group = plan->group,
+			.token = plan->token,
+			.verdict = plan->verdict,
+			.ema = kvsink_q32_pattern(plan->ema),
+		};
+
+		emit(to, &rec);
+	}
+}
+
+static void list_profile(struct answer *to)
+{
+	const struct kvsink_stream *s = to->stream;
+
+	for (uint32_t l = 0; l < s->layers; l++)
+		for (uint32_t h = 0; h < s->kv_heads; h++) {
+			struct kvsink_profile_rec rec = kvsink_profile_rec(to->ring->chip, s, l, h);
+
+			emit(to, &rec);
+		}
+	kvsink_ledger_add(to->ring->chip, to->stream, KVSINK_COUNTER_SCORE_HBM,
+			  (uint64_t)s->layers * s->kv_heads * sizeof(uint64_t));
 }
 
 /* Resets concern every tenant; anything else only the one it happened to. */
@@ -179,7 +269,7 @@ static bool event_wanted(const struct answer *to, const void *record)
 
 /* A log that keeps its last entries. */
 struct log {
-	uint32_t next; /* number of the next entry, modulo 2^32 */
+	uint32_t next;	/* number of the next entry, modulo 2^32 */
 	uint64_t total; /* entries ever */
 	uint32_t slots;
 	const uint8_t *records;
@@ -205,7 +295,8 @@ static void list_log(struct answer *to, const struct log *log)
 		if (head->total++ == to->c->max)
 			head->next = number;
 		if (head->written < to->c->max)
-			memcpy(to->rec + (size_t)head->written++ * head->record_bytes, record, head->record_bytes);
+			memcpy(to->rec + (size_t)head->written++ * head->record_bytes, record,
+			       head->record_bytes);
 	}
 }
 
@@ -242,6 +333,9 @@ static const struct query_desc queries[] = {
 	[KVSINK_QUERY_PARAMS] = {sizeof(uint64_t), false, list_params},
 	[KVSINK_QUERY_EVENTS] = {sizeof(struct kvsink_event_rec), false, list_events},
 	[KVSINK_QUERY_SPANS] = {sizeof(struct kvsink_span_rec), false, list_spans},
+	[KVSINK_QUERY_SINKS] = {sizeof(struct kvsink_sink_rec), true, list_sinks},
+	[KVSINK_QUERY_VERDICTS] = {sizeof(struct kvsink_verdict_rec), true, list_verdicts},
+	[KVSINK_QUERY_PROFILE] = {sizeof(struct kvsink_profile_rec), true, list_profile},
 };
 
 static uint32_t check_scope(struct answer *to, const struct query_desc *query)
@@ -256,7 +350,10 @@ static uint32_t check_scope(struct answer *to, const struct query_desc *query)
 		code = kvsink_fault(ring, KVSINK_CODE_TENANT, 0);
 	if (code)
 		return code;
-	groups = to->stream && (c->what == KVSINK_QUERY_SCORES || c->what == KVSINK_QUERY_PARAMS) ? to->stream->score_groups : 1;
+	groups = to->stream && (c->what == KVSINK_QUERY_SCORES || c->what == KVSINK_QUERY_PARAMS ||
+				c->what == KVSINK_QUERY_SINKS)
+			 ? to->stream->score_groups
+			 : 1;
 	if (c->group >= groups)
 		return kvsink_fault(ring, KVSINK_CODE_BAD_FIELD, KVSINK_FIELD(query.group));
 	return KVSINK_CODE_OK;

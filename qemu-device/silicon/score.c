@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Sink score engine: what an accumulated sum of attention means. The sums are made in attend.c, in
- * integers; here they become a score in the stream's mode (RAW, MEAN, REL).
+ * integers, and layer weights applied when they are added to HBM; here they become a score in the stream's
+ * mode (RAW, MEAN, REL: kv-math section 1). MEAN divides by what every observer could have given, weights
+ * included.
  *
  * Query i observes token t if i >= t + local window and, in a layer with a sliding window, i < t + window.
  */
@@ -9,7 +11,8 @@
 
 #include "datapath.h"
 
-#define UNIT 0x1p-32 /* of the sums */
+#define UNIT 0x1p-32	   /* of the sums */
+#define WEIGHT_ONE 0x10000 /* of a layer */
 
 /* RAW never counts a token's attention to itself. */
 uint64_t kvsink_first_observer(const struct kvsink_score_view *view, uint32_t token)
@@ -36,15 +39,23 @@ uint32_t kvsink_observers(const struct kvsink_score_view *view, uint32_t token)
 	return observers_in_layer(view, token, 0);
 }
 
-/* Queries of all layers and heads that could have added to the token's sum. */
-static uint64_t observations(const struct kvsink_score_view *view, uint32_t token)
+uint64_t kvsink_observations(const struct kvsink_score_view *view, uint32_t token)
 {
-	uint64_t sum = 0;
+	uint64_t sum = 0, weight;
 	uint32_t l;
 
-	for (l = 0; l < view->layers; l++)
-		sum += observers_in_layer(view, token, view->windows ? view->windows[l] : 0);
+	for (l = 0; l < view->layers; l++) {
+		weight = view->weights ? view->weights[l] : WEIGHT_ONE;
+		sum += weight * observers_in_layer(view, token, view->windows ? view->windows[l] : 0);
+	}
 	return sum * view->q_heads;
+}
+
+uint32_t kvsink_mean_q32(uint64_t mass, uint64_t observations)
+{
+	unsigned __int128 mean = ((unsigned __int128)mass << 16) / observations;
+
+	return mean < UINT32_MAX ? (uint32_t)mean : UINT32_MAX;
 }
 
 uint64_t kvsink_score_max(const struct kvsink_score_view *view)
@@ -65,8 +76,8 @@ float kvsink_score_value(const struct kvsink_score_view *view, uint32_t token, u
 
 	switch (view->mode) {
 	case KVSINK_SCORE_MEAN:
-		n = observations(view, token);
-		return n ? (float)(sum * UNIT / (double)n) : 0.0f;
+		n = kvsink_observations(view, token);
+		return n ? (float)(sum * UNIT / ((double)n / WEIGHT_ONE)) : 0.0f;
 	case KVSINK_SCORE_REL:
 		return max ? (float)(sum / (double)max) : 0.0f;
 	default:

@@ -26,11 +26,15 @@ int kvsink_work_init(struct kvsink_ring *ring)
 	work->out = calloc(1, KVSINK_STAGE_BYTES);
 	work->stats = calloc(1, KVSINK_STAGE_BYTES);
 	work->score = calloc(KVSINK_MAX_TOKENS, sizeof(*work->score));
+	work->mass = calloc(KVSINK_STAGE_BYTES / sizeof(float), sizeof(*work->mass));
+	work->observed = calloc(KVSINK_OBSERVE_TOKENS, sizeof(*work->observed));
+	work->sinks = calloc(KVSINK_OBSERVE_TOKENS / 64, sizeof(*work->sinks));
+	work->sink_mass = calloc((size_t)KVSINK_MAX_ITEMS * KVSINK_MAX_KV_HEADS, sizeof(*work->sink_mass));
 	work->pages = calloc(work->pages_max, sizeof(*work->pages));
 	work->resident = calloc(work->residents_max, sizeof(*work->resident));
 	work->scratch = calloc(KVSINK_MAX_PARTS * KVSINK_SCRATCH_FLOATS, sizeof(*work->scratch));
-	return work->q && work->out && work->stats && work->score && work->pages && work->resident &&
-			       work->scratch
+	return work->q && work->out && work->stats && work->score && work->mass && work->observed &&
+			       work->sinks && work->sink_mass && work->pages && work->resident && work->scratch
 		       ? 0
 		       : -1;
 }
@@ -43,6 +47,10 @@ void kvsink_work_fini(struct kvsink_ring *ring)
 	free(work->out);
 	free(work->stats);
 	free(work->score);
+	free(work->mass);
+	free(work->observed);
+	free(work->sinks);
+	free(work->sink_mass);
 	free(work->pages);
 	free(work->resident);
 	free(work->scratch);
@@ -65,6 +73,12 @@ static uint64_t stat_bytes(const struct kvsink_attend_task *task)
 	return (uint64_t)task->count * task->q_heads * sizeof(struct kvsink_attend_stat);
 }
 
+/* The mass operand: one float each; the sums themselves take twice that. */
+static uint64_t mass_bytes(const struct kvsink_attend_task *task)
+{
+	return ((uint64_t)task->first + task->count) * task->rows.kv_heads * sizeof(float);
+}
+
 static uint32_t extent(const struct kvsink_attend_task *task)
 {
 	return task->first + task->count;
@@ -77,7 +91,8 @@ static void task_init(struct kvsink_item_work *work, uint32_t i, struct kvsink_s
 	struct kvsink_attend_task *task = &work->task[i];
 
 	work->stream[i] = s;
-	work->mass[i] = 0;
+	work->layer[i] = layer;
+	work->mass_sram[i] = 0;
 	*task = (struct kvsink_attend_task){
 		.rows =
 			{
@@ -95,7 +110,8 @@ static void task_init(struct kvsink_item_work *work, uint32_t i, struct kvsink_s
 		.scale = s->layer[layer].scale,
 		.softcap = s->layer[layer].softcap,
 		.window = s->layer[layer].window,
-		.mass_sram = &work->mass[i],
+		.mass_sram = &work->mass_sram[i],
+		.local_window = kvsink_param_window(s),
 		.cancelled = &work->cancelled,
 	};
 }
@@ -150,7 +166,7 @@ static void resolve_residents(struct kvsink_ring *ring, uint32_t i, uint32_t lay
 }
 
 struct operands {
-	const struct kvsink_ref *q, *out, *stats; /* stats may be NULL */
+	const struct kvsink_ref *q, *out, *stats, *mass; /* stats and mass may be NULL */
 };
 
 static uint32_t check_operand(struct kvsink_ring *ring, const struct kvsink_ref *ref, uint64_t bytes)
@@ -160,25 +176,32 @@ static uint32_t check_operand(struct kvsink_ring *ring, const struct kvsink_ref 
 	return kvsink_operand_check(ring, ref, bytes);
 }
 
-/* Sizes of q, out and stats over all tasks; then the tasks' places in the staging buffers. */
-static uint32_t place_operands(struct kvsink_ring *ring, const struct operands *op)
+/* Sizes of the operands over all tasks. */
+static uint32_t check_operands(struct kvsink_ring *ring, const struct operands *op)
 {
 	struct kvsink_item_work *work = &ring->work;
-	uint64_t q = 0, out = 0, stats = 0;
+	uint64_t q = 0, out = 0, stats = 0, mass = 0;
 	uint32_t code;
 
 	for (uint32_t i = 0; i < work->tasks; i++) {
 		q += q_bytes(&work->task[i]);
 		out += out_bytes(&work->task[i]);
 		stats += stat_bytes(&work->task[i]);
+		mass += mass_bytes(&work->task[i]);
 	}
 	code = check_operand(ring, op->q, q);
 	if (!code)
 		code = check_operand(ring, op->out, out);
 	if (!code && op->stats)
 		code = check_operand(ring, op->stats, stats);
-	if (code)
-		return code;
+	if (!code && op->mass)
+		code = check_operand(ring, op->mass, mass);
+	return code;
+}
+
+/* The tasks' places in the staging buffers. */
+static void place_operands(struct kvsink_item_work *work, const struct operands *op)
+{
 	for (uint32_t i = 0, at_q = 0, at_out = 0, at_stats = 0; i < work->tasks; i++) {
 		struct kvsink_attend_task *task = &work->task[i];
 
@@ -188,12 +211,23 @@ static uint32_t place_operands(struct kvsink_ring *ring, const struct operands *
 		at_q += (uint32_t)q_bytes(task);
 		at_out += (uint32_t)out_bytes(task);
 		at_stats += (uint32_t)stat_bytes(task);
+		if (op->mass) {
+			task->mass = work->mass + work->mass_used;
+			work->mass_used += mass_bytes(task) / sizeof(float);
+		}
 	}
 	work->out_ref = *op->out;
 	work->has_stats = op->stats;
 	if (op->stats)
 		work->stats_ref = *op->stats;
-	return KVSINK_CODE_OK;
+	work->has_mass = op->mass;
+	if (op->mass)
+		work->mass_ref = *op->mass;
+}
+
+static const struct kvsink_ref *wanted(const struct kvsink_ref *ref)
+{
+	return ref->space == KVSINK_SPACE_NONE ? NULL : ref;
 }
 
 static uint32_t read_queries(struct kvsink_ring *ring, const struct kvsink_ref *ref)
@@ -217,6 +251,8 @@ static void work_begin(struct kvsink_item_work *work, bool scoring)
 	work->tasks = 0;
 	work->pages_used = 0;
 	work->residents_used = 0;
+	work->mass_used = 0;
+	work->observed_used = 0;
 	work->epoch = work->ring->chip->epoch;
 }
 
@@ -253,7 +289,7 @@ static uint32_t check_item(struct kvsink_ring *ring, uint32_t i, const struct kv
 uint32_t kvsink_cmd_attend(struct kvsink_ring *ring, const struct kvsink_cmd *cmd)
 {
 	const struct kvsink_cmd_attend *c = &cmd->attend;
-	struct operands op = {&c->q, &c->out, c->stats.space == KVSINK_SPACE_NONE ? NULL : &c->stats};
+	struct operands op = {&c->q, &c->out, wanted(&c->stats), wanted(&c->mass)};
 	const union kvsink_item *item;
 	struct kvsink_item_work *work = &ring->work;
 	uint32_t code;
@@ -272,9 +308,14 @@ uint32_t kvsink_cmd_attend(struct kvsink_ring *ring, const struct kvsink_cmd *cm
 	for (; work->tasks < c->item_count && !code; work->tasks++)
 		code = check_item(ring, work->tasks, &item[work->tasks].attend);
 	if (!code)
-		code = place_operands(ring, &op);
+		code = check_operands(ring, &op);
+	if (code)
+		return code;
+	place_operands(work, &op);
 	for (uint32_t i = 0; i < work->tasks && !code; i++) {
 		code = resolve_pages(ring, i);
+		if (!code)
+			code = kvsink_observe_stage(ring, i);
 		if (!code)
 			resolve_residents(ring, i, item[i].attend.layer);
 	}
@@ -305,7 +346,7 @@ static uint32_t check_score(struct kvsink_ring *ring, const struct kvsink_stream
 uint32_t kvsink_cmd_score(struct kvsink_ring *ring, const struct kvsink_cmd *cmd)
 {
 	const struct kvsink_cmd_score *c = &cmd->score;
-	struct operands op = {&c->q, &c->out, NULL};
+	struct operands op = {&c->q, &c->out, NULL, NULL};
 	struct kvsink_item_work *work = &ring->work;
 	struct kvsink_stream *s;
 	uint32_t code = kvsink_stream_get(ring, c->stream, &s);
@@ -316,13 +357,13 @@ uint32_t kvsink_cmd_score(struct kvsink_ring *ring, const struct kvsink_cmd *cmd
 		return code;
 	work_begin(work, true);
 	work->tasks = 1;
-	work->layer = c->layer;
 	task_init(work, 0, s, c->layer, c->first, c->count);
 	work->task[0].score = work->score;
-	work->task[0].local_window = kvsink_param_window(s);
-	code = place_operands(ring, &op);
-	if (!code)
-		code = resolve_pages(ring, 0);
+	code = check_operands(ring, &op);
+	if (code)
+		return code;
+	place_operands(work, &op);
+	code = resolve_pages(ring, 0);
 	if (!code)
 		code = read_queries(ring, op.q);
 	if (!code)
@@ -371,19 +412,37 @@ static uint32_t write_outputs(struct kvsink_ring *ring)
 	return code;
 }
 
+/* Sums become binary32, in the place where they lie: a float never overtakes the sum that it is made of. */
+static uint32_t write_mass(struct kvsink_ring *ring)
+{
+	struct kvsink_item_work *work = &ring->work;
+	uint8_t *bytes = (uint8_t *)work->mass;
+
+	if (!work->has_mass)
+		return KVSINK_CODE_OK;
+	for (uint64_t i = 0; i < work->mass_used; i++) {
+		uint64_t sum;
+		float value;
+
+		memcpy(&sum, bytes + i * sizeof(sum), sizeof(sum));
+		value = (float)((double)sum * 0x1p-32);
+		memcpy(bytes + i * sizeof(value), &value, sizeof(value));
+	}
+	return kvsink_operand_write(ring, &work->mass_ref, 0, bytes, work->mass_used * sizeof(float));
+}
+
 static void add_scores(struct kvsink_item_work *work)
 {
 	struct kvsink_chip *chip = work->ring->chip;
 	struct kvsink_stream *s = work->stream[0];
 	uint64_t bytes = (uint64_t)extent(&work->task[0]) * sizeof(uint64_t);
-	uint64_t at =
-		s->scores + kvsink_stream_group(s, work->layer) * kvsink_score_group_bytes(s->max_tokens);
-	uint64_t *sum = (uint64_t *)(void *)(chip->config.hbm + at);
+	struct kvsink_layer_params *layer = &s->layer[work->layer[0]];
+	uint64_t *sum = kvsink_planes(chip, s, kvsink_stream_group(s, work->layer[0])).sum;
 
 	for (uint32_t t = 0; t < extent(&work->task[0]); t++)
-		sum[t] = sum[t] > UINT64_MAX - work->score[t] ? UINT64_MAX : sum[t] + work->score[t];
-	kvsink_dirty(chip, KVSINK_SPACE_HBM, at, bytes);
-	s->layer[work->layer].scored = extent(&work->task[0]);
+		sum[t] = kvsink_add_weighted(sum[t], work->score[t], layer->weight);
+	kvsink_dirty(chip, KVSINK_SPACE_HBM, (uint64_t)((uint8_t *)sum - chip->config.hbm), bytes);
+	layer->scored = extent(&work->task[0]);
 	kvsink_ledger_add(chip, s, KVSINK_COUNTER_SCORE_HBM, 2 * bytes);
 }
 
@@ -404,7 +463,7 @@ static void book_task(struct kvsink_item_work *work, uint32_t i)
 	kvsink_ledger_add(chip, s, KVSINK_COUNTER_KV_HBM_READ_BUS, bytes->hbm_bus);
 	kvsink_ledger_add(chip, s, KVSINK_COUNTER_KV_SRAM_READ, bytes->sram);
 	kvsink_ledger_add(chip, s, KVSINK_COUNTER_KV_SRAM_READ_BUS, bytes->sram_bus);
-	kvsink_ledger_add(chip, s, KVSINK_COUNTER_MASS_SRAM, work->mass[i]);
+	kvsink_ledger_add(chip, s, KVSINK_COUNTER_MASS_SRAM, work->mass_sram[i]);
 	kvsink_ledger_add(chip, s, KVSINK_COUNTER_MASS_TOTAL, queries << 32);
 	kvsink_ledger_add(chip, s, KVSINK_COUNTER_QUERIES, queries);
 }
@@ -421,8 +480,12 @@ static void work_end(struct kvsink_item_work *work)
 		ring->sram_bytes += work->bytes[i].sram_bus;
 	}
 	code = write_outputs(ring);
+	if (!code)
+		code = write_mass(ring);
 	if (!code && work->scoring)
 		add_scores(work);
+	if (!code)
+		kvsink_observe_retire(work);
 	ring->shared = true;
 	ring->looks = work->scoring ? 0 : work->tasks;
 	kvsink_ring_advance(ring, code);
@@ -437,5 +500,7 @@ void kvsink_retire(struct kvsink_chip *chip, struct kvsink_item_work *work)
 		work_end(work);
 	if (work->scoring)
 		memset(work->score, 0, extent(&work->task[0]) * sizeof(*work->score));
+	memset(work->mass, 0, work->mass_used * sizeof(*work->mass));
+	kvsink_observe_clear(work);
 	kvsink_rings_wake(chip);
 }

@@ -23,6 +23,8 @@ void kvsink_streams_reset(struct kvsink_chip *chip, enum kvsink_reset_kind kind)
 		stream->entries = 0;
 		stream->sram_bytes = 0;
 		stream->locks = 0;
+		if (stream->id)
+			kvsink_ema_abort(chip, stream);
 		for (uint32_t l = 0; l < stream->layers; l++)
 			stream->layer[l].appended = 0;
 		if (kind == KVSINK_RESET_COLD) {
@@ -237,7 +239,7 @@ static void set_geometry(struct kvsink_stream *stream, const struct kvsink_cmd_s
 	stream->row_bytes = kvsink_row_bytes(c->d_k, c->d_v, c->format);
 }
 
-/* The device's budget is a limit of its own, not a default of the streams'. */
+/* The device's budget is a limit of its own, not a default of the streams'; a tail takes SRAM, so each asks for its own. */
 static void set_params(const struct kvsink_chip *chip, struct kvsink_stream *stream)
 {
 	for (uint32_t g = 0; g < stream->score_groups; g++) {
@@ -245,7 +247,11 @@ static void set_params(const struct kvsink_chip *chip, struct kvsink_stream *str
 
 		memcpy(params, chip->params, sizeof(chip->params));
 		params[KVSINK_PARAM_SRAM_BUDGET] = kvsink_param_default[KVSINK_PARAM_SRAM_BUDGET];
+		params[KVSINK_PARAM_TAIL_TOKENS] = 0;
 	}
+	for (uint32_t l = 0; l < stream->layers; l++)
+		stream->layer[l].weight = 1 << 16;
+	kvsink_set_weights(stream, kvsink_param(stream, KVSINK_PARAM_LAYER_WEIGHT));
 }
 
 uint32_t kvsink_cmd_stream_create(struct kvsink_ring *ring, const struct kvsink_cmd *cmd)
