@@ -127,7 +127,7 @@ static int chip_alloc(struct kvsink_chip *chip)
 	chip->spans = calloc(config->tags, sizeof(*chip->spans));
 	chip->copies = calloc(2 * (size_t)config->tags, sizeof(*chip->copies));
 	if (!chip->streams || !chip->layers || !chip->stream_hash || !chip->tags || !chip->spans ||
-	    !chip->copies)
+	    !chip->copies || kvsink_place_init(chip))
 		return -1;
 	for (uint32_t i = 0; i < config->streams; i++)
 		chip->streams[i].layer = chip->layers + (size_t)i * KVSINK_MAX_LAYERS;
@@ -168,6 +168,7 @@ void kvsink_destroy(struct kvsink_chip *chip)
 		return;
 	for (unsigned i = 0; i < chip->config.rings; i++)
 		kvsink_work_fini(&chip->ring[i]);
+	kvsink_place_fini(chip);
 	free(chip->copies);
 	free(chip->spans);
 	free(chip->tags);

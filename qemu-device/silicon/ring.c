@@ -41,7 +41,7 @@ static const struct op_desc ops[KVSINK_OP_COUNT] = {
 	OP(COPY, copy),
 	OP(FILL, fill, .privileged = true),
 	OP(SCORE, score, .mutates = true, .stages = true),
-	OP(CLASSIFY, classify),
+	OP(CLASSIFY, classify, .mutates = true),
 	OP(PROMOTE, promote),
 	OP(EVICT, evict, .mutates = true),
 	OP(BARRIER, barrier),
