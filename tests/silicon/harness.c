@@ -333,7 +333,7 @@ uint32_t h_create(struct harness *h, struct h_stream *s)
 
 	memcpy(&item.layer.scale, &s->scale, sizeof(s->scale));
 	s->page_table = take_hbm(h, (uint64_t)s->max_tokens * 8);
-	s->scores = take_hbm(h, (uint64_t)s->score_groups * s->max_tokens * 8);
+	s->scores = take_hbm(h, kvsink_score_bytes(s->layers, s->kv_heads, s->score_groups, s->max_tokens));
 	cmd->stream_create = (struct kvsink_cmd_stream_create){
 		.stream = s->id,
 		.tenant = s->tenant,
@@ -440,20 +440,46 @@ void h_fill(struct harness *h, const struct h_stream *s, uint32_t first, uint32_
 	h->tenant = tenant;
 }
 
-uint32_t h_promote(struct harness *h, const struct h_stream *s, uint32_t token, uint32_t begin, uint32_t end,
-		   uint64_t heads)
+static uint32_t place(struct harness *h, uint32_t token, uint32_t begin, uint32_t end, uint64_t heads)
+{
+	return h_item(h, &(union kvsink_item){.place = {.token = token,
+							.layer_begin = (uint16_t)begin,
+							.layer_end = (uint16_t)end,
+							.head_mask = heads}});
+}
+
+struct kvsink_cmd *h_promote_cmd(struct harness *h, const struct h_stream *s, uint32_t token, uint32_t begin,
+				 uint32_t end, uint64_t heads)
 {
 	struct kvsink_cmd *cmd = h_cmd(h, KVSINK_OP_PROMOTE);
 
-	cmd->promote = (struct kvsink_cmd_promote){s->id, token, (uint16_t)begin, (uint16_t)end, heads};
+	cmd->promote.stream = s->id;
+	cmd->promote.first_item = place(h, token, begin, end, heads);
+	cmd->promote.item_count = 1;
+	return cmd;
+}
+
+uint32_t h_promote(struct harness *h, const struct h_stream *s, uint32_t token, uint32_t begin, uint32_t end,
+		   uint64_t heads)
+{
+	h_promote_cmd(h, s, token, begin, end, heads);
 	return h_do(h);
+}
+
+struct kvsink_cmd *h_evict_cmd(struct harness *h, const struct h_stream *s, uint32_t token, uint32_t begin,
+			       uint32_t end, uint64_t heads)
+{
+	struct kvsink_cmd *cmd = h_cmd(h, KVSINK_OP_EVICT);
+
+	cmd->evict.stream = s->id;
+	cmd->evict.first_item = place(h, token, begin, end, heads);
+	cmd->evict.item_count = 1;
+	return cmd;
 }
 
 uint32_t h_evict(struct harness *h, const struct h_stream *s, uint32_t token)
 {
-	struct kvsink_cmd *cmd = h_cmd(h, KVSINK_OP_EVICT);
-
-	cmd->evict = (struct kvsink_cmd_evict){s->id, token, 0, 0xffff};
+	h_evict_cmd(h, s, token, 0, s->layers, UINT64_MAX);
 	return h_do(h);
 }
 
@@ -469,6 +495,7 @@ uint32_t h_config(struct harness *h, uint64_t stream, uint32_t param, uint64_t v
 
 	cmd->config.stream = stream;
 	cmd->config.param = param;
+	cmd->config.group = KVSINK_GROUP_ALL;
 	cmd->config.value = value;
 	return stream ? h_do(h) : h_priv(h);
 }

@@ -92,6 +92,11 @@ void h_fill(struct harness *h, const struct h_stream *s, uint32_t first,
 	    uint32_t count); /* exits on failure */
 /* The row of K (or V) that h_append() has sent. */
 void h_row(const struct h_stream *s, bool v, uint32_t layer, uint32_t token, uint32_t head, float *out);
+/* PROMOTE and EVICT with one item. */
+struct kvsink_cmd *h_promote_cmd(struct harness *h, const struct h_stream *s, uint32_t token, uint32_t begin,
+				 uint32_t end, uint64_t heads);
+struct kvsink_cmd *h_evict_cmd(struct harness *h, const struct h_stream *s, uint32_t token, uint32_t begin,
+			       uint32_t end, uint64_t heads);
 uint32_t h_promote(struct harness *h, const struct h_stream *s, uint32_t token, uint32_t begin, uint32_t end,
 		   uint64_t heads);
 uint32_t h_evict(struct harness *h, const struct h_stream *s, uint32_t token);
