@@ -217,6 +217,7 @@ void kvsink_reset(struct kvsink_chip *chip, enum kvsink_reset_kind kind)
 		chip->event_next = 0;
 		chip->event_total = 0;
 		chip->now_ps = 0;
+		chip->host_ns = 0;
 		kvsink_trace_reset(chip);
 		chip->inject_hang = 0;
 		chip->inject_dma_error = 0;

@@ -26,9 +26,8 @@ struct op_desc {
 			      .payload = sizeof(((struct kvsink_cmd *)0)->kind),                             \
 			      __VA_ARGS__}
 
-/* until dwell.c and import.c are there */
+/* until dwell.c is there */
 extern kvsink_handler kvsink_cmd_contract __attribute__((weak));
-extern kvsink_handler kvsink_cmd_score_import __attribute__((weak));
 
 static const struct op_desc ops[KVSINK_OP_COUNT] = {
 	OP(STREAM_CREATE, stream_create, .privileged = true),
@@ -42,8 +41,8 @@ static const struct op_desc ops[KVSINK_OP_COUNT] = {
 	OP(FILL, fill, .privileged = true),
 	OP(SCORE, score, .mutates = true, .stages = true),
 	OP(CLASSIFY, classify, .mutates = true),
-	OP(PROMOTE, promote),
-	OP(EVICT, evict, .mutates = true),
+	OP(PROMOTE, promote, .flags = KVSINK_PROMOTE_PARTIAL),
+	OP(EVICT, evict, .flags = KVSINK_EVICT_ANY, .mutates = true),
 	OP(BARRIER, barrier),
 	OP(ATTEND, attend, .stages = true),
 	OP(STEP_END, step_end, .flags = KVSINK_STEP_ABORT, .mutates = true),
@@ -248,6 +247,8 @@ static bool ring_fetch(struct kvsink_ring *ring)
 		ring_complete(ring, code);
 		return false;
 	}
+	if (desc->host_ns > chip->host_ns)
+		chip->host_ns = desc->host_ns;
 	return ring_read(ring, "commands", desc->cmds, ring->cmd, desc->cmd_count * sizeof(ring->cmd[0])) &&
 	       ring_read(ring, "items", desc->items, ring->item, desc->item_count * sizeof(ring->item[0]));
 }

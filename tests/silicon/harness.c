@@ -195,6 +195,7 @@ uint32_t h_publish(struct harness *h, unsigned ring)
 	h->desc.tenant = h->tenant;
 	h->desc.flags |= h->flags;
 	h->desc.generation = h->generation;
+	h->desc.host_ns = h->host_ns;
 	memcpy(h->host + at, h->cmds, sizeof(h->cmds));
 	memcpy(h->host + at + sizeof(h->cmds), h->items, sizeof(h->items));
 	memcpy(h->host + RINGS + ring * RING_SIZE + slot * sizeof(h->desc), &h->desc, sizeof(h->desc));
@@ -541,6 +542,23 @@ struct kvsink_cmd *h_query_cmd(struct harness *h, uint32_t what, uint64_t stream
 	cmd->query = (struct kvsink_cmd_query){
 		.stream = stream, .what = what, .first = first, .max = max, .dst = h_gart(H_ANSWER)};
 	return cmd;
+}
+
+bool h_entry(struct harness *h, const struct h_stream *s, uint32_t token, struct kvsink_tag_rec *rec)
+{
+	uint32_t place = H_ANSWER + sizeof(struct kvsink_list_head);
+	struct kvsink_list_head list;
+
+	h_query_cmd(h, KVSINK_QUERY_TAGS, s->id, 0, 4096);
+	if (h_priv(h))
+		return false;
+	h_get(h, H_ANSWER, &list, sizeof(list));
+	for (uint32_t i = 0; i < list.written; i++) {
+		h_get(h, place + i * sizeof(*rec), rec, sizeof(*rec));
+		if (rec->token == token && !(rec->flags & KVSINK_TAG_TAIL))
+			return true;
+	}
+	return false;
 }
 
 uint64_t h_counter(struct harness *h, unsigned counter)

@@ -36,6 +36,7 @@ struct harness {
 	uint32_t published[KVSINK_MAX_RINGS];
 	uint32_t tenant, flags;	     /* of the next jobs */
 	uint64_t generation;	     /* likewise */
+	uint64_t host_ns;	     /* likewise */
 	struct kvsink_job_desc desc; /* the job being built */
 	struct kvsink_cmd cmds[KVSINK_MAX_CMDS + 1];
 	union kvsink_item items[KVSINK_MAX_ITEMS];
@@ -109,6 +110,8 @@ struct kvsink_cmd *h_score_cmd(struct harness *h, const struct h_stream *s, uint
 			       uint32_t count);
 struct kvsink_cmd *h_query_cmd(struct harness *h, uint32_t what, uint64_t stream, uint32_t first,
 			       uint32_t max);
+/* The record of the token's first entry; false if it has none. */
+bool h_entry(struct harness *h, const struct h_stream *s, uint32_t token, struct kvsink_tag_rec *rec);
 uint64_t h_counter(struct harness *h, unsigned counter); /* device-wide, from the registers */
 uint32_t h_random(uint64_t *state);
 void h_queries(struct harness *h, uint64_t seed, uint32_t floats); /* random floats at H_Q */

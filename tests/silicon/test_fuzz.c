@@ -86,6 +86,29 @@ static void some_move(struct kvsink_cmd *cmd)
 	}
 }
 
+static void some_contract(uint32_t *dwell_steps, uint64_t *deadline_ns)
+{
+	*dwell_steps = below(3) ? 0 : below(4);
+	*deadline_ns = below(3) ? 0 : h.host_ns + below(1 << 20);
+}
+
+/* Up to three items; the last one comes in `item`, which the caller adds. */
+static void some_places(uint32_t *first_item, uint32_t *item_count, union kvsink_item *item)
+{
+	uint32_t n = 1 + below(3);
+
+	*first_item = h.desc.item_count;
+	*item_count = n;
+	while (n--) {
+		*item = (union kvsink_item){.place = {.token = below(20) ? below(50) : KVSINK_TOKEN_ALL,
+						      .layer_begin = (uint16_t)below(2),
+						      .layer_end = (uint16_t)(1 + below(2)),
+						      .head_mask = below(5)}};
+		if (n && h.desc.item_count < KVSINK_MAX_ITEMS)
+			h_item(&h, item);
+	}
+}
+
 /* A command that would often be valid. */
 static void some_cmd(void)
 {
@@ -111,10 +134,11 @@ static void some_cmd(void)
 		break;
 	case KVSINK_OP_CONFIG:
 		cmd->config.param = below(KVSINK_PARAM_COUNT + 1);
-		cmd->config.value = odd_value();
+		cmd->config.group = below(3) ? KVSINK_GROUP_ALL : below(3);
+		cmd->config.value = below(3) ? below(5) : odd_value();
 		break;
 	case KVSINK_OP_QUERY:
-		cmd->query = (struct kvsink_cmd_query){below(2) ? s->id : 0, below(8),	below(2), below(40),
+		cmd->query = (struct kvsink_cmd_query){below(2) ? s->id : 0, below(12),	below(2), below(40),
 						       below(300),	     some_ref()};
 		break;
 	case KVSINK_OP_APPEND:
@@ -128,15 +152,28 @@ static void some_cmd(void)
 		cmd->classify = (struct kvsink_cmd_classify){s->id, 1 + below(3), below(50), some_ref()};
 		break;
 	case KVSINK_OP_PROMOTE:
-		cmd->promote = (struct kvsink_cmd_promote){s->id, below(50), (uint16_t)below(2),
-							   (uint16_t)(1 + below(2)), below(5)};
+		cmd->flags = below(2) ? KVSINK_PROMOTE_PARTIAL : 0;
+		cmd->promote.priority = below(3);
+		cmd->promote.due_ns = below(2) ? below(5000) : 0;
+		some_contract(&cmd->promote.dwell_steps, &cmd->promote.deadline_ns);
+		some_places(&cmd->promote.first_item, &cmd->promote.item_count, &item);
 		break;
 	case KVSINK_OP_EVICT:
-		cmd->evict = (struct kvsink_cmd_evict){s->id, below(4) ? below(50) : KVSINK_TOKEN_ALL, 0, 2};
+		some_places(&cmd->evict.first_item, &cmd->evict.item_count, &item);
+		cmd->flags = below(4) ? KVSINK_EVICT_ANY : 0;
+		break;
+	case KVSINK_OP_CONTRACT:
+		cmd->contract.priority = below(3);
+		some_contract(&cmd->contract.dwell_steps, &cmd->contract.deadline_ns);
+		some_places(&cmd->contract.first_item, &cmd->contract.item_count, &item);
+		break;
+	case KVSINK_OP_SCORE_IMPORT:
+		cmd->score_import =
+			(struct kvsink_cmd_score_import){.stream = s->id, .group = below(2), .count = 40, .src = some_ref()};
 		break;
 	case KVSINK_OP_ATTEND:
 		cmd->attend =
-			(struct kvsink_cmd_attend){0, 1 + below(4), 0, 0, some_ref(), some_ref(), some_ref()};
+			(struct kvsink_cmd_attend){0, 1 + below(4), 0, 0, some_ref(), some_ref(), some_ref(), some_ref()};
 		break;
 	case KVSINK_OP_STEP_END:
 		cmd->step_end.count = count;
@@ -222,11 +259,15 @@ static void start_over(enum kvsink_reset_kind kind)
 	h.refuse_bytes = 0;
 	kvsink_inject(h.chip, KVSINK_INJECT_DMA_ERROR, 0);
 	kvsink_inject(h.chip, KVSINK_INJECT_HANG, 0);
+	kvsink_inject(h.chip, KVSINK_INJECT_ECC, 0);
 }
 
 static void mischief(void)
 {
-	switch (below(8)) {
+	switch (below(9)) {
+	case 8:
+		kvsink_inject(h.chip, KVSINK_INJECT_ECC, 1 + below(3));
+		break;
 	case 0:
 		h_gart_set(&h, below(8) * 128, odd_value());
 		break;
@@ -281,6 +322,7 @@ static void throw_jobs(unsigned jobs)
 			h.desc.item_count = (uint32_t)odd_value();
 		h.flags = below(2) ? KVSINK_JOB_PRIVILEGED : 0;
 		h.generation = below(30) ? 0 : 1 + below(4);
+		h.host_ns += below(1 << 18);
 		if (h.published[ring] - before >= h.config.ring_slots) {
 			memset(&h.desc, 0, sizeof(h.desc));
 		} else {

@@ -62,6 +62,19 @@ static bool expected(const char *name, uint32_t *value)
 		{"HEAD_MASK_LO", 0xffffffff},
 		{"HEAD_MASK_HI", 0xffffffff},
 		{"LAYER_RANGE", 0xffff0000},
+		{"TAG_LATENCY_NS", c->tag_latency_ns},
+		{"SRAM_LARGEST", c->sram_bytes},
+		{"T_PROMOTE", 0x3ba3d70a},
+		{"T_EVICT", 0x3b03126f},
+		{"ALPHA", 0x3f666666},
+		{"N_PROMOTE", 2},
+		{"N_DWELL", 12},
+		{"N_EVICT", 4},
+		{"DELTA", 0x3a83126f},
+		{"TENANT_CAP", 0xffffffff},
+		{"TENANT_TAG", 0xffffffff},
+		{"LAYER_WEIGHT_LO", 0xffff0000},
+		{"LAYER_WEIGHT_HI", 0x3f800000},
 	};
 
 	*value = 0;

@@ -46,8 +46,8 @@ static void validity(void)
 
 	fresh();
 	tap_ok(!h_promote(&h, &s, 7, 0, 2, 3), "PROMOTE is granted");
-	tap_ok(h.cpl.result[0] == 512 && h.cpl.result[1] && h.cpl.result[3] == 0,
-	       "with bytes, generation and offset");
+	tap_ok(h.cpl.result[0] == 512 && h.cpl.result[1] && h.cpl.result[2] == 1 && !h.cpl.result[3],
+	       "with bytes and generation, all of it");
 	tap_ok(reg(KVSINK_REG_TAGS_VALID) == 0 && reg(KVSINK_REG_SRAM_USED) == 512,
 	       "granted, but not valid yet");
 	tap_ok(!memcmp(h.sram, zero, sizeof(zero)), "no byte has moved yet");
@@ -157,6 +157,7 @@ static void barrier(void)
 
 static void evict_in_flight(void)
 {
+	struct kvsink_tag_rec rec;
 	uint32_t generation;
 	uint8_t zero[512] = {0};
 
@@ -173,8 +174,8 @@ static void evict_in_flight(void)
 	h_promote(&h, &s, 7, 0, 2, 3);
 	h_evict(&h, &s, 7);
 	h_promote(&h, &s, 8, 0, 2, 3);
-	tap_ok(h.cpl.result[2] == 0 && h.cpl.result[3] == 0, "another token takes the same entry and place");
-	tap_ok(h.cpl.result[1] != generation, "with another generation");
+	tap_ok(h.cpl.result[1] != generation, "another token gets another generation");
+	tap_ok(h_entry(&h, &s, 8, &rec) && !rec.sram_offset, "and the same place");
 	h_cmd(&h, KVSINK_OP_ADVANCE)->advance.ns = 100;
 	h_do(&h);
 	tap_ok(reg(KVSINK_REG_TAGS_VALID) == 0, "the stale copy's end does not validate it");
@@ -254,7 +255,7 @@ static void evict_ranges(void)
 	h_promote(&h, &s, 3, 0, 1, 3);
 	h_promote(&h, &s, 3, 1, 2, 3);
 	h_promote(&h, &s, 4, 0, 2, 3);
-	h_cmd(&h, KVSINK_OP_EVICT)->evict = (struct kvsink_cmd_evict){1, KVSINK_TOKEN_ALL, 1, 2};
+	h_evict_cmd(&h, &s, KVSINK_TOKEN_ALL, 1, 2, UINT64_MAX);
 	tap_ok(!h_do(&h) && h.cpl.result[0] == 1,
 	       "EVICT removes entries that lie within the range, not those beyond");
 	tap_ok(!h_evict(&h, &s, KVSINK_TOKEN_ALL) && h.cpl.result[0] == 2,

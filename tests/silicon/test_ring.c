@@ -144,7 +144,7 @@ static void stalls(void)
 	work = start_item(1);
 	tap_ok(!kvsink_run(h.chip, 1), "a ring whose item is in flight does nothing else");
 	evict = ring_rd(0, KVSINK_RING_HEAD);
-	h_cmd(&h, KVSINK_OP_EVICT)->evict = (struct kvsink_cmd_evict){1, 4, 0, 2};
+	h_evict_cmd(&h, &s, 4, 0, 2, UINT64_MAX);
 	h_submit(&h, 0);
 	kvsink_run(h.chip, 0);
 	tap_ok(ring_rd(0, KVSINK_RING_HEAD) == evict, "EVICT waits for the item that reads the rows");
