@@ -84,6 +84,7 @@ static const struct {
 	{DRM_IOCTL_KVSINK_QUERY, sim_ioctl_query},
 	{DRM_IOCTL_KVSINK_REG_READ, sim_ioctl_reg_read},
 	{DRM_IOCTL_KVSINK_ENTRY_READ, sim_ioctl_entry_read},
+	{DRM_IOCTL_KVSINK_CONTRACT, sim_ioctl_contract},
 };
 
 static int sim_ioctl(void *backend, unsigned long request, void *arg)

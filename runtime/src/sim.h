@@ -154,6 +154,7 @@ int sim_ioctl_submit(struct sim_file *file, void *data);
 int sim_ioctl_dev_query(struct sim_file *file, void *data);
 int sim_ioctl_promote(struct sim_file *file, void *data);
 int sim_ioctl_evict(struct sim_file *file, void *data);
+int sim_ioctl_contract(struct sim_file *file, void *data);
 int sim_ioctl_config_get(struct sim_file *file, void *data);
 int sim_ioctl_config_set(struct sim_file *file, void *data);
 int sim_ioctl_query(struct sim_file *file, void *data);

@@ -25,6 +25,7 @@ int sim_ioctl_dev_query(struct sim_file *file, void *data)
 		.ring_slots = config->ring_slots,
 		.gart_pages = config->gart_pages,
 		.burst_bytes = config->burst_bytes,
+		.max_lease_ns = KVSINK_MAX_LEASE_NS,
 	};
 	uint32_t bytes = args->size < sizeof(info) ? args->size : sizeof(info);
 
@@ -56,38 +57,82 @@ static int run_one(struct sim_file *file, const struct kvsink_cmd *cmd, bool pri
 	return err;
 }
 
+/* A job whose one command names places. `build` is one of driver/logic's. */
+typedef int build_places(struct kvsink_logic_env *env, const void *args, const struct drm_kvsink_place *places,
+			 struct sim_job *job);
+
+static int run_places(struct sim_file *file, const struct drm_kvsink_array *array, const void *args,
+		      build_places *build, struct kvsink_completion *cpl)
+{
+	struct drm_kvsink_place places[DRM_KVSINK_MAX_ITEMS];
+	struct kvsink_logic_env env;
+	struct sim_job *job;
+	int err = sim_copy_array(array, sizeof(*places), 1, DRM_KVSINK_MAX_ITEMS, places);
+
+	memset(cpl, 0, sizeof(*cpl));
+	if (err)
+		return err;
+	job = calloc(1, sizeof(*job));
+	if (!job)
+		return -ENOMEM;
+	sim_env(file, &env);
+	err = build(&env, args, places, job);
+	job->cmds = 1;
+	job->items = array->count;
+	err = err ? err : sim_job_run(file->chip, file, job);
+	*cpl = job->cpl;
+	free(job);
+	return err;
+}
+
+static int build_promote(struct kvsink_logic_env *env, const void *args, const struct drm_kvsink_place *places,
+			 struct sim_job *job)
+{
+	return kvsink_logic_build_promote(env, args, places, &job->cmd[0], job->item);
+}
+
+static int build_evict(struct kvsink_logic_env *env, const void *args, const struct drm_kvsink_place *places,
+		       struct sim_job *job)
+{
+	return kvsink_logic_build_evict(env, args, places, &job->cmd[0], job->item);
+}
+
+static int build_contract(struct kvsink_logic_env *env, const void *args, const struct drm_kvsink_place *places,
+			  struct sim_job *job)
+{
+	return kvsink_logic_build_contract(env, args, places, &job->cmd[0], job->item);
+}
+
 int sim_ioctl_promote(struct sim_file *file, void *data)
 {
 	struct drm_kvsink_promote *args = data;
-	struct kvsink_completion cpl = {0};
-	struct kvsink_logic_env env;
-	struct kvsink_cmd cmd;
-	int err;
+	struct kvsink_completion cpl;
+	int err = run_places(file, &args->places, args, build_promote, &cpl);
 
-	sim_env(file, &env);
-	err = kvsink_logic_build_promote(&env, args, &cmd);
-	if (err)
-		return err;
-	err = run_one(file, &cmd, false, &cpl);
-	args->code = cpl.code;
+	args->code = err ? cpl.code : cpl.result[3];
 	args->sram_bytes = err ? 0 : cpl.result[0];
 	args->generation = err ? 0 : cpl.result[1];
+	args->granted = err ? 0 : cpl.result[2];
 	return err;
 }
 
 int sim_ioctl_evict(struct sim_file *file, void *data)
 {
 	struct drm_kvsink_evict *args = data;
-	struct kvsink_completion cpl = {0};
-	struct kvsink_logic_env env;
-	struct kvsink_cmd cmd;
-	int err;
+	struct kvsink_completion cpl;
+	int err = run_places(file, &args->places, args, build_evict, &cpl);
 
-	sim_env(file, &env);
-	err = kvsink_logic_build_evict(&env, args, &cmd);
-	if (err)
-		return err;
-	err = run_one(file, &cmd, false, &cpl);
+	args->code = cpl.code;
+	args->entries = err ? 0 : cpl.result[0];
+	return err;
+}
+
+int sim_ioctl_contract(struct sim_file *file, void *data)
+{
+	struct drm_kvsink_contract *args = data;
+	struct kvsink_completion cpl;
+	int err = run_places(file, &args->places, args, build_contract, &cpl);
+
 	args->code = cpl.code;
 	args->entries = err ? 0 : cpl.result[0];
 	return err;
@@ -95,18 +140,21 @@ int sim_ioctl_evict(struct sim_file *file, void *data)
 
 int sim_ioctl_config_set(struct sim_file *file, void *data)
 {
+	struct drm_kvsink_config *args = data;
 	struct kvsink_completion cpl;
 	struct kvsink_logic_env env;
 	struct kvsink_cmd cmd;
 	int err;
 
 	sim_env(file, &env);
-	err = kvsink_logic_build_config(&env, data, &cmd);
+	err = kvsink_logic_build_config(&env, args, &cmd);
 	if (err)
 		return err;
 	if (!cmd.config.stream && !file->admin)
 		return -EACCES;
-	return run_one(file, &cmd, false, &cpl);
+	err = run_one(file, &cmd, false, &cpl);
+	args->conflict = cpl.code == KVSINK_CODE_CONFLICT ? (uint32_t)cpl.address : UINT32_MAX;
+	return err;
 }
 
 /* ---- QUERY ----------------------------------------------------------------------------------------- */

@@ -17,6 +17,7 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+#include "place.h"
 #include "kvsink.h"
 
 #define STEPS 24
@@ -173,9 +174,9 @@ static void classify(struct run *run, unsigned s, uint32_t mode)
 	uint64_t id = kvs_stream_id(run->stream[s]), value;
 	struct drm_kvsink_list_head *head = (void *)(run->memory + LIST_AT);
 
-	must(run, "config", kvs_config_set(run->device, id, KVSINK_PARAM_SCORE_MODE, mode));
-	must(run, "config", kvs_config_set(run->device, id, KVSINK_PARAM_T_SINK, t_sink[mode]));
-	must(run, "config", kvs_config_get(run->device, id, KVSINK_PARAM_T_SINK, &value));
+	must(run, "config", kvs_config_set(run->device, id, KVSINK_GROUP_ALL, KVSINK_PARAM_SCORE_MODE, mode));
+	must(run, "config", kvs_config_set(run->device, id, KVSINK_GROUP_ALL, KVSINK_PARAM_T_SINK, t_sink[mode]));
+	must(run, "config", kvs_config_get(run->device, id, KVSINK_GROUP_ALL, KVSINK_PARAM_T_SINK, &value));
 	must(run, "classify",
 	     kvs_batch_classify(run->batch, run->stream[s], (1u << (s ? 1 : 2)) - 1, 512, at(run, LIST_AT)));
 	go(run, "classify");
@@ -190,8 +191,8 @@ static void promote(struct run *run, unsigned s)
 	uint32_t token = below(run, run->length[s]), begin = below(run, g->layers);
 	uint32_t end = begin + 1 + below(run, g->layers - begin);
 	uint64_t mask = 1 + below(run, (1u << g->kv_heads) - 1);
-	struct drm_kvsink_promote grant;
-	int err = kvs_promote(run->device, kvs_stream_id(run->stream[s]), token, begin, end, mask, &grant);
+	struct kvs_grant grant;
+	int err = promote_one(run->device, kvs_stream_id(run->stream[s]), token, begin, end, mask, &grant);
 
 	printf("promote %u [%u,%u) %llx: %d %s bytes %u\n", token, begin, end, (unsigned long long)mask, err,
 	       kvs_code_name(grant.code), grant.sram_bytes);
@@ -200,7 +201,7 @@ static void promote(struct run *run, unsigned s)
 static void evict(struct run *run, unsigned s)
 {
 	uint32_t token = below(run, 4) ? below(run, run->length[s]) : KVSINK_TOKEN_ALL;
-	int entries = kvs_evict(run->device, kvs_stream_id(run->stream[s]), token, 0, geometries[s].layers);
+	int entries = evict_one(run->device, kvs_stream_id(run->stream[s]), token, 0, geometries[s].layers);
 
 	printf("evict %u: %d\n", token, entries);
 }
@@ -255,11 +256,11 @@ static void crowd(struct run *run)
 {
 	uint64_t id = kvs_stream_id(run->stream[0]);
 
-	printf("evict all: %d\n", kvs_evict(run->device, id, KVSINK_TOKEN_ALL, 0, geometries[0].layers));
-	must(run, "config", kvs_config_set(run->device, id, KVSINK_PARAM_SRAM_BUDGET, 16384));
+	printf("evict all: %d\n", evict_one(run->device, id, KVSINK_TOKEN_ALL, 0, geometries[0].layers));
+	must(run, "config", kvs_config_set(run->device, id, KVSINK_GROUP_ALL, KVSINK_PARAM_SRAM_BUDGET, 16384));
 	for (uint32_t token = 0; token < 7; token++) {
-		struct drm_kvsink_promote grant;
-		int err = kvs_promote(run->device, id, token, 0, 3, 3, &grant);
+		struct kvs_grant grant;
+		int err = promote_one(run->device, id, token, 0, 3, 3, &grant);
 
 		printf("crowd %u: %d %s bytes %u\n", token, err, kvs_code_name(grant.code), grant.sram_bytes);
 	}

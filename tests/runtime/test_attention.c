@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "place.h"
 #include "rig.h"
 #include "tap.h"
 
@@ -86,7 +87,7 @@ static void attend_last(struct rig_stream *stream, uint32_t layer, uint32_t coun
 	rig_fill(rig, 0, count * stream->geometry.q_heads * stream->geometry.d_k, 3);
 	rig_must(rig, "attend",
 		 kvs_batch_attend(rig->batch, &item, 1, rig_at(rig, 0), rig_at(rig, RIG_OUT),
-				  rig_at(rig, RIG_STATS)));
+				  rig_at(rig, RIG_STATS), (struct kvs_place){0}));
 	rig_must(rig, "attend", rig_run(rig, NULL));
 	check_item(stream, &item, (float *)rig->memory, (float *)(rig->memory + RIG_OUT),
 		   (void *)(rig->memory + RIG_STATS), resident, worst);
@@ -98,7 +99,7 @@ static void promote_some(struct rig_stream *stream, bool *resident)
 
 	for (size_t i = 0; i < sizeof(tokens) / sizeof(tokens[0]); i++) {
 		rig_must(stream->rig, "promote",
-			 kvs_promote(stream->rig->device, kvs_stream_id(stream->kvs), tokens[i], 0,
+			 promote_one(stream->rig->device, kvs_stream_id(stream->kvs), tokens[i], 0,
 				     stream->geometry.layers, (1ull << stream->geometry.kv_heads) - 1, NULL));
 		resident[tokens[i]] = true;
 	}
@@ -128,7 +129,7 @@ static void test_attend(uint32_t format, const char *name)
 		attend_last(&stream, layer, 3, resident, &split);
 	snprintf(what, sizeof(what), "%s, five tokens resident", name);
 	report(&split, what);
-	tap_ok(kvs_evict(rig.device, kvs_stream_id(stream.kvs), 17, 0, 2) == 1, "%s: one entry is evicted",
+	tap_ok(evict_one(rig.device, kvs_stream_id(stream.kvs), 17, 0, 2) == 1, "%s: one entry is evicted",
 	       name);
 	resident[17] = false;
 	attend_last(&stream, 1, 71, resident, &after);
@@ -196,7 +197,7 @@ static void test_ragged(void)
 	rig_fill(&rig, 0, 1000, 2);
 	rig_must(&rig, "attend",
 		 kvs_batch_attend(rig.batch, items, 3, rig_at(&rig, 0), rig_at(&rig, RIG_OUT),
-				  rig_at(&rig, RIG_STATS)));
+				  rig_at(&rig, RIG_STATS), (struct kvs_place){0}));
 	rig_must(&rig, "attend", rig_run(&rig, NULL));
 	q = (float *)rig.memory;
 	check_item(&streams[0], &items[0], q, (float *)(rig.memory + RIG_OUT),
@@ -293,9 +294,9 @@ static void check_classify(struct rig_stream *stream, double sums[2][TOKENS], ui
 	int found = 0;
 
 	rig_must(stream->rig, "config",
-		 kvs_config_set(stream->rig->device, id, KVSINK_PARAM_SCORE_MODE, mode));
+		 kvs_config_set(stream->rig->device, id, KVSINK_GROUP_ALL, KVSINK_PARAM_SCORE_MODE, mode));
 	rig_must(stream->rig, "config",
-		 kvs_config_set(stream->rig->device, id, KVSINK_PARAM_T_SINK, bits_of(t_sink)));
+		 kvs_config_set(stream->rig->device, id, KVSINK_GROUP_ALL, KVSINK_PARAM_T_SINK, bits_of(t_sink)));
 	rig_must(
 		stream->rig, "classify",
 		kvs_batch_classify(stream->rig->batch, stream->kvs, 1, TOKENS, rig_at(stream->rig, RIG_OUT)));
@@ -329,7 +330,7 @@ static void test_scores(void)
 	rig_open(&rig, "sim:hbm=16M");
 	rig_stream_open(&rig, &geometry, &stream);
 	rig_must(&rig, "config",
-		 kvs_config_set(rig.device, kvs_stream_id(stream.kvs), KVSINK_PARAM_LOCAL_WINDOW, WINDOW));
+		 kvs_config_set(rig.device, kvs_stream_id(stream.kvs), KVSINK_GROUP_ALL, KVSINK_PARAM_LOCAL_WINDOW, WINDOW));
 	rig_append(&stream, TOKENS);
 	score_all(&stream, sums, &worst);
 	tap_ok(worst.row <= 1, "score: outputs of both chunks are within 8e-6 of binary64");
@@ -337,7 +338,7 @@ static void test_scores(void)
 	check_classify(&stream, sums, KVSINK_SCORE_RAW, 10);
 	check_classify(&stream, sums, KVSINK_SCORE_MEAN, 0.02f);
 	check_classify(&stream, sums, KVSINK_SCORE_REL, 0.5f);
-	tap_ok(kvs_config_set(rig.device, kvs_stream_id(stream.kvs), KVSINK_PARAM_LOCAL_WINDOW, 5) == -EBUSY,
+	tap_ok(kvs_config_set(rig.device, kvs_stream_id(stream.kvs), KVSINK_GROUP_ALL, KVSINK_PARAM_LOCAL_WINDOW, 5) == -EBUSY,
 	       "the local window is fixed once scores exist");
 	rig_stream_close(&stream);
 	rig_close(&rig);

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "place.h"
 #include "internal.h"
 #include "rig.h"
 #include "sim.h"
@@ -55,8 +56,8 @@ static void pattern_stream(struct rig *rig, struct rig_stream *stream)
 					  rig_at(rig, 0)));
 	rig_must(rig, "step", kvs_batch_step_end(rig->batch, stream->kvs, 20));
 	rig_must(rig, "append", rig_run(rig, NULL));
-	rig_must(rig, "promote", kvs_promote(rig->device, kvs_stream_id(stream->kvs), 3, 0, 2, 3, NULL));
-	rig_must(rig, "promote", kvs_promote(rig->device, kvs_stream_id(stream->kvs), 7, 0, 2, 1, NULL));
+	rig_must(rig, "promote", promote_one(rig->device, kvs_stream_id(stream->kvs), 3, 0, 2, 3, NULL));
+	rig_must(rig, "promote", promote_one(rig->device, kvs_stream_id(stream->kvs), 7, 0, 2, 1, NULL));
 	rig_must(rig, "barrier", kvs_batch_barrier(rig->batch, stream->kvs));
 	rig_must(rig, "barrier", rig_run(rig, NULL));
 }
@@ -79,7 +80,7 @@ static void test_scrub(void)
 	pattern_stream(&owner, &stream);
 	tap_ok(in_hbm(&other) == 20 * 2 * 2 * 24, "rows lie in HBM while the stream lives");
 	tap_ok(in_sram(&other) == 2 * 2 * 24 + 2 * 24, "promoted rows lie in SRAM");
-	tap_ok(kvs_evict(owner.device, kvs_stream_id(stream.kvs), 7, 0, 2) == 1 &&
+	tap_ok(evict_one(owner.device, kvs_stream_id(stream.kvs), 7, 0, 2) == 1 &&
 		       in_sram(&other) == 2 * 2 * 24,
 	       "an evicted entry leaves nothing in SRAM");
 	rig_stream_close(&stream);
@@ -177,14 +178,14 @@ static void test_foreign_stream(void)
 	       "another file may not destroy or extend it");
 	tap_ok(kvs_device_ioctl(stranger.device, DRM_IOCTL_KVSINK_STREAM_DESTROY, &destroy) == -ENOENT,
 	       "nor may a stranger");
-	tap_ok(!kvs_promote(mate.device, id, 9, 0, 2, 1, NULL) && kvs_evict(mate.device, id, 9, 0, 2) == 1,
+	tap_ok(!promote_one(mate.device, id, 9, 0, 2, 1, NULL) && evict_one(mate.device, id, 9, 0, 2) == 1,
 	       "the tenant's other files may promote and evict");
-	tap_ok(!kvs_promote(admin.device, id, 9, 0, 2, 1, NULL) && kvs_evict(admin.device, id, 9, 0, 2) == 1,
+	tap_ok(!promote_one(admin.device, id, 9, 0, 2, 1, NULL) && evict_one(admin.device, id, 9, 0, 2) == 1,
 	       "so may the administrator");
-	tap_ok(kvs_promote(stranger.device, id, 9, 0, 2, 1, NULL) == -ENOENT &&
-		       kvs_evict(stranger.device, id, 3, 0, 2) == -ENOENT &&
-		       kvs_config_get(stranger.device, id, KVSINK_PARAM_T_SINK, &value) == -ENOENT &&
-		       kvs_config_set(stranger.device, id, KVSINK_PARAM_T_SINK, 0) == -ENOENT,
+	tap_ok(promote_one(stranger.device, id, 9, 0, 2, 1, NULL) == -ENOENT &&
+		       evict_one(stranger.device, id, 3, 0, 2) == -ENOENT &&
+		       kvs_config_get(stranger.device, id, KVSINK_GROUP_ALL, KVSINK_PARAM_T_SINK, &value) == -ENOENT &&
+		       kvs_config_set(stranger.device, id, KVSINK_GROUP_ALL, KVSINK_PARAM_T_SINK, 0) == -ENOENT,
 	       "a stranger may do nothing of that");
 	tap_ok(kvs_query(mate.device, DRM_KVSINK_QUERY_STREAMS, 0, 0, &list, &bytes) == 1,
 	       "the tenant's streams are listed");
@@ -209,7 +210,7 @@ static void test_ordinary_user(void)
 {
 	uint64_t counters[KVSINK_COUNTER_COUNT], value;
 	struct kvsink_tag_rec *list;
-	struct drm_kvsink_promote grant;
+	struct kvs_grant grant;
 	struct rig_stream stream;
 	struct rig admin, user;
 	unsigned char row[96];
@@ -222,9 +223,9 @@ static void test_ordinary_user(void)
 	tap_ok(kvs_register_read(user.device, KVSINK_REG_SRAM_USED, &value) == -EACCES &&
 		       !kvs_register_read(admin.device, KVSINK_REG_SRAM_USED, &value),
 	       "so are ADMIN registers");
-	tap_ok(kvs_config_set(user.device, 0, KVSINK_PARAM_T_SINK, 1) == -EACCES &&
-		       !kvs_config_set(admin.device, 0, KVSINK_PARAM_T_SINK, 1) &&
-		       !kvs_config_get(user.device, 0, KVSINK_PARAM_T_SINK, &value) && value == 1,
+	tap_ok(kvs_config_set(user.device, 0, KVSINK_GROUP_ALL, KVSINK_PARAM_T_SINK, 1) == -EACCES &&
+		       !kvs_config_set(admin.device, 0, KVSINK_GROUP_ALL, KVSINK_PARAM_T_SINK, 1) &&
+		       !kvs_config_get(user.device, 0, KVSINK_GROUP_ALL, KVSINK_PARAM_T_SINK, &value) && value == 1,
 	       "and the device's defaults, which everyone reads");
 	pattern_stream(&user, &stream);
 	tap_ok(kvs_query(user.device, DRM_KVSINK_QUERY_TAGS, 0, 0, (void **)&list, &bytes) == 2 &&
@@ -237,7 +238,7 @@ static void test_ordinary_user(void)
 	free(list);
 	stream.length = 20;
 	rig_append(&stream, 1); /* with rows of its own */
-	rig_must(&user, "promote", kvs_promote(user.device, kvs_stream_id(stream.kvs), 20, 0, 2, 3, &grant));
+	rig_must(&user, "promote", promote_one(user.device, kvs_stream_id(stream.kvs), 20, 0, 2, 3, &grant));
 	rig_must(&user, "barrier", kvs_batch_barrier(user.batch, stream.kvs));
 	rig_must(&user, "barrier", rig_run(&user, NULL));
 	tap_ok(!kvs_entry_read(stream.kvs, 20, 1, 1, grant.generation, row, 96) &&

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "place.h"
 #include "rig.h"
 #include "tap.h"
 
@@ -221,12 +222,12 @@ static void test_batches(void)
 	tap_ok(!rig_run(&rig, NULL), "64 run");
 	rig_must(&rig, "attend",
 		 kvs_batch_attend(rig.batch, items, 200, rig_at(&rig, 0), rig_at(&rig, 0),
-				  (struct kvs_place){0}));
+				  (struct kvs_place){0}, (struct kvs_place){0}));
 	tap_ok(kvs_batch_attend(rig.batch, items, 57, rig_at(&rig, 0), rig_at(&rig, 0),
-				(struct kvs_place){0}) == -E2BIG,
+				(struct kvs_place){0}, (struct kvs_place){0}) == -E2BIG,
 	       "a 257th attend item is refused");
 	tap_ok(!kvs_batch_attend(rig.batch, items, 56, rig_at(&rig, 0), rig_at(&rig, 0),
-				 (struct kvs_place){0}),
+				 (struct kvs_place){0}, (struct kvs_place){0}),
 	       "256 are accepted");
 	kvs_batch_reset(rig.batch);
 	rig_must(&rig, "barrier", kvs_batch_barrier(rig.batch, stream.kvs));
@@ -411,7 +412,7 @@ static void test_hang(void)
 	       "the contents-lost generation grew");
 	rig_stream_open(&rig, &geometry, &stream);
 	rig_append(&stream, 5);
-	tap_ok(!kvs_promote(rig.device, kvs_stream_id(stream.kvs), 3, 0, 2, 3, NULL), "the device works on");
+	tap_ok(!promote_one(rig.device, kvs_stream_id(stream.kvs), 3, 0, 2, 3, NULL), "the device works on");
 	tap_ok(kvs_query(rig.device, DRM_KVSINK_QUERY_EVENTS, 0, 0, &list, &bytes) > 0, "with its events");
 	free(list);
 	rig_stream_close(&stream);

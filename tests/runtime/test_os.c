@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "place.h"
 #include "internal.h"
 #include "rig.h"
 #include "tap.h"
@@ -191,27 +192,27 @@ static int use_stream(struct kvs_device *device, struct kvs_stream *stream, stru
 	struct drm_kvsink_attend_item item = {.stream = kvs_stream_id(stream), .count = 1};
 	struct kvs_place at = {buffer, 0}, out = {buffer, 4096};
 	uint64_t value, counters[KVSINK_COUNTER_COUNT];
-	struct drm_kvsink_promote grant;
+	struct kvs_grant grant;
 	char row[96];
 	int err = 0;
 
 	for (uint32_t layer = 0; layer < 2; layer++)
 		kvs_batch_append(batch, stream, layer, 0, 1, at, at);
 	kvs_batch_step_end(batch, stream, 1);
-	kvs_batch_attend(batch, &item, 1, at, out, (struct kvs_place){0});
+	kvs_batch_attend(batch, &item, 1, at, out, (struct kvs_place){0}, (struct kvs_place){0});
 	err = kvs_batch_run(batch, NULL);
 	kvs_batch_reset(batch);
 	kvs_batch_barrier(batch, stream);
 	err = err ? err : kvs_stream_reserve(stream, 128);
-	err = err ? err : kvs_promote(device, item.stream, 0, 0, 2, 3, &grant);
+	err = err ? err : promote_one(device, item.stream, 0, 0, 2, 3, &grant);
 	err = err ? err : kvs_batch_run(batch, NULL);
 	err = err ? err : kvs_entry_read(stream, 0, 1, 1, grant.generation, row, sizeof(row));
-	err = err ? err : kvs_config_set(device, item.stream, KVSINK_PARAM_T_SINK, 5);
-	err = err ? err : kvs_config_get(device, item.stream, KVSINK_PARAM_T_SINK, &value);
+	err = err ? err : kvs_config_set(device, item.stream, KVSINK_GROUP_ALL, KVSINK_PARAM_T_SINK, 5);
+	err = err ? err : kvs_config_get(device, item.stream, KVSINK_GROUP_ALL, KVSINK_PARAM_T_SINK, &value);
 	err = err ? err : kvs_counters(device, item.stream, counters);
 	err = err ? err : kvs_register_read(device, KVSINK_REG_ID, &value);
 	if (!err)
-		err = kvs_evict(device, item.stream, 0, 0, 2);
+		err = evict_one(device, item.stream, 0, 0, 2);
 	return err < 0 ? err : 0;
 }
 

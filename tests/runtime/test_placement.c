@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "place.h"
 #include "rig.h"
 #include "tap.h"
 
@@ -42,7 +43,7 @@ static void test_entry_bytes(uint32_t format, const char *name)
 {
 	struct kvs_geometry geometry = rig_geometry(format);
 	uint32_t row = kvsink_row_bytes(16, 8, format);
-	struct drm_kvsink_promote grant;
+	struct kvs_grant grant;
 	struct rig_stream stream;
 	unsigned char bytes[96];
 	float *k, *v;
@@ -55,7 +56,7 @@ static void test_entry_bytes(uint32_t format, const char *name)
 	rig_stream_open(&rig, &geometry, &stream);
 	rig_append(&stream, 20);
 	/* layers 1 and 2, heads 1 and 3: rank decides where a row lies */
-	tap_ok(!kvs_promote(rig.device, kvs_stream_id(stream.kvs), 13, 1, 3, 0xa, &grant), "%s: promote",
+	tap_ok(!promote_one(rig.device, kvs_stream_id(stream.kvs), 13, 1, 3, 0xa, &grant), "%s: promote",
 	       name);
 	tap_ok(grant.sram_bytes == (4 * row + 255) / 256 * 256, "%s: only the masked rows cost SRAM", name);
 	tap_ok(kvs_entry_read(stream.kvs, 13, 1, 1, grant.generation, bytes, row) == -ENOENT,
@@ -82,7 +83,7 @@ static void test_entry_bytes(uint32_t format, const char *name)
 	       "%s: another generation is not served", name);
 	tap_ok(kvs_entry_read(stream.kvs, 13, 1, 1, grant.generation, bytes, row - 1) == -EINVAL,
 	       "%s: another size is refused", name);
-	tap_ok(kvs_evict(rig.device, kvs_stream_id(stream.kvs), 13, 0, 3) == 1 &&
+	tap_ok(evict_one(rig.device, kvs_stream_id(stream.kvs), 13, 0, 3) == 1 &&
 		       kvs_entry_read(stream.kvs, 13, 1, 1, grant.generation, bytes, row) == -ENOENT,
 	       "%s: nothing is read of an evicted entry", name);
 	rig_stream_close(&stream);
@@ -92,7 +93,7 @@ static void test_entry_bytes(uint32_t format, const char *name)
 static void test_promote(void)
 {
 	struct kvs_geometry geometry = rig_geometry(KVSINK_FORMAT_F32);
-	struct drm_kvsink_promote grant;
+	struct kvs_grant grant;
 	struct kvsink_tag_rec tag;
 	struct rig_stream stream;
 	struct rig rig;
@@ -102,33 +103,33 @@ static void test_promote(void)
 	rig_stream_open(&rig, &geometry, &stream);
 	rig_append(&stream, 20);
 	id = kvs_stream_id(stream.kvs);
-	tap_ok(kvs_promote(rig.device, id, 20, 0, 2, 3, NULL) == -EINVAL,
+	tap_ok(promote_one(rig.device, id, 20, 0, 2, 3, NULL) == -EINVAL,
 	       "a token that is not there cannot be promoted");
-	tap_ok(!kvs_promote(rig.device, id, 5, 0, 1, 3, NULL), "promote layer 0");
-	tap_ok(kvs_promote(rig.device, id, 5, 0, 2, 2, &grant) == -EEXIST && grant.code == KVSINK_CODE_EXISTS,
+	tap_ok(!promote_one(rig.device, id, 5, 0, 1, 3, NULL), "promote layer 0");
+	tap_ok(promote_one(rig.device, id, 5, 0, 2, 2, &grant) == -EEXIST && grant.code == KVSINK_CODE_EXISTS,
 	       "rows are resident once: EEXIST");
 	tap_ok(strstr(kvs_device_error(rig.device), "EXISTS") &&
 		       strstr(kvs_device_error(rig.device), "token 5"),
 	       "the message names token and code");
-	tap_ok(!kvs_promote(rig.device, id, 5, 1, 2, 1, NULL) && tags(&rig, id, &tag) == 2,
+	tap_ok(!promote_one(rig.device, id, 5, 1, 2, 1, NULL) && tags(&rig, id, &tag) == 2,
 	       "another layer of the token is another entry");
 	tap_ok(tag.stream == id && tag.token == 5 && tag.layer_begin == 0 && tag.layer_end == 1 &&
 		       tag.head_mask == 3,
 	       "QUERY TAGS tells what is resident");
-	tap_ok(kvs_evict(rig.device, id, 5, 1, 2) == 1 && tags(&rig, id, NULL) == 1, "evict one layer");
-	tap_ok(kvs_evict(rig.device, id, 5, 1, 2) == -ENOENT, "nothing there to evict: ENOENT");
-	tap_ok(!kvs_promote(rig.device, id, 6, 0, 2, 3, NULL) &&
-		       kvs_evict(rig.device, id, KVSINK_TOKEN_ALL, 0, 2) == 2 && tags(&rig, id, NULL) == 0,
+	tap_ok(evict_one(rig.device, id, 5, 1, 2) == 1 && tags(&rig, id, NULL) == 1, "evict one layer");
+	tap_ok(evict_one(rig.device, id, 5, 1, 2) == -ENOENT, "nothing there to evict: ENOENT");
+	tap_ok(!promote_one(rig.device, id, 6, 0, 2, 3, NULL) &&
+		       evict_one(rig.device, id, KVSINK_TOKEN_ALL, 0, 2) == 2 && tags(&rig, id, NULL) == 0,
 	       "evict everything");
-	rig_must(&rig, "config", kvs_config_set(rig.device, id, KVSINK_PARAM_HEAD_MASK, 1));
-	tap_ok(kvs_promote(rig.device, id, 5, 0, 2, 2, NULL) == -EINVAL, "HEAD_MASK limits promotion");
-	rig_must(&rig, "config", kvs_config_set(rig.device, id, KVSINK_PARAM_LAYER_RANGE, 1 | 2 << 16));
-	tap_ok(kvs_promote(rig.device, id, 5, 0, 2, 1, NULL) == -EINVAL &&
-		       !kvs_promote(rig.device, id, 5, 1, 2, 1, NULL),
+	rig_must(&rig, "config", kvs_config_set(rig.device, id, KVSINK_GROUP_ALL, KVSINK_PARAM_HEAD_MASK, 1));
+	tap_ok(promote_one(rig.device, id, 5, 0, 2, 2, NULL) == -EINVAL, "HEAD_MASK limits promotion");
+	rig_must(&rig, "config", kvs_config_set(rig.device, id, KVSINK_GROUP_ALL, KVSINK_PARAM_LAYER_RANGE, 1 | 2 << 16));
+	tap_ok(promote_one(rig.device, id, 5, 0, 2, 1, NULL) == -EINVAL &&
+		       !promote_one(rig.device, id, 5, 1, 2, 1, NULL),
 	       "LAYER_RANGE limits promotion");
-	tap_ok(kvs_promote(rig.device, id, 5, 2, 2, 1, NULL) == -EINVAL &&
-		       kvs_promote(rig.device, id, 5, 0, 70000, 1, NULL) == -EINVAL,
-	       "layer ranges are checked before they are narrowed");
+	tap_ok(promote_one(rig.device, id, 5, 2, 2, 1, NULL) == -EINVAL &&
+		       promote_one(rig.device, id, 5, 1, 3, 1, NULL) == -EINVAL,
+	       "layers must be a range of the stream's");
 	rig_stream_close(&stream);
 	rig_close(&rig);
 }
@@ -140,7 +141,7 @@ static void test_promote(void)
 static void test_budget(void)
 {
 	struct kvs_geometry geometry = rig_geometry(KVSINK_FORMAT_F32);
-	struct drm_kvsink_promote grant;
+	struct kvs_grant grant;
 	struct rig_stream stream;
 	struct rig rig;
 	uint64_t id;
@@ -149,19 +150,19 @@ static void test_budget(void)
 	rig_stream_open(&rig, &geometry, &stream);
 	rig_append(&stream, 128);
 	id = kvs_stream_id(stream.kvs);
-	rig_must(&rig, "config", kvs_config_set(rig.device, id, KVSINK_PARAM_SRAM_BUDGET, 1024));
-	tap_ok(!kvs_promote(rig.device, id, 0, 0, 2, 3, NULL) &&
-		       !kvs_promote(rig.device, id, 1, 0, 2, 3, NULL),
+	rig_must(&rig, "config", kvs_config_set(rig.device, id, KVSINK_GROUP_ALL, KVSINK_PARAM_SRAM_BUDGET, 1024));
+	tap_ok(!promote_one(rig.device, id, 0, 0, 2, 3, NULL) &&
+		       !promote_one(rig.device, id, 1, 0, 2, 3, NULL),
 	       "a stream may use its budget");
-	tap_ok(kvs_promote(rig.device, id, 2, 0, 2, 3, &grant) == -ENOSPC &&
+	tap_ok(promote_one(rig.device, id, 2, 0, 2, 3, &grant) == -ENOSPC &&
 		       grant.code == KVSINK_CODE_BUDGET && !grant.sram_bytes && tags(&rig, id, NULL) == 2,
 	       "beyond its budget: ENOSPC, BUDGET, and no entry");
 	tap_ok(counter(&rig, id, KVSINK_COUNTER_REFUSALS) == 1, "the refusal is counted");
 	tap_ok(strstr(kvs_device_error(rig.device), "BUDGET"), "the message says BUDGET");
-	rig_must(&rig, "config", kvs_config_set(rig.device, id, KVSINK_PARAM_SRAM_BUDGET, 0xffffffff));
+	rig_must(&rig, "config", kvs_config_set(rig.device, id, KVSINK_GROUP_ALL, KVSINK_PARAM_SRAM_BUDGET, 0xffffffff));
 	for (uint32_t t = 2; t < 128; t++)
-		rig_must(&rig, "fill", kvs_promote(rig.device, id, t, 0, 2, 3, NULL));
-	tap_ok(kvs_evict(rig.device, id, 10, 0, 2) == 1 && kvs_evict(rig.device, id, 100, 0, 2) == 1,
+		rig_must(&rig, "fill", promote_one(rig.device, id, t, 0, 2, 3, NULL));
+	tap_ok(evict_one(rig.device, id, 10, 0, 2) == 1 && evict_one(rig.device, id, 100, 0, 2) == 1,
 	       "SRAM is full; two holes of 512 bytes are made");
 	rig_stream_close(&stream);
 	rig_close(&rig);
@@ -170,7 +171,7 @@ static void test_budget(void)
 static void test_fragmented(void)
 {
 	struct kvs_geometry small = rig_geometry(KVSINK_FORMAT_F32), large = small;
-	struct drm_kvsink_promote grant;
+	struct kvs_grant grant;
 	struct rig_stream streams[2];
 	struct rig rig;
 	uint64_t ids[2];
@@ -184,17 +185,17 @@ static void test_fragmented(void)
 	ids[0] = kvs_stream_id(streams[0].kvs);
 	ids[1] = kvs_stream_id(streams[1].kvs);
 	for (uint32_t t = 0; t < 128; t++)
-		rig_must(&rig, "fill", kvs_promote(rig.device, ids[0], t, 0, 2, 3, NULL));
-	tap_ok(kvs_promote(rig.device, ids[1], 0, 0, 4, 3, &grant) == -ENOSPC &&
+		rig_must(&rig, "fill", promote_one(rig.device, ids[0], t, 0, 2, 3, NULL));
+	tap_ok(promote_one(rig.device, ids[1], 0, 0, 4, 3, &grant) == -ENOSPC &&
 		       grant.code == KVSINK_CODE_BUDGET,
 	       "SRAM is full: BUDGET");
-	kvs_evict(rig.device, ids[0], 10, 0, 2);
-	kvs_evict(rig.device, ids[0], 100, 0, 2);
-	tap_ok(kvs_promote(rig.device, ids[1], 0, 0, 4, 3, &grant) == -ENOSPC &&
+	evict_one(rig.device, ids[0], 10, 0, 2);
+	evict_one(rig.device, ids[0], 100, 0, 2);
+	tap_ok(promote_one(rig.device, ids[1], 0, 0, 4, 3, &grant) == -ENOSPC &&
 		       grant.code == KVSINK_CODE_FRAGMENTED && tags(&rig, ids[1], NULL) == 0,
 	       "1024 bytes are free, but not in one piece: FRAGMENTED");
-	kvs_evict(rig.device, ids[0], 11, 0, 2);
-	tap_ok(!kvs_promote(rig.device, ids[1], 0, 0, 4, 3, &grant) && grant.sram_bytes == 768,
+	evict_one(rig.device, ids[0], 11, 0, 2);
+	tap_ok(!promote_one(rig.device, ids[1], 0, 0, 4, 3, &grant) && grant.sram_bytes == 768,
 	       "with the neighbour gone it fits");
 	rig_stream_close(&streams[0]);
 	rig_stream_close(&streams[1]);
@@ -204,7 +205,7 @@ static void test_fragmented(void)
 static void test_tag_limit(void)
 {
 	struct kvs_geometry geometry = rig_geometry(KVSINK_FORMAT_F32);
-	struct drm_kvsink_promote grant;
+	struct kvs_grant grant;
 	struct rig_stream stream;
 	struct rig rig;
 
@@ -212,8 +213,8 @@ static void test_tag_limit(void)
 	rig_stream_open(&rig, &geometry, &stream);
 	rig_append(&stream, 20);
 	for (uint32_t t = 0; t < 16; t++)
-		rig_must(&rig, "fill", kvs_promote(rig.device, kvs_stream_id(stream.kvs), t, 0, 2, 3, NULL));
-	tap_ok(kvs_promote(rig.device, kvs_stream_id(stream.kvs), 16, 0, 2, 3, &grant) == -ENOSPC &&
+		rig_must(&rig, "fill", promote_one(rig.device, kvs_stream_id(stream.kvs), t, 0, 2, 3, NULL));
+	tap_ok(promote_one(rig.device, kvs_stream_id(stream.kvs), 16, 0, 2, 3, &grant) == -ENOSPC &&
 		       grant.code == KVSINK_CODE_TAGS && tags(&rig, kvs_stream_id(stream.kvs), NULL) == 16,
 	       "no free entry in the tag array: ENOSPC, TAGS");
 	rig_stream_close(&stream);
