@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 #
-# Tests of driver/logic and the runtime on sim: - test_NAME.c becomes tests/runtime-NAME. parity is no test
+# Tests of driver/logic and the runtime on sim: - test_NAME.c becomes tests/runtime-NAME; place.h, rig and model are shared. parity is no test
 # by itself: what it prints through sim: natively, as the build does it, is what it must print through drm:
 # in a guest.
 
@@ -13,6 +13,12 @@ TESTS_BUILD += $(B)/tests/parity $(B)/tests/parity.sim $(LIBKVSINK_SO)
 # Tests may look behind the library's surface: they link the static one.
 $(B)/obj/tests/runtime/%.o: EXTRA = -D_GNU_SOURCE -Itests -Iruntime/src -Idriver/logic -Iqemu-device/silicon \
 	$(LIBKVSINK_CFLAGS)
+
+$(B)/obj/examples/%.o: EXTRA = -D_GNU_SOURCE -Iruntime/src $(LIBKVSINK_CFLAGS)
+
+# Those that decode with the model of model.h; policy also runs the example.
+$(B)/tests/runtime-policy $(B)/tests/runtime-options: $(B)/obj/tests/runtime/model.o
+$(B)/tests/runtime-policy: $(B)/obj/examples/policy-stride.o
 
 $(RUNTIME_TESTS): $(B)/tests/runtime-%: $(B)/obj/tests/runtime/test_%.o $(B)/obj/tests/runtime/rig.o $(LIBKVSINK)
 	@mkdir -p $(@D)
