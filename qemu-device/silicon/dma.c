@@ -73,7 +73,8 @@ static void compact(struct kvsink_chip *chip)
 /* Every entry that is not valid has one copy in the queue: if there are more, some are stale. */
 static void settle(struct kvsink_chip *chip)
 {
-	if (chip->copy_count != kvsink_dma_pending(chip) || (chip->copy_count && !copy_target(chip, copy_at(chip, 0))))
+	if (chip->copy_count != kvsink_dma_pending(chip) ||
+	    (chip->copy_count && !copy_target(chip, copy_at(chip, 0))))
 		compact(chip);
 }
 
@@ -209,7 +210,8 @@ void kvsink_dma_look(struct kvsink_chip *chip, struct kvsink_dma_view *view)
 		view->head = *copy_at(chip, 0);
 }
 
-bool kvsink_dma_phase(const struct kvsink_chip *chip, const struct kvsink_dma_view *view, bool quiet, uint64_t *ps)
+bool kvsink_dma_phase(const struct kvsink_chip *chip, const struct kvsink_dma_view *view, bool quiet,
+		      uint64_t *ps)
 {
 	const struct kvsink_copy *head = &view->head;
 

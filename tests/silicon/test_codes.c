@@ -102,6 +102,10 @@ static void rows(void)
 	expect(h_config(&h, s.id, KVSINK_PARAM_LOCAL_WINDOW, 3), KVSINK_CODE_BUSY, FIELD(config.value),
 	       "another local window once scores exist");
 	expect(h_config(&h, s.id, KVSINK_PARAM_T_SINK, 0x3f000000), KVSINK_CODE_OK, 0, "another threshold");
+	expect(h_config(&h, s.id, KVSINK_PARAM_T_EVICT, 0x3f000000), KVSINK_CODE_CONFLICT, KVSINK_PARAM_T_PROMOTE,
+	       "T_EVICT above T_PROMOTE");
+	expect(h_config(&h, s.id, KVSINK_PARAM_T_EVICT, 0x3f000000), KVSINK_CODE_CONFLICT,
+	       KVSINK_PARAM_T_PROMOTE, "T_EVICT above T_PROMOTE");
 }
 
 static void operands(void)

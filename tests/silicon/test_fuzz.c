@@ -138,7 +138,7 @@ static void some_cmd(void)
 		cmd->config.value = below(3) ? below(5) : odd_value();
 		break;
 	case KVSINK_OP_QUERY:
-		cmd->query = (struct kvsink_cmd_query){below(2) ? s->id : 0, below(12),	below(2), below(40),
+		cmd->query = (struct kvsink_cmd_query){below(2) ? s->id : 0, below(12), below(2), below(40),
 						       below(300),	     some_ref()};
 		break;
 	case KVSINK_OP_APPEND:
@@ -168,12 +168,12 @@ static void some_cmd(void)
 		some_places(&cmd->contract.first_item, &cmd->contract.item_count, &item);
 		break;
 	case KVSINK_OP_SCORE_IMPORT:
-		cmd->score_import =
-			(struct kvsink_cmd_score_import){.stream = s->id, .group = below(2), .count = 40, .src = some_ref()};
+		cmd->score_import = (struct kvsink_cmd_score_import){
+			.stream = s->id, .group = below(2), .count = 40, .src = some_ref()};
 		break;
 	case KVSINK_OP_ATTEND:
-		cmd->attend =
-			(struct kvsink_cmd_attend){0, 1 + below(4), 0, 0, some_ref(), some_ref(), some_ref(), some_ref()};
+		cmd->attend = (struct kvsink_cmd_attend){0,	     1 + below(4), 0,	       0,
+							 some_ref(), some_ref(),   some_ref(), some_ref()};
 		break;
 	case KVSINK_OP_STEP_END:
 		cmd->step_end.count = count;
