@@ -274,7 +274,7 @@ static void parameters(void)
 	       "a range is not empty");
 	tap_ok(h_config(&h, 1, KVSINK_PARAM_COUNT, 0) == KVSINK_CODE_BAD_FIELD,
 	       "there is no further parameter");
-	h_cmd(&h, KVSINK_OP_CONFIG);
+	h_cmd(&h, KVSINK_OP_CONFIG)->config.group = KVSINK_GROUP_ALL;
 	tap_ok(h_do(&h) == KVSINK_CODE_TENANT, "the device's defaults need privilege");
 	h.tenant = 5;
 	tap_ok(h_config(&h, 1, KVSINK_PARAM_T_SINK, 0) == KVSINK_CODE_TENANT,
