@@ -12,7 +12,7 @@ SLOT = 4
 PROPERTIES = {
     "sram": "128K", "tags": 64, "streams": 8, "rings": 3, "ring-slots": 16, "gart-pages": 256, "burst": 128,
     "sram-latency-ns": 7, "hbm-latency-ns": 170, "sram-gbps": 20000, "hbm-gbps": 3000, "dma-gbps": 300,
-    "job-overhead-ns": 30, "threads": 0,
+    "job-overhead-ns": 30, "tag-latency-ns": 3, "threads": 0,
 }
 SRAM_BYTES = 128 << 10
 HBM_BYTES = 16 << 20
@@ -52,6 +52,14 @@ def command(opcode, flags=0, **fields):
         else:
             setattr(member, name, value)
     return cmd
+
+
+def place(token, layer_begin, layer_end, head_mask=0xffffffffffffffff):
+    """An item of PROMOTE, EVICT or CONTRACT: rows of one token."""
+    item = STRUCTS["kvsink_item"]()
+    item.place.token, item.place.head_mask = token, head_mask
+    item.place.layer_begin, item.place.layer_end = layer_begin, layer_end
+    return item
 
 
 class Device:
@@ -207,6 +215,15 @@ class Device:
 
     def wait_halted(self, ring):
         wait_for(lambda: self.ring_get(ring, "STATE") == const("RING_HALTED"), f"halt of ring {ring}")
+
+    def query(self, what, at, record, count, **fields):
+        """Records of a QUERY whose answer goes to GART offset `at`: (head, records)."""
+        kind, head_kind = STRUCTS[record] if isinstance(record, str) else record, STRUCTS["kvsink_list_head"]
+        self.run_ok([command("QUERY", what=const("QUERY_" + what), max=count, dst=ref("GART", at), **fields)])
+        size = ctypes.sizeof(kind)
+        answer = self.data_read(at, ctypes.sizeof(head_kind) + count * size)
+        head = head_kind.from_buffer_copy(answer)
+        return head, [kind.from_buffer_copy(answer, ctypes.sizeof(head_kind) + i * size) for i in range(head.written)]
 
     # ---- guest memory behind the GART ----
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Faults: each stage of DMA, injected faults, and guests that mean harm. The device answers and goes on."""
 import random
+import struct
 
 from device import DATA, GART, HOLE, MSIX, REGS, Device, command, job_error, ref
 from harness import equal, test
@@ -187,6 +188,28 @@ def inject_dma_error():
         equal(dev.qemu.execute("qom-get", path="/machine/peripheral/dev", property="inject-dma-error"), 2, "property")
         fill = [command("FILL", dst=ref("GART", 0), bytes=8)]
         equal([dev.run(fill).code for _ in range(4)], [DMA_ERROR, DMA_ERROR, 0, 0], "codes")
+
+
+@test
+def inject_ecc():
+    """inject-ecc makes ATTEND lose that many entries, each an event, and read HBM instead"""
+    from test_streams import attend, create, promote
+    with Device() as dev:
+        dev.set_up()
+        create(dev)
+        for token in (3, 4, 5):
+            promote(dev, token)
+        right, _ = attend(dev, 0)
+        dev.qemu.execute("qom-set", path="/machine/peripheral/dev", property="inject-ecc", value=2)
+        for left in (2, 1, 1):
+            out, _ = attend(dev, 0)
+            worst = max(abs(a - b) for a, b in zip(struct.unpack(f"<{len(out) // 4}f", out),
+                                                   struct.unpack(f"<{len(out) // 4}f", right)))
+            assert worst < 1e-5, f"output is {worst} off"
+            equal(dev.get("TAGS_VALID"), left, "TAGS_VALID")
+        equal(dev.counter("ECC_ERRORS"), 2, "ECC_ERRORS")
+        events = dev.query("EVENTS", 0x30000, "kvsink_event_rec", 64)[1]
+        equal([event.token for event in events if event.code == const("EVENT_ECC_ERROR")], [3, 4], "tokens lost")
 
 
 @test

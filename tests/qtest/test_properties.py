@@ -5,7 +5,7 @@ from harness import equal, test
 from qemu import start_and_fail
 
 HBM = "hbm=memory"
-LIMITS = "sram=64K,tags=16,streams=1,rings=1,ring-slots=4,gart-pages=256,burst=32,job-overhead-ns=0"
+LIMITS = "sram=64K,tags=16,streams=1,rings=1,ring-slots=4,gart-pages=256,burst=32,job-overhead-ns=0,tag-latency-ns=0"
 
 
 def refused(device, *words, **options):
@@ -50,6 +50,7 @@ def model_figures():
         out_of_range(name, 0, 1, high)
         out_of_range(name, high + 1, 1, high)
     out_of_range("job-overhead-ns", 100001, 0, 100000)
+    out_of_range("tag-latency-ns", 100001, 0, 100000)
     out_of_range("burst", 16, 32, 256)
     refused(f"kvsink,{HBM},burst=48", "burst: 48", "power of two")
     refused(f"kvsink,{HBM},hbm-gbps=100,dma-gbps=100", "dma-gbps: 100", "below hbm")

@@ -4,7 +4,7 @@ from device import REGS, SRAM_BYTES, HBM_BYTES, PROPERTIES, Device, command
 from harness import equal, test
 from uapi import CONST, TABLES, const
 
-PARAM_DEFAULT = {row[0]: int(row[3], 0) for row in TABLES["PARAMS"]}
+PARAM_DEFAULT = {row[0]: int(row[4], 0) for row in TABLES["PARAMS"]}
 RESET_VALUES = {
     "ID": const("ID_MAGIC"), "VERSION": const("HW_VERSION"), "CAPS": 7, "STATUS": CONST["KVSINK_STATUS_READY_MASK"],
     "CONTROL": 0, "SRAM_BYTES": SRAM_BYTES, "HBM_MIB": HBM_BYTES >> 20, "TAG_COUNT": PROPERTIES["tags"],
@@ -12,13 +12,12 @@ RESET_VALUES = {
     "GART_PAGES": PROPERTIES["gart-pages"], "BURST_BYTES": PROPERTIES["burst"],
     "SRAM_LATENCY_NS": PROPERTIES["sram-latency-ns"], "HBM_LATENCY_NS": PROPERTIES["hbm-latency-ns"],
     "SRAM_GBPS": PROPERTIES["sram-gbps"], "HBM_GBPS": PROPERTIES["hbm-gbps"], "DMA_GBPS": PROPERTIES["dma-gbps"],
-    "JOB_OVERHEAD_NS": PROPERTIES["job-overhead-ns"], "IRQ_STATUS": 0, "IRQ_MASK": 0, "ERR_CODE": 0, "ERR_RING": 0,
+    "JOB_OVERHEAD_NS": PROPERTIES["job-overhead-ns"], "TAG_LATENCY_NS": PROPERTIES["tag-latency-ns"], "IRQ_STATUS": 0, "IRQ_MASK": 0, "ERR_CODE": 0, "ERR_RING": 0,
     "ERR_CMD": 0, "ERR_ADDR_LO": 0, "ERR_ADDR_HI": 0, "GART_BASE_LO": 0, "GART_BASE_HI": 0, "TAGS_VALID": 0,
-    "SRAM_USED": 0, "STREAMS_LIVE": 0, "T_SINK": PARAM_DEFAULT["T_SINK"], "SCORE_MODE": PARAM_DEFAULT["SCORE_MODE"],
-    "LOCAL_WINDOW": PARAM_DEFAULT["LOCAL_WINDOW"], "SRAM_BUDGET": PARAM_DEFAULT["SRAM_BUDGET"],
-    "HEAD_MASK_LO": PARAM_DEFAULT["HEAD_MASK"] & 0xffffffff, "HEAD_MASK_HI": PARAM_DEFAULT["HEAD_MASK"] >> 32,
-    "LAYER_RANGE": PARAM_DEFAULT["LAYER_RANGE"],
+    "SRAM_USED": 0, "STREAMS_LIVE": 0, "SRAM_LARGEST": SRAM_BYTES, "COPIES_PENDING": 0, "CONTRACTS": 0,
 }
+for name, value in PARAM_DEFAULT.items():  # a 64-bit parameter has two registers
+    RESET_VALUES.update({name: value & 0xffffffff, name + "_LO": value & 0xffffffff, name + "_HI": value >> 32})
 
 
 def check_reset_values(dev):

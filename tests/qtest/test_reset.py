@@ -2,10 +2,10 @@
 """Resets: engine reset, function level reset, system reset, unplug; idle and in the middle of a job."""
 import random
 
-from device import SRAM, Device, command, job_error, ref
+from device import SRAM, Device, command, job_error, place, ref
 from harness import equal, test
 from test_registers import check_reset_values
-from test_streams import attend, attend_job, check_output, create
+from test_streams import attend, attend_job, check_output, create, entry
 from uapi import CONST, const
 
 
@@ -41,7 +41,7 @@ def cold_resets():
         with Device() as dev:
             dev.set_up()
             create(dev)
-            dev.run_ok([command("PROMOTE", stream=1, token=0, layer_begin=0, layer_end=1, head_mask=1)])
+            dev.run_ok([command("PROMOTE", stream=1, item_count=1)], [place(0, 0, 1, 1)])
             assert not hbm_is_zero(dev), "nothing was written to HBM"
             generation = dev.get("GENERATION")
             reset(dev)
@@ -101,14 +101,14 @@ def engine_reset():
         dev.set_up()
         create(dev)
         before = attend(dev, 0)[0]
-        done = dev.run_ok([command("PROMOTE", stream=1, token=0, layer_begin=0, layer_end=2, head_mask=3),
-                           command("BARRIER", stream=1)])
+        dev.run_ok([command("PROMOTE", stream=1, item_count=1), command("BARRIER", stream=1)], [place(0, 0, 2, 3)])
+        offset = entry(dev, 0).sram_offset
         generation = dev.get("GENERATION")
         dev.set("CONTROL", CONST["KVSINK_CONTROL_RESET_MASK"])
         equal(dev.get("GENERATION"), generation + 1, "GENERATION")
         equal((dev.get("TAGS_VALID"), dev.get("SRAM_USED"), dev.get("STREAMS_LIVE")), (0, 0, 1),
               "TAGS_VALID, SRAM_USED, STREAMS_LIVE")
-        equal(dev.qemu.read(SRAM + done.result[3], 64), bytes(64), "SRAM")
+        equal(dev.qemu.read(SRAM + offset, 64), bytes(64), "SRAM")
         dev.set_up()
         equal(attend(dev, 0)[0], before, "attention after the reset")
 

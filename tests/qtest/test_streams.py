@@ -4,9 +4,9 @@ import math
 import random
 import struct
 
-from device import SRAM, Device, command, ref
+from device import SRAM, Device, command, place, ref
 from harness import equal, test
-from uapi import STRUCTS, const
+from uapi import STRUCTS, TABLES, const
 
 LAYERS, Q_HEADS, KV_HEADS, D_K, D_V, PAGE_TOKENS, MAX_TOKENS = 2, 4, 2, 16, 8, 16, 64
 TOKENS = 40
@@ -80,6 +80,22 @@ def attend(dev, layer, **options):
     return out, stats
 
 
+ANSWER_AT = 0x30000
+
+
+def entry(dev, token):
+    """The tag of a token, told to a privileged job with its place in SRAM."""
+    tags = dev.query("TAGS", ANSWER_AT, "kvsink_tag_rec", 64, stream=1)[1]
+    return next(tag for tag in tags if tag.token == token)
+
+
+def promote(dev, token, layer_begin=0, layer_end=LAYERS, head_mask=3):
+    """PROMOTE and wait; the completion record of PROMOTE."""
+    done = dev.run_ok([command("PROMOTE", stream=1, item_count=1)], [place(token, layer_begin, layer_end, head_mask)])
+    dev.run_ok([command("BARRIER", stream=1)])
+    return done
+
+
 def reference(layer):
     """The last token's attention in double precision, straight from the formula."""
     queries, out = floats(Q_HEADS * D_K, "q"), []
@@ -105,9 +121,8 @@ def promote_shows_in_bar():
     with Device() as dev:
         dev.set_up()
         create(dev)
-        done = dev.run_ok([command("PROMOTE", stream=1, token=19, layer_begin=0, layer_end=LAYERS, head_mask=3),
-                           command("BARRIER", stream=1)])
-        offset = done.result[3]
+        done = promote(dev, 19)
+        offset = entry(dev, 19).sram_offset
         expected = [value for layer in range(LAYERS) for head in range(KV_HEADS)
                     for value in k_row(layer, 19, head) + v_row(layer, 19, head)]
         equal(dev.qemu.read(SRAM + offset, 4 * len(expected)), pack(expected), "rows in the SRAM BAR")
@@ -120,10 +135,9 @@ def promote_of_one_head():
     with Device() as dev:
         dev.set_up()
         create(dev)
-        done = dev.run_ok([command("PROMOTE", stream=1, token=0, layer_begin=1, layer_end=2, head_mask=2),
-                           command("BARRIER", stream=1)])
+        done = promote(dev, 0, 1, 2, 2)
         equal(done.result[0], 256, "bytes granted")
-        equal(dev.qemu.read(SRAM + done.result[3], 4 * (D_K + D_V)), pack(k_row(1, 0, 1) + v_row(1, 0, 1)), "row")
+        equal(dev.qemu.read(SRAM + entry(dev, 0).sram_offset, 4 * (D_K + D_V)), pack(k_row(1, 0, 1) + v_row(1, 0, 1)), "row")
 
 
 @test
@@ -132,11 +146,10 @@ def evict_scrubs():
     with Device() as dev:
         dev.set_up()
         create(dev)
-        done = dev.run_ok([command("PROMOTE", stream=1, token=3, layer_begin=0, layer_end=LAYERS, head_mask=3),
-                           command("BARRIER", stream=1)])
-        offset, size = done.result[3], done.result[0]
+        size = promote(dev, 3).result[0]
+        offset = entry(dev, 3).sram_offset
         assert any(dev.qemu.read(SRAM + offset, size)), "nothing was promoted"
-        done = dev.run_ok([command("EVICT", stream=1, token=3, layer_begin=0, layer_end=LAYERS)])
+        done = dev.run_ok([command("EVICT", stream=1, item_count=1)], [place(3, 0, LAYERS)])
         equal(done.result[0], 1, "entries evicted")
         equal(dev.qemu.read(SRAM + offset, size), bytes(size), "bytes in the BAR")
         equal((dev.get("TAGS_VALID"), dev.get("SRAM_USED")), (0, 0), "TAGS_VALID and SRAM_USED")
@@ -150,8 +163,8 @@ def attention_is_right():
         create(dev)
         for layer in range(LAYERS):
             check_output(attend(dev, layer)[0], layer)
-        dev.run_ok([command("PROMOTE", stream=1, token=token, layer_begin=0, layer_end=LAYERS, head_mask=3)
-                    for token in (0, 1, 17)] + [command("BARRIER", stream=1)])
+        for token in (0, 1, 17):
+            promote(dev, token)
         for layer in range(LAYERS):
             before = dev.counter("KV_SRAM_READ")
             out, stats = attend(dev, layer)
@@ -168,8 +181,7 @@ def threads_change_nothing():
         with Device(threads=threads) as dev:
             dev.set_up()
             create(dev)
-            dev.run_ok([command("PROMOTE", stream=1, token=2, layer_begin=0, layer_end=LAYERS, head_mask=1),
-                        command("BARRIER", stream=1)])
+            promote(dev, 2, head_mask=1)
             results.append([(attend(dev, layer)[0], dev.counter("MASS_SRAM")) for layer in range(LAYERS)])
             check_output(results[-1][0][0], 0)
     for other in results[1:]:
@@ -204,6 +216,54 @@ def tenants():
     with Device() as dev:
         dev.set_up()
         create(dev)
-        promote = [command("PROMOTE", stream=1, token=0, layer_begin=0, layer_end=1, head_mask=1)]
-        equal(dev.run(promote, tenant=1001, flags=0).code, const("CODE_TENANT"), "code for tenant 1001")
-        equal(dev.run(promote, tenant=1000, flags=0).code, const("CODE_OK"), "code for tenant 1000")
+        job = [command("PROMOTE", stream=1, item_count=1)], [place(0, 0, 1, 1)]
+        equal(dev.run(*job, tenant=1001, flags=0).code, const("CODE_TENANT"), "code for tenant 1001")
+        equal(dev.run(*job, tenant=1000, flags=0).code, const("CODE_OK"), "code for tenant 1000")
+
+
+def spans(dev):
+    return dev.query("SPANS", ANSWER_AT, "kvsink_span_rec", 64)[1]
+
+
+def timed_job(dev):
+    """A copy at once, one with time, attention beside them, compute, a wait."""
+    commands, items = attend_job(0)
+    commands[0].attend.first_item = 2
+    dev.run_ok([command("PROMOTE", stream=1, item_count=1),
+                command("PROMOTE", stream=1, first_item=1, item_count=1, due_ns=1000000), commands[0],
+                command("ADVANCE", ns=500), command("BARRIER", stream=1)],
+               [place(5, 0, LAYERS, 3), place(6, 0, LAYERS, 3)] + items)
+
+
+@test
+def timeline():
+    """SPANS lists every command and copy with its modelled time, in the order of their ends"""
+    with Device() as dev:
+        dev.set_up()
+        create(dev)
+        before = len(spans(dev)) + 1
+        timed_job(dev)
+        new = spans(dev)[before:]
+        names = ["COPY" if span.what == const("SPAN_COPY") else TABLES["OPCODES"][span.what - 1][0] for span in new]
+        equal(sorted(names), sorted(["PROMOTE", "PROMOTE", "ATTEND", "ADVANCE", "BARRIER", "COPY", "COPY"]), "spans")
+        ends = [span.end_ns for span in new]
+        equal(ends, sorted(ends), "order")
+        copies = [span for span in new if span.what == const("SPAN_COPY")]
+        equal([(span.token, span.ring, span.code) for span in copies], [(5, 0xffffffff, 0), (6, 0xffffffff, 0)], "copies")
+        equal(dev.counter("DMA_LATE"), 0, "late copies")
+        busy = sum(span.end_ns - span.begin_ns for span in copies)
+        assert 0 <= busy - dev.counter("HIDDEN_DMA_NS") - dev.counter("EXPOSED_DMA_NS") + 2 <= 4, "hidden and exposed time"
+
+
+@test
+def time_depends_on_commands_only():
+    """the same commands give the same modelled times, whatever the number of threads"""
+    results = []
+    for threads in (0, 2, 0):
+        with Device(threads=threads) as dev:
+            dev.set_up()
+            create(dev)
+            timed_job(dev)
+            results.append([bytes(span) for span in spans(dev)])
+    assert len(results[0]) > 10, "hardly any spans"
+    equal(results[1:], results[:1] * 2, "spans")
