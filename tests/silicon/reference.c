@@ -383,7 +383,7 @@ static enum lack place_all(struct ref *r, unsigned s, const struct kvsink_place_
 {
 	struct ref keep = *r;
 	enum lack first = NOTHING, lack = NOTHING;
-	struct victim v;
+	struct victim v = {0};
 	struct ref cleared;
 
 	for (;;) {
@@ -521,8 +521,11 @@ static const struct {
 #undef X
 };
 
-static bool value_ok(uint32_t param, uint64_t value)
+/* Of a stream, or of the device (NULL), which knows no geometry. */
+static bool value_ok(const struct ref *r, const struct ref_stream *st, uint32_t param, uint64_t value)
 {
+	uint32_t end = (uint32_t)(value >> 16);
+
 	if (params[param].kind == F32)
 		return value < (param == KVSINK_PARAM_ALPHA ? ONE : INFINITE);
 	if (params[param].kind == U32 && value > ALL_ONES)
@@ -539,7 +542,14 @@ static bool value_ok(uint32_t param, uint64_t value)
 	case KVSINK_PARAM_PRIORITY:
 		return value <= KVSINK_MAX_PRIORITY;
 	case KVSINK_PARAM_LAYER_RANGE:
-		return (value & 0xffff) < value >> 16;
+		if (st && ((value & 0xffff) >= st->layers || (end > st->layers && end != 0xffff)))
+			return false;
+		return (value & 0xffff) < end;
+	case KVSINK_PARAM_HEAD_MASK:
+		return !st || value == UINT64_MAX || !(value & ~all_heads(st));
+	case KVSINK_PARAM_SRAM_BUDGET:
+	case KVSINK_PARAM_TENANT_CAP:
+		return value == ALL_ONES || value <= (uint64_t)r->units * GRANULE;
 	}
 	return true;
 }
@@ -611,7 +621,7 @@ uint32_t ref_config(struct ref *r, unsigned s, uint32_t group, uint32_t param, u
 	if (group != KVSINK_GROUP_ALL &&
 	    (device || params[param].scope != GROUP || group >= r->stream[s].groups))
 		return KVSINK_CODE_BAD_FIELD;
-	if (!value_ok(param, value) || (!device && params[param].scope == DEVICE))
+	if (!value_ok(r, device ? NULL : &r->stream[s], param, value) || (!device && params[param].scope == DEVICE))
 		return KVSINK_CODE_BAD_FIELD;
 	if (!privileged && (device || param == KVSINK_PARAM_TENANT_TAG))
 		return KVSINK_CODE_TENANT;
@@ -774,7 +784,7 @@ static void evict_former_sinks(struct ref *r, unsigned s)
 		if (!e->used || e->stream != s || !e->automatic ||
 		    st->group[group_of(st, e->begin)].sink[e->token])
 			continue;
-		if (st->length - e->since < st->group[0].params[KVSINK_PARAM_N_DWELL])
+		if (ref_in_force(r, e) || st->length - e->since < st->group[0].params[KVSINK_PARAM_N_DWELL])
 			continue;
 		drop(r, e);
 		st->automatic_out++;
@@ -826,7 +836,7 @@ static struct ref_entry *weakest(struct ref *r, unsigned s, uint32_t ema)
 	for (unsigned i = 0; i < REF_ENTRIES; i++) {
 		struct ref_entry *e = &r->entry[i];
 
-		if (!e->used || e->stream != s || !e->automatic ||
+		if (!e->used || e->stream != s || !e->automatic || ref_in_force(r, e) ||
 		    st->length - e->since < st->group[0].params[KVSINK_PARAM_N_DWELL])
 			continue;
 		if (ema_of(r, e) + bits_q32(st->group[0].params[KVSINK_PARAM_DELTA]) >= ema)
