@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT
 /*
- * Example: a placement policy of one's own. It pins every n-th token of the prompt, and while decoding goes on every
- * n-th new one, until the SRAM is full. docs/policies.md leads through this file; tests/runtime/test_policy.c runs it.
+ * Example: a placement policy of one's own. It pins every n-th token of the prompt, and while decoding goes
+ * on every n-th new one, until the SRAM is full. docs/policies.md leads through this file;
+ * tests/runtime/test_policy.c runs it.
  *
- * To make it a policy of the library: move it to runtime/src/policy/stride.c and add X(stride) to KVS_POLICIES in
- * policy.h. It then has a name in kvs_policy_open(), sinkctl and kvsink-bench.
+ * To make it a policy of the library: move it to runtime/src/policy/stride.c and add X(stride) to
+ * KVS_POLICIES in policy.h. It then has a name in kvs_policy_open(), sinkctl and kvsink-bench.
  */
 #include "policy/policy.h"
 

@@ -58,8 +58,8 @@ static int run_one(struct sim_file *file, const struct kvsink_cmd *cmd, bool pri
 }
 
 /* A job whose one command names places. `build` is one of driver/logic's. */
-typedef int build_places(struct kvsink_logic_env *env, const void *args, const struct drm_kvsink_place *places,
-			 struct sim_job *job);
+typedef int build_places(struct kvsink_logic_env *env, const void *args,
+			 const struct drm_kvsink_place *places, struct sim_job *job);
 
 static int run_places(struct sim_file *file, const struct drm_kvsink_array *array, const void *args,
 		      build_places *build, struct kvsink_completion *cpl)
@@ -85,8 +85,8 @@ static int run_places(struct sim_file *file, const struct drm_kvsink_array *arra
 	return err;
 }
 
-static int build_promote(struct kvsink_logic_env *env, const void *args, const struct drm_kvsink_place *places,
-			 struct sim_job *job)
+static int build_promote(struct kvsink_logic_env *env, const void *args,
+			 const struct drm_kvsink_place *places, struct sim_job *job)
 {
 	return kvsink_logic_build_promote(env, args, places, &job->cmd[0], job->item);
 }
@@ -97,8 +97,8 @@ static int build_evict(struct kvsink_logic_env *env, const void *args, const str
 	return kvsink_logic_build_evict(env, args, places, &job->cmd[0], job->item);
 }
 
-static int build_contract(struct kvsink_logic_env *env, const void *args, const struct drm_kvsink_place *places,
-			  struct sim_job *job)
+static int build_contract(struct kvsink_logic_env *env, const void *args,
+			  const struct drm_kvsink_place *places, struct sim_job *job)
 {
 	return kvsink_logic_build_contract(env, args, places, &job->cmd[0], job->item);
 }

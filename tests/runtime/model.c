@@ -5,8 +5,6 @@
 
 #include "model.h"
 
-#define D_K 2
-#define D_V 30
 #define MASS_AT (7u << 20)
 
 void model_open(struct model *model, const char *device)
@@ -16,8 +14,8 @@ void model_open(struct model *model, const char *device)
 		.layers = MODEL_LAYERS,
 		.q_heads = MODEL_HEADS,
 		.kv_heads = MODEL_HEADS,
-		.d_k = D_K,
-		.d_v = D_V,
+		.d_k = MODEL_D_K,
+		.d_v = MODEL_D_V,
 		.format = KVSINK_FORMAT_F32,
 		.max_tokens = MODEL_TOKENS,
 		.score_groups = MODEL_GROUPS,
@@ -30,8 +28,9 @@ void model_open(struct model *model, const char *device)
 	rig_must(&model->rig, "stream", kvs_stream_create(model->rig.device, &geometry, &model->stream));
 	model->id = kvs_stream_id(model->stream);
 	/* far below the default, so that short runs have sinks */
-	rig_must(&model->rig, "config",
-		 kvs_config_set(model->rig.device, model->id, KVSINK_GROUP_ALL, KVSINK_PARAM_LOCAL_WINDOW, 4));
+	rig_must(
+		&model->rig, "config",
+		kvs_config_set(model->rig.device, model->id, KVSINK_GROUP_ALL, KVSINK_PARAM_LOCAL_WINDOW, 4));
 }
 
 void model_close(struct model *model)
@@ -62,12 +61,14 @@ static void fill_rows(struct model *model, uint32_t layer, uint32_t count, uint6
 		for (uint32_t h = 0; h < MODEL_HEADS; h++)
 			for (unsigned topic = 0; topic < 2; topic++)
 				*k++ = model->heat[topic][layer][model->length + i] + draw(model);
-	rig_fill(&model->rig, offset + 4ull * count * MODEL_HEADS * D_K, count * MODEL_HEADS * D_V, 1);
+	rig_fill(&model->rig, offset + 4ull * count * MODEL_HEADS * MODEL_D_K,
+		 count * MODEL_HEADS * MODEL_D_V, 1);
 }
 
 static void append(struct model *model, uint32_t count)
 {
-	uint64_t k_bytes = 4ull * count * MODEL_HEADS * D_K, v_bytes = 4ull * count * MODEL_HEADS * D_V;
+	uint64_t k_bytes = 4ull * count * MODEL_HEADS * MODEL_D_K,
+		 v_bytes = 4ull * count * MODEL_HEADS * MODEL_D_V;
 
 	for (uint32_t l = 0; l < MODEL_LAYERS; l++) {
 		uint64_t at = l * (k_bytes + v_bytes);
@@ -84,7 +85,7 @@ static void fill_queries(struct model *model, uint32_t count)
 {
 	float *q = (float *)model->rig.memory;
 
-	for (uint32_t i = 0; i < count * MODEL_HEADS; i++, q += D_K) {
+	for (uint32_t i = 0; i < count * MODEL_HEADS; i++, q += MODEL_D_K) {
 		q[0] = model->topic == 0;
 		q[1] = model->topic == 1;
 	}
@@ -110,8 +111,8 @@ void model_prefill(struct model *model, uint32_t tokens)
 	fill_queries(model, tokens);
 	for (uint32_t l = 0; l < MODEL_LAYERS; l++)
 		rig_must(&model->rig, "score",
-			 kvs_batch_score(model->rig.batch, model->stream, l, 0, tokens, rig_at(&model->rig, 0),
-					 rig_at(&model->rig, RIG_OUT)));
+			 kvs_batch_score(model->rig.batch, model->stream, l, 0, tokens,
+					 rig_at(&model->rig, 0), rig_at(&model->rig, RIG_OUT)));
 	rig_must(&model->rig, "score", rig_run(&model->rig, NULL));
 	if (model->policy)
 		rig_must(&model->rig, "prefilled", kvs_policy_prefilled(model->policy));

@@ -2,9 +2,9 @@
 /*
  * A small model whose attention is made by hand: what the tests of policies decode with.
  *
- * 4 layers in 2 score groups, 2 heads, a row of 128 bytes: a token takes 256 bytes in a layer, 512 in a group, 1024 in
- * all. A key has two coordinates, one a topic; the query looks at one of them. So a token's weight under a topic is
- * exp(heat of that topic).
+ * 4 layers in 2 score groups, 2 heads, a row of 128 bytes: a token takes 256 bytes in a layer, 512 in a
+ * group, 1024 in all. A key has two coordinates, one a topic; the query looks at one of them. So a token's
+ * weight under a topic is exp(heat of that topic).
  */
 #ifndef KVSINK_TEST_MODEL_H
 #define KVSINK_TEST_MODEL_H
@@ -16,6 +16,8 @@
 #define MODEL_HEADS 2
 #define MODEL_GROUPS 2
 #define MODEL_TOKENS 512
+#define MODEL_D_K 2
+#define MODEL_D_V 30
 #define MODEL_TOKEN_BYTES 1024
 
 struct model {
@@ -27,8 +29,8 @@ struct model {
 	unsigned topic; /* that queries look at: 0 or 1 */
 	/* heat of tokens yet to come, by topic; else 0 */
 	float heat[2][MODEL_LAYERS][MODEL_TOKENS];
-	double random_heat; /* tokens get random heats up to this */
-	float out[MODEL_LAYERS][MODEL_HEADS][30]; /* of the last step */
+	double random_heat;				  /* tokens get random heats up to this */
+	float out[MODEL_LAYERS][MODEL_HEADS * MODEL_D_V]; /* [head][element] of the last step */
 };
 
 void model_open(struct model *model, const char *device);

@@ -18,16 +18,18 @@
 #include <xxhash.h>
 
 #include "place.h"
-#include "kvsink.h"
+#include "kvsink_policy.h"
 
 #define STEPS 24
 #define PREFILL 150
 #define CHUNK 50
-#define MAX_TOKENS 256
+#define MAX_TOKENS 512
 
 #define OUT_AT (2u << 20) /* where outputs lie in the buffer; inputs before */
 #define STATS_AT (3u << 20)
 #define LIST_AT (3u << 20 | 512u << 10)
+#define MASS_AT (3u << 20 | 768u << 10)
+#define POLICY_STEPS 4
 #define BUFFER_BYTES (4u << 20)
 
 /* Geometries that differ in everything. */
@@ -175,7 +177,8 @@ static void classify(struct run *run, unsigned s, uint32_t mode)
 	struct drm_kvsink_list_head *head = (void *)(run->memory + LIST_AT);
 
 	must(run, "config", kvs_config_set(run->device, id, KVSINK_GROUP_ALL, KVSINK_PARAM_SCORE_MODE, mode));
-	must(run, "config", kvs_config_set(run->device, id, KVSINK_GROUP_ALL, KVSINK_PARAM_T_SINK, t_sink[mode]));
+	must(run, "config",
+	     kvs_config_set(run->device, id, KVSINK_GROUP_ALL, KVSINK_PARAM_T_SINK, t_sink[mode]));
 	must(run, "config", kvs_config_get(run->device, id, KVSINK_GROUP_ALL, KVSINK_PARAM_T_SINK, &value));
 	must(run, "classify",
 	     kvs_batch_classify(run->batch, run->stream[s], (1u << (s ? 1 : 2)) - 1, 512, at(run, LIST_AT)));
@@ -210,7 +213,7 @@ static void evict(struct run *run, unsigned s)
 static void attend(struct run *run)
 {
 	struct drm_kvsink_attend_item items[8];
-	uint32_t count = 0, queries_floats = 0, out_floats = 0, stats = 0;
+	uint32_t count = 0, queries_floats = 0, out_floats = 0, stats = 0, mass = 0; /* mass: bytes */
 
 	for (unsigned s = 0; s < 2; s++)
 		for (uint32_t layer = 0; layer < geometries[s].layers; layer++) {
@@ -225,13 +228,16 @@ static void attend(struct run *run)
 			queries_floats += n * geometries[s].q_heads * geometries[s].d_k;
 			out_floats += n * geometries[s].q_heads * geometries[s].d_v;
 			stats += n * geometries[s].q_heads;
+			mass += 4 * geometries[s].kv_heads * run->length[s];
 		}
 	fill(run, 0, queries_floats);
 	must(run, "attend",
-	     kvs_batch_attend(run->batch, items, count, at(run, 0), at(run, OUT_AT), at(run, STATS_AT)));
+	     kvs_batch_attend(run->batch, items, count, at(run, 0), at(run, OUT_AT), at(run, STATS_AT),
+			      at(run, MASS_AT)));
 	go(run, "attend");
 	absorb(run, OUT_AT, 4ull * out_floats);
 	absorb(run, STATS_AT, sizeof(struct drm_kvsink_attend_stat) * (size_t)stats);
+	absorb(run, MASS_AT, mass);
 }
 
 static void step(struct run *run, uint32_t index)
@@ -257,7 +263,8 @@ static void crowd(struct run *run)
 	uint64_t id = kvs_stream_id(run->stream[0]);
 
 	printf("evict all: %d\n", evict_one(run->device, id, KVSINK_TOKEN_ALL, 0, geometries[0].layers));
-	must(run, "config", kvs_config_set(run->device, id, KVSINK_GROUP_ALL, KVSINK_PARAM_SRAM_BUDGET, 16384));
+	must(run, "config",
+	     kvs_config_set(run->device, id, KVSINK_GROUP_ALL, KVSINK_PARAM_SRAM_BUDGET, 16384));
 	for (uint32_t token = 0; token < 7; token++) {
 		struct kvs_grant grant;
 		int err = promote_one(run->device, id, token, 0, 3, 3, &grant);
@@ -267,6 +274,91 @@ static void crowd(struct run *run)
 	must(run, "barrier", kvs_batch_barrier(run->batch, run->stream[0]));
 	attend(run);
 	print_hash(run, "crowd", 0);
+}
+
+/* Returns how many there are. */
+static int absorb_tags(struct run *run, unsigned s)
+{
+	void *list;
+	size_t bytes;
+	int count = kvs_query(run->device, DRM_KVSINK_QUERY_TAGS, kvs_stream_id(run->stream[s]), 0, &list,
+			      &bytes);
+
+	must(run, "tags", count);
+	for (int i = 0; i < count; i++) {
+		struct kvsink_tag_rec *tag = &((struct kvsink_tag_rec *)list)[i];
+
+		tag->stream = s; /* ids, tenants and generations depend on what ran before */
+		tag->tenant = 0;
+		tag->generation = 0;
+		tag->deadline_ns = 0; /* host time */
+	}
+	XXH3_64bits_update(run->hash, list, (size_t)count * bytes);
+	free(list);
+	return count;
+}
+
+/* ---- policies -------------------------------------------------------------------------------------- */
+
+/* One token, appended and attended to layer by layer, with the policy's calls. */
+static void policy_step(struct run *run, struct kvs_policy *policy)
+{
+	const struct kvs_geometry *g = &geometries[0];
+	struct kvs_stream *stream = run->stream[0];
+	uint32_t token = run->length[0], k = g->kv_heads * g->d_k, v = g->kv_heads * g->d_v;
+
+	for (uint32_t layer = 0; layer < g->layers; layer++) {
+		const struct drm_kvsink_attend_item item = {kvs_stream_id(stream), layer, token, 1, 0};
+
+		fill(run, 0, k + v + g->q_heads * g->d_k);
+		must(run, "append",
+		     kvs_batch_append(run->batch, stream, layer, token, 1, at(run, 0), at(run, 4ull * k)));
+		must(run, "attend",
+		     kvs_batch_attend(run->batch, &item, 1, at(run, 4ull * (k + v)), at(run, OUT_AT),
+				      at(run, STATS_AT), at(run, MASS_AT)));
+		must(run, "decode", kvs_batch_run(run->batch, NULL));
+		kvs_batch_reset(run->batch);
+		absorb(run, OUT_AT, 4ull * g->q_heads * g->d_v);
+		absorb(run, STATS_AT, g->q_heads * sizeof(struct drm_kvsink_attend_stat));
+		absorb(run, MASS_AT, 4ull * g->kv_heads * (token + 1));
+		must(run, "layer",
+		     kvs_policy_layer(policy, layer, token + 1, (float *)(run->memory + MASS_AT)));
+	}
+	must(run, "step", kvs_batch_step_end(run->batch, stream, 1));
+	must(run, "advance", kvs_batch_advance(run->batch, 500));
+	must(run, "decode", kvs_batch_run(run->batch, NULL));
+	kvs_batch_reset(run->batch);
+	run->length[0]++;
+	must(run, "policy", kvs_policy_step(policy));
+}
+
+/* Entries of stream 0 after each step of each policy; the counters come at the end. */
+static void policies(struct run *run)
+{
+	const struct drm_kvsink_place pins[] = {{3, 0, 3, 3}, {50, 1, 2, 1}};
+	uint64_t id = kvs_stream_id(run->stream[0]);
+
+	for (unsigned i = 0; i < kvs_policy_count(); i++) {
+		const char *name = kvs_policy_name(i);
+		struct kvs_policy_options options = {.size = sizeof(options),
+						     .sram_bytes = 40000,
+						     .tail_tokens = KVS_TAIL_HALF,
+						     .seed = i};
+		struct kvs_policy *policy;
+
+		if (!strcmp(name, "hindsight")) {
+			options.pins = pins;
+			options.pin_count = 2;
+		}
+		must(run, name, kvs_policy_open(run->device, id, name, &options, &policy));
+		must(run, name, kvs_policy_prefilled(policy));
+		for (int n = 0; n < POLICY_STEPS; n++) {
+			policy_step(run, policy);
+			absorb_tags(run, 0);
+		}
+		kvs_policy_close(policy);
+		print_hash(run, name, i);
+	}
 }
 
 /* What the device refuses must agree, too. */
@@ -296,19 +388,7 @@ static void records(struct run *run)
 		must(run, "scores", count);
 		XXH3_64bits_update(run->hash, list, (size_t)count * bytes);
 		free(list);
-		count = kvs_query(run->device, DRM_KVSINK_QUERY_TAGS, kvs_stream_id(run->stream[s]), 0, &list,
-				  &bytes);
-		must(run, "tags", count);
-		printf("tags of stream %u: %d\n", s, count);
-		for (int i = 0; i < count; i++) {
-			struct kvsink_tag_rec *tag = &((struct kvsink_tag_rec *)list)[i];
-
-			tag->stream = s; /* ids, tenants and generations depend on what ran before */
-			tag->tenant = 0;
-			tag->generation = 0;
-		}
-		XXH3_64bits_update(run->hash, list, (size_t)count * bytes);
-		free(list);
+		printf("tags of stream %u: %d\n", s, absorb_tags(run, s));
 	}
 	print_hash(run, "records", 0);
 }
@@ -398,6 +478,7 @@ int main(int argc, char **argv)
 	for (uint32_t i = 0; i < STEPS; i++)
 		step(&run, i);
 	crowd(&run);
+	policies(&run);
 	refusals(&run);
 	records(&run);
 	print_counters(&run, "stream 0", kvs_stream_id(run.stream[0]), NULL);

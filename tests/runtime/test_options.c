@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * Bad input of policies, contracts, lists of places and head tables: one line that says what, which value and what is
- * allowed; nothing has changed afterwards.
+ * Bad input of policies, contracts, lists of places and head tables: one line that says what, which value and
+ * what is allowed; nothing has changed afterwards.
  */
 #include <errno.h>
 #include <math.h>
@@ -19,15 +19,17 @@
 
 static struct kvs_policy_options plain(void)
 {
-	return (struct kvs_policy_options){.size = sizeof(struct kvs_policy_options), .tail_tokens = KVS_TAIL_OWN};
+	return (struct kvs_policy_options){.size = sizeof(struct kvs_policy_options),
+					   .tail_tokens = KVS_TAIL_OWN};
 }
 
 /* ---- policies --------------------------------------------------------------------------------------- */
 
 static void test_list(void)
 {
-	static const char *const names[] = {"uniform", "random",	   "positional", "recent",   "hindsight", "lru", "lfu",
-					    "streamingllm", "h2o", "headwise",	 "1a",	     "1b",	  "1c"};
+	static const char *const names[] = {
+		"uniform",	"random", "positional", "recent", "hindsight", "lru", "lfu",
+		"streamingllm", "h2o",	  "headwise",	"1a",	  "1b",	       "1c"};
 	const unsigned count = sizeof(names) / sizeof(names[0]);
 	bool same = kvs_policy_count() == count, told = true;
 
@@ -48,13 +50,15 @@ static void refused(struct model *model, const char *name, const struct kvs_poli
 	uint64_t before, after;
 
 	rig_must(&model->rig, "get",
-		 kvs_config_get(model->rig.device, model->id, KVSINK_GROUP_ALL, KVSINK_PARAM_SRAM_BUDGET, &before));
+		 kvs_config_get(model->rig.device, model->id, KVSINK_GROUP_ALL, KVSINK_PARAM_SRAM_BUDGET,
+				&before));
 	tap_ok(kvs_policy_open(model->rig.device, model->id, name, options, &policy) == err && !policy &&
 		       strstr(kvs_device_error(model->rig.device), text) &&
 		       !strchr(kvs_device_error(model->rig.device), '\n'),
 	       "%s: %s", name, kvs_device_error(model->rig.device));
 	rig_must(&model->rig, "get",
-		 kvs_config_get(model->rig.device, model->id, KVSINK_GROUP_ALL, KVSINK_PARAM_SRAM_BUDGET, &after));
+		 kvs_config_get(model->rig.device, model->id, KVSINK_GROUP_ALL, KVSINK_PARAM_SRAM_BUDGET,
+				&after));
 	if (before != after || !model_holds(model, 0, 3))
 		tap_ok(false, "%s: a refused policy changes nothing", name);
 }
@@ -198,7 +202,8 @@ static void test_stream_end(void)
 	model_close(&model);
 }
 
-/* ---- lists of places and contracts ------------------------------------------------------------------------ */
+/* ---- lists of places and contracts ------------------------------------------------------------------------
+ */
 
 static uint64_t now_ns(void)
 {
@@ -235,13 +240,13 @@ static void test_lists(void)
 		       grant.sram_bytes == 65536 && grant.generation,
 	       "a list of places is granted as a whole");
 	tap_ok(kvs_evict(model.rig.device, model.id, places, 64) == 64, "and removed as a whole");
-	tap_ok(kvs_promote(model.rig.device, model.id, places, 65, NULL, &grant) == -ENOSPC && !grant.granted &&
-		       grant.code == KVSINK_CODE_BUDGET && model_holds(&model, 0, 0),
+	tap_ok(kvs_promote(model.rig.device, model.id, places, 65, NULL, &grant) == -ENOSPC &&
+		       !grant.granted && grant.code == KVSINK_CODE_BUDGET && model_holds(&model, 0, 0),
 	       "one place too many, and nothing is granted");
 	tap_ok(strstr(kvs_device_error(model.rig.device), "and 64 more: BUDGET"), "the line: %s",
 	       kvs_device_error(model.rig.device));
-	tap_ok(!kvs_promote(model.rig.device, model.id, places, 65, &partial, &grant) && grant.granted == 64 &&
-		       grant.code == KVSINK_CODE_BUDGET && model_holds(&model, 0, 64),
+	tap_ok(!kvs_promote(model.rig.device, model.id, places, 65, &partial, &grant) &&
+		       grant.granted == 64 && grant.code == KVSINK_CODE_BUDGET && model_holds(&model, 0, 64),
 	       "a partial grant takes what fits, and says what ended it");
 	tap_ok(kvs_promote(model.rig.device, model.id, places, 257, NULL, &grant) == -E2BIG &&
 		       kvs_evict(model.rig.device, model.id, places, 257) == -E2BIG &&
@@ -262,7 +267,8 @@ static void test_contracts(void)
 
 	model_open(&model, DEVICE);
 	model_prefill(&model, 60);
-	tap_ok(!kvs_promote(model.rig.device, model.id, &place, 1, &contract, NULL), "a grant with a contract");
+	tap_ok(!kvs_promote(model.rig.device, model.id, &place, 1, &contract, NULL),
+	       "a grant with a contract");
 	tag = first_tag(&model);
 	tap_ok((tag.flags & KVSINK_TAG_CONTRACT) && tag.dwell_steps == 3 && tag.priority == 9 &&
 		       tag.deadline_ns > now_ns() && tag.deadline_ns <= now_ns() + KVSINK_MAX_LEASE_NS,
@@ -288,7 +294,8 @@ static void test_contracts(void)
 	tap_ok(kvs_contract(model.rig.device, model.id, &place, 1, &contract) == -EINVAL,
 	       "a deadline in the past: EINVAL");
 	contract = (struct kvs_contract){.size = sizeof(contract), .priority = 256};
-	tap_ok(kvs_contract(model.rig.device, model.id, &place, 1, &contract) == -EINVAL, "priority 256: EINVAL");
+	tap_ok(kvs_contract(model.rig.device, model.id, &place, 1, &contract) == -EINVAL,
+	       "priority 256: EINVAL");
 	model_close(&model);
 }
 
@@ -296,7 +303,8 @@ static void test_contracts(void)
 static void test_batch(void)
 {
 	struct kvs_contract contract = {.size = sizeof(contract), .dwell_steps = 5};
-	const struct drm_kvsink_place places[] = {{1, 0, 4, 3}, {2, 0, 4, 3}}, all = {KVSINK_TOKEN_ALL, 0, 4, 3};
+	const struct drm_kvsink_place places[] = {{1, 0, 4, 3}, {2, 0, 4, 3}},
+				      all = {KVSINK_TOKEN_ALL, 0, 4, 3};
 	struct drm_kvsink_job_status status;
 	struct kvs_batch *batch;
 	struct model model;
@@ -313,8 +321,8 @@ static void test_batch(void)
 	tap_ok(!rig_run(&model.rig, &status) && model_holds(&model, 2, 3),
 	       "PROMOTE and EVICT run in the order of their batch");
 	kvs_batch_promote(batch, model.stream, places, 2, NULL);
-	tap_ok(rig_run(&model.rig, &status) == -EEXIST && status.code == KVSINK_CODE_EXISTS && status.op == 0 &&
-		       strstr(kvs_device_error(model.rig.device), "(PROMOTE): EXISTS"),
+	tap_ok(rig_run(&model.rig, &status) == -EEXIST && status.code == KVSINK_CODE_EXISTS &&
+		       status.op == 0 && strstr(kvs_device_error(model.rig.device), "(PROMOTE): EXISTS"),
 	       "a refusal fails the job: %s", kvs_device_error(model.rig.device));
 	kvs_batch_promote(batch, model.stream, (struct drm_kvsink_place[]){{3, 3, 9, 3}}, 1, NULL);
 	tap_ok(rig_run(&model.rig, NULL) == -EINVAL &&
@@ -330,7 +338,8 @@ static void test_batch(void)
 	model_close(&model);
 }
 
-/* ---- head tables -------------------------------------------------------------------------------------------- */
+/* ---- head tables
+ * -------------------------------------------------------------------------------------------- */
 
 static int load(const char *text, uint32_t layers, uint32_t heads, uint64_t *masks)
 {
@@ -359,7 +368,8 @@ static void test_tables(void)
 	uint64_t masks[32];
 	unsigned full = 0;
 
-	tap_ok(!load("# a head\n\n0.5\t0.49\t1\n-1e-5\t0\t9.9e-01\n", 2, 3, masks) && masks[0] == 5 && masks[1] == 4,
+	tap_ok(!load("# a head\n\n0.5\t0.49\t1\n-1e-5\t0\t9.9e-01\n", 2, 3, masks) && masks[0] == 5 &&
+		       masks[1] == 4,
 	       "weights that reach the threshold make full heads");
 	bad_table("1\t1\t1\n", "1 layers: the stream has 2");
 	bad_table("1\t1\t1\n1\t1\t1\n1\t1\t1\n", ":3: more than 2 layers");
@@ -368,17 +378,19 @@ static void test_tables(void)
 	bad_table("1\tx\t1\n1\t1\t1\n", ":1: weight 1 is no number");
 	bad_table("1\tnan\t1\n1\t1\t1\n", ":1: weight 1 is no number");
 	bad_table("1\t0,5\t1\n1\t1\t1\n", ":1: weight 1 is no number");
-	tap_ok(kvs_heads_load("/nonexistent", 0.5, 2, 3, masks) == -ENOENT && strstr(kvs_open_error(), "/nonexistent"),
+	tap_ok(kvs_heads_load("/nonexistent", 0.5, 2, 3, masks) == -ENOENT &&
+		       strstr(kvs_open_error(), "/nonexistent"),
 	       "no such file: %s", kvs_open_error());
-	tap_ok(kvs_heads_load("/", 0.5, 2, 3, masks) < 0 && kvs_heads_load("x", 0.5, 0, 3, masks) == -EINVAL &&
-		       kvs_heads_load("x", 0.5, 2, 65, masks) == -EINVAL && kvs_heads_load("x", NAN, 2, 3, masks) == -EINVAL,
+	tap_ok(kvs_heads_load("/", 0.5, 2, 3, masks) < 0 &&
+		       kvs_heads_load("x", 0.5, 0, 3, masks) == -EINVAL &&
+		       kvs_heads_load("x", 0.5, 2, 65, masks) == -EINVAL &&
+		       kvs_heads_load("x", NAN, 2, 3, masks) == -EINVAL,
 	       "a folder, no layers, 65 heads, no threshold");
 	tap_ok(!kvs_heads_load("data/duo-attention/Meta-Llama-3.1-8B-Instruct.tsv", 0.1, 32, 8, masks),
 	       "a table of DuoAttention is read");
 	for (uint32_t l = 0; l < 32; l++)
 		full += (unsigned)__builtin_popcountll(masks[l]);
-	tap_ok(full == 256 - 12,
-	       "few heads are confidently streaming: %u of 256", 256 - full);
+	tap_ok(full == 256 - 12, "few heads are confidently streaming: %u of 256", 256 - full);
 }
 
 int main(void)

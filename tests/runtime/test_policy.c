@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
- * What each policy keeps in SRAM, step by step, on a model whose attention is made by hand (model.h): expected tokens are
- * derived from the policy's definition and the heats, never from what the library did before.
+ * What each policy keeps in SRAM, step by step, on a model whose attention is made by hand (model.h):
+ * expected tokens are derived from the policy's definition and the heats, never from what the library did
+ * before.
  */
 #include <math.h>
 #include <stdlib.h>
@@ -56,7 +57,8 @@ static void test_uniform(void)
 
 	start(&model, "uniform", NULL);
 	model_step(&model);
-	tap_ok(model_holds(&model, 0, 0) && !model_tail(&model) && !model_counter(&model, KVSINK_COUNTER_MASS_SRAM),
+	tap_ok(model_holds(&model, 0, 0) && !model_tail(&model) &&
+		       !model_counter(&model, KVSINK_COUNTER_MASS_SRAM),
 	       "uniform: nothing is resident");
 	model_close(&model);
 }
@@ -89,11 +91,13 @@ static void test_recent(void)
 
 	start(&model, "recent", &options);
 	model_step(&model);
-	tap_ok(model_tail(&model) == 5 && model_holds(&model, 0, 0), "recent: its tail takes all of the SRAM");
+	tap_ok(model_tail(&model) == 5 && model_holds(&model, 0, 0),
+	       "recent: its tail takes all of the SRAM");
 	options.tail_tokens = 0;
 	model_close(&model);
 	start(&model, "recent", &options);
-	tap_ok(model_holds(&model, PROMPT - 5, PROMPT), "recent: without a tail the newest of the prompt are pinned");
+	tap_ok(model_holds(&model, PROMPT - 5, PROMPT),
+	       "recent: without a tail the newest of the prompt are pinned");
 	model_step(&model);
 	tap_ok(model_holds(&model, PROMPT - 5, PROMPT), "recent: and stay");
 	model_close(&model);
@@ -143,7 +147,8 @@ static void test_hindsight(void)
 	model_close(&model);
 }
 
-/* ---- caches --------------------------------------------------------------------------------------------- */
+/* ---- caches ---------------------------------------------------------------------------------------------
+ */
 
 static void test_lru(void)
 {
@@ -187,7 +192,8 @@ static void test_repair(void)
 	struct model model;
 
 	start(&model, "lfu", &options);
-	rig_must(&model.rig, "evict", evict_one(model.rig.device, model.id, KVSINK_TOKEN_ALL, 0, MODEL_LAYERS));
+	rig_must(&model.rig, "evict",
+		 evict_one(model.rig.device, model.id, KVSINK_TOKEN_ALL, 0, MODEL_LAYERS));
 	model_step(&model);
 	tap_ok(model_holds(&model, 0, 4), "lfu: entries that somebody removed come back");
 	model_close(&model);
@@ -206,11 +212,13 @@ static void test_streamingllm(void)
 	options.tail_tokens = 0;
 	start(&model, "streamingllm", &options);
 	model_step(&model);
-	tap_ok(model_holds(&model, 0, 4) && !model_tail(&model), "streamingllm: without a tail only the first four");
+	tap_ok(model_holds(&model, 0, 4) && !model_tail(&model),
+	       "streamingllm: without a tail only the first four");
 	model_close(&model);
 }
 
-/* ---- h2o ------------------------------------------------------------------------------------------------- */
+/* ---- h2o -------------------------------------------------------------------------------------------------
+ */
 
 /* Topic 0: each group has its four tokens. Topic 1: each layer has. */
 static void heat_h2o(struct model *model)
@@ -245,7 +253,8 @@ static void test_h2o(void)
 	heat_h2o(&model);
 	model_policy(&model, "h2o", &options);
 	model_prefill(&model, PROMPT);
-	tap_ok(h2o_holds(&model, 0, 2), "h2o: half of the SRAM holds the rows with most attention in the prompt");
+	tap_ok(h2o_holds(&model, 0, 2),
+	       "h2o: half of the SRAM holds the rows with most attention in the prompt");
 	model_step(&model);
 	tap_ok(model_tail(&model) == 4, "h2o: the other half is a tail");
 	model.topic = 1;
@@ -289,7 +298,8 @@ static void test_h2o_told(void)
 	model_close(&model);
 }
 
-/* ---- headwise ------------------------------------------------------------------------------------------- */
+/* ---- headwise -------------------------------------------------------------------------------------------
+ */
 
 static void test_headwise(void)
 {
@@ -302,15 +312,18 @@ static void test_headwise(void)
 	for (uint32_t t = 0; t < 64; t++)
 		first[t] = t;
 	options.head_masks = masks;
-	start(&model, "headwise", &options); /* 2 KiB tail, 4 KiB for four whole tokens, 2 KiB for four of the full heads */
+	start(&model, "headwise",
+	      &options); /* 2 KiB tail, 4 KiB for four whole tokens, 2 KiB for four of the full heads */
 	tap_ok(layer_holds(&model, 0, first, 8) && layer_holds(&model, 1, first, 8) &&
 		       layer_holds(&model, 2, first, 4) && layer_holds(&model, 3, first, 8) &&
 		       model_sram(&model) == options.sram_bytes,
 	       "headwise: full heads hold all that fits, streaming heads the first four");
 	model_step(&model);
-	tap_ok(layer_holds(&model, 0, first, 8) && model_tail(&model) == 2, "headwise: and a tail, both of them");
+	tap_ok(layer_holds(&model, 0, first, 8) && model_tail(&model) == 2,
+	       "headwise: and a tail, both of them");
 	model_close(&model);
-	options.sram_bytes = 36 * MODEL_TOKEN_BYTES; /* 2 + 4 of them, and 60 tokens of full heads behind the four */
+	options.sram_bytes =
+		36 * MODEL_TOKEN_BYTES; /* 2 + 4 of them, and 60 tokens of full heads behind the four */
 	start(&model, "headwise", &options);
 	for (uint32_t i = 1; i <= 8; i++) {
 		uint32_t held = PROMPT + i - 1 < 64 ? PROMPT + i - 1 : 64;
@@ -322,7 +335,8 @@ static void test_headwise(void)
 	model_close(&model);
 }
 
-/* ---- ours -------------------------------------------------------------------------------------------------- */
+/* ---- ours
+ * -------------------------------------------------------------------------------------------------- */
 
 /* Group 0 attends to tokens 10 and, less, 20; group 1 to 0 and, least, 15. */
 static void heat_groups(struct model *model)
@@ -347,8 +361,8 @@ static void test_1a(void)
 	options.t_sink = 0.025f;
 	model_policy(&model, "1a", &options);
 	model_prefill(&model, PROMPT);
-	tap_ok(layer_holds(&model, 0, low, 2) && layer_holds(&model, 1, low, 2) && layer_holds(&model, 2, high, 2) &&
-		       layer_holds(&model, 3, high, 2),
+	tap_ok(layer_holds(&model, 0, low, 2) && layer_holds(&model, 1, low, 2) &&
+		       layer_holds(&model, 2, high, 2) && layer_holds(&model, 3, high, 2),
 	       "1a: tokens that reach T_SINK are resident in the layers of their group");
 	model_step(&model);
 	tap_ok(model_counter(&model, KVSINK_COUNTER_PROMOTIONS) == 4 &&
@@ -403,10 +417,12 @@ static bool same_tags(struct model *a, struct model *b)
 		}
 		same = !memcmp(&list[0][i], &list[1][i], sizeof(*list[0]));
 		if (!same)
-			tap_diag("entry %d: token %u/%u, layers %u/%u, offset %u/%u, generation %u/%u, age %u/%u", i,
-				 list[0][i].token, list[1][i].token, list[0][i].layer_begin, list[1][i].layer_begin,
-				 list[0][i].sram_offset, list[1][i].sram_offset, list[0][i].generation,
-				 list[1][i].generation, list[0][i].age_steps, list[1][i].age_steps);
+			tap_diag("entry %d: token %u/%u, layers %u/%u, offset %u/%u, generation %u/%u, age "
+				 "%u/%u",
+				 i, list[0][i].token, list[1][i].token, list[0][i].layer_begin,
+				 list[1][i].layer_begin, list[0][i].sram_offset, list[1][i].sram_offset,
+				 list[0][i].generation, list[1][i].generation, list[0][i].age_steps,
+				 list[1][i].age_steps);
 	}
 	free(list[0]);
 	free(list[1]);
@@ -436,7 +452,8 @@ static void test_1b_is_1c(int32_t tail, const char *how)
 	tap_ok(model_counter(&c, KVSINK_COUNTER_AUTO_PROMOTIONS) > 12 &&
 		       model_counter(&c, KVSINK_COUNTER_AUTO_EVICTIONS) > 4 &&
 		       !model_counter(&b, KVSINK_COUNTER_AUTO_PROMOTIONS) &&
-		       model_counter(&b, KVSINK_COUNTER_PROMOTIONS) == model_counter(&c, KVSINK_COUNTER_PROMOTIONS),
+		       model_counter(&b, KVSINK_COUNTER_PROMOTIONS) ==
+			       model_counter(&c, KVSINK_COUNTER_PROMOTIONS),
 	       "1b by software, 1c without, %s: %llu promotions", how,
 	       (unsigned long long)model_counter(&c, KVSINK_COUNTER_PROMOTIONS));
 	model_close(&b);
@@ -477,22 +494,24 @@ static void test_topic_change(void)
 	tap_ok(b == c, "and serve the same attention");
 }
 
-/* ---- all of them --------------------------------------------------------------------------------------------- */
+/* ---- all of them
+ * --------------------------------------------------------------------------------------------- */
 
 static double distance(const struct model *a, const struct model *b)
 {
 	double worst = 0;
 
 	for (uint32_t l = 0; l < MODEL_LAYERS; l++)
-		for (uint32_t i = 0; i < MODEL_HEADS * 30; i++)
-			worst = fmax(worst, fabs((double)a->out[l][0][i] - (double)b->out[l][0][i]));
+		for (uint32_t i = 0; i < MODEL_HEADS * MODEL_D_V; i++)
+			worst = fmax(worst, fabs((double)a->out[l][i] - (double)b->out[l][i]));
 	return worst;
 }
 
 /* Budget in every step; outputs as without any SRAM. `pins` go to the policy that takes them. */
 static void test_budget(const char *name, int32_t tail, const char *how)
 {
-	const struct drm_kvsink_place pins[] = {{5, 0, 4, 3}, {PROMPT + 2, 0, 4, 3}, {7, 0, 4, 3}, {8, 0, 4, 3}, {9, 0, 4, 3}};
+	const struct drm_kvsink_place pins[] = {
+		{5, 0, 4, 3}, {PROMPT + 2, 0, 4, 3}, {7, 0, 4, 3}, {8, 0, 4, 3}, {9, 0, 4, 3}};
 	struct kvs_policy_options options = options_for(0, tail);
 	struct model model, uniform;
 	uint32_t most = 0;
@@ -531,7 +550,8 @@ static void test_budgets(void)
 	}
 }
 
-/* ---- the example, and another process --------------------------------------------------------------------------- */
+/* ---- the example, and another process
+ * --------------------------------------------------------------------------- */
 
 static void test_example(void)
 {
@@ -543,10 +563,12 @@ static void test_example(void)
 	rig_must(&model.rig, "stride",
 		 kvs_policy_start(model.rig.device, model.id, &kvs_policy_stride, &options, &model.policy));
 	model_prefill(&model, PROMPT);
-	tap_ok(layer_holds(&model, 2, tokens, 8), "examples/policy-stride.c: every eighth token of the prompt");
+	tap_ok(layer_holds(&model, 2, tokens, 8),
+	       "examples/policy-stride.c: every eighth token of the prompt");
 	for (int i = 0; i < 20; i++)
 		model_step(&model);
-	tap_ok(layer_holds(&model, 2, tokens, 9), "examples/policy-stride.c: and of those that follow, until SRAM is full");
+	tap_ok(layer_holds(&model, 2, tokens, 9),
+	       "examples/policy-stride.c: and of those that follow, until SRAM is full");
 	model_close(&model);
 }
 

@@ -15,8 +15,9 @@
 /* Every policy, in the order of kvs_policy_name(). */
 #define KVS_POLICIES(X)                                                                                      \
 	X(uniform)                                                                                           \
-	X(random) X(positional) X(recent) X(hindsight) X(lru) X(lfu) X(streamingllm) X(h2o) X(headwise)      \
-		X(1a) X(1b) X(1c)
+	X(random)                                                                                            \
+	X(positional) X(recent) X(hindsight) X(lru) X(lfu) X(streamingllm) X(h2o) X(headwise) X(1a) X(1b)    \
+		X(1c)
 
 /* Options that a policy understands; others are refused when they are set. */
 #define KVS_TAKES_TAIL 1u
