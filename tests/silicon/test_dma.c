@@ -239,6 +239,7 @@ static void evicted(void)
 	h_evict(&h, &s, 1);
 	h_evict(&h, &s, 2);
 	tap_ok(pending() == 1 && barrier() == COPY, "copies of evicted entries take no time");
+	h_evict(&h, &s, 3);
 	promote(4, 500 + 2 * COPY);
 	promote(5, 500 + 2 * COPY);
 	promote(6, 500 + 2 * COPY);

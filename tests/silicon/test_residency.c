@@ -182,6 +182,21 @@ static void evict_in_flight(void)
 	tap_ok(reg(KVSINK_REG_TAGS_VALID) == 0, "the stale copy's end does not validate it");
 	h_barrier(&h, &s);
 	tap_ok(reg(KVSINK_REG_TAGS_VALID) == 1, "its own copy's end does");
+	/* the same within one command: token 9 takes the entry, tag and all, of token 7 whose copy is half done */
+	h_evict(&h, &s, KVSINK_TOKEN_ALL);
+	h_config(&h, 1, KVSINK_PARAM_SRAM_BUDGET, 512);
+	h_promote(&h, &s, 7, 0, 2, 3);
+	h_cmd(&h, KVSINK_OP_ADVANCE)->advance.ns = 60;
+	h_do(&h);
+	h_promote_cmd(&h, &s, 9, 0, 2, 3)->promote.dwell_steps = 5;
+	tap_ok(!h_do(&h) && !h_entry(&h, &s, 7, &rec), "a displaced entry's place goes to another");
+	h_cmd(&h, KVSINK_OP_ADVANCE)->advance.ns = 50;
+	h_do(&h);
+	tap_ok(reg(KVSINK_REG_TAGS_VALID) == 0, "but the displaced one's copy does not validate it");
+	h_evict(&h, &s, KVSINK_TOKEN_ALL);
+	h_config(&h, 1, KVSINK_PARAM_SRAM_BUDGET, 0xffffffff);
+	h_promote(&h, &s, 8, 0, 2, 3);
+	h_barrier(&h, &s);
 	/* more copies than the queue holds, all but one stale */
 	for (unsigned i = 0; i < 200; i++) {
 		h_promote(&h, &s, 9, 0, 2, 3);
