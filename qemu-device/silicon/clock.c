@@ -116,7 +116,7 @@ void kvsink_clock_pass(struct kvsink_ring *ring, uint32_t code)
 {
 	struct kvsink_chip *chip = ring->chip;
 	const struct kvsink_chip_config *config = &chip->config;
-	uint64_t begin_ps = chip->now_ps;
+	uint64_t begin_ps = chip->now_ps, copied = chip->counters[KVSINK_COUNTER_DMA_COPY];
 	uint64_t looks_ps = (uint64_t)ring->looks * config->tag_latency_ns * KVSINK_PS_PER_NS;
 	uint64_t fixed_ps = (uint64_t)config->job_overhead_ns * KVSINK_PS_PER_NS + looks_ps;
 	uint64_t exposed = kvsink_dma_pass(chip, ring->wait_ps, true, ring->wait_ps);
@@ -127,6 +127,8 @@ void kvsink_clock_pass(struct kvsink_ring *ring, uint32_t code)
 	book(ring, KVSINK_COUNTER_EXPOSED_DMA_NS, exposed);
 	book(ring, KVSINK_COUNTER_ROUTING_NS, looks_ps);
 	kvsink_trace_command(ring, begin_ps, code);
+	copied = chip->counters[KVSINK_COUNTER_DMA_COPY] - copied;
+	kvsink_spend(ring, copied + chip->copy_count * sizeof(struct kvsink_copy));
 }
 
 uint32_t kvsink_cmd_barrier(struct kvsink_ring *ring, const struct kvsink_cmd *cmd)
