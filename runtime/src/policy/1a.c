@@ -19,14 +19,13 @@ struct list {
 
 static int set_threshold(struct kvs_policy *policy)
 {
-	uint64_t value;
+	int err = kvs_policy_ours_open(policy);
 	uint32_t bits;
-	int err = kvs_policy_get(policy, KVSINK_GROUP_ALL, KVSINK_PARAM_SCORE_MODE, &value);
 
 	memcpy(&bits, &policy->options.t_sink, sizeof(bits));
 	if (bits)
 		return err ? err : kvs_policy_set(policy, KVSINK_GROUP_ALL, KVSINK_PARAM_T_SINK, bits);
-	for (uint32_t g = 0; !err && value == KVSINK_SCORE_MEAN && g < policy->stream.score_groups; g++) {
+	for (uint32_t g = 0; !err && g < policy->stream.score_groups; g++) {
 		uint64_t threshold;
 
 		err = kvs_policy_get(policy, g, KVSINK_PARAM_T_PROMOTE, &threshold);

@@ -98,5 +98,6 @@ const struct kvs_policy_ops kvs_policy_1b = {
 	.takes = KVS_TAKES_TAIL,
 	.placement = KVSINK_PLACEMENT_OBSERVE,
 	.own_tail = kvs_policy_ours_tail,
+	.open = kvs_policy_ours_open,
 	.step = step,
 };

@@ -8,4 +8,5 @@ const struct kvs_policy_ops kvs_policy_1c = {
 	.takes = KVS_TAKES_TAIL,
 	.placement = KVSINK_PLACEMENT_AUTO,
 	.own_tail = kvs_policy_ours_tail,
+	.open = kvs_policy_ours_open,
 };

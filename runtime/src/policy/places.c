@@ -76,11 +76,6 @@ uint32_t kvs_policy_tail_fit(const struct kvs_policy *policy, uint64_t bytes)
 	return low;
 }
 
-uint32_t kvs_policy_ours_tail(const struct kvs_policy *policy)
-{
-	return kvs_policy_tail_fit(policy, (uint64_t)policy->sram_bytes * 2 / 3);
-}
-
 uint32_t kvs_policy_room(const struct kvs_policy *policy)
 {
 	return policy->sram_bytes - (uint32_t)kvs_policy_tail_bytes(policy, policy->tail_tokens);

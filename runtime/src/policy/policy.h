@@ -16,8 +16,8 @@
 #define KVS_POLICIES(X)                                                                                      \
 	X(uniform)                                                                                           \
 	X(random)                                                                                            \
-	X(positional) X(recent) X(hindsight) X(lru) X(lfu) X(streamingllm) X(h2o) X(headwise) X(1a) X(1b)    \
-		X(1c)
+	X(positional)                                                                                        \
+	X(recent) X(hindsight) X(lru) X(lfu) X(streamingllm) X(h2o) X(headwise) X(1a) X(1b) X(1c)
 
 /* Options that a policy understands; others are refused when they are set. */
 #define KVS_TAKES_TAIL 1u
@@ -72,9 +72,6 @@ uint32_t kvs_policy_entry_bytes(const struct kvs_policy *policy, const struct dr
 uint64_t kvs_policy_tail_bytes(const struct kvs_policy *policy, uint32_t tokens);
 /* Longest tail that fits into `bytes`. */
 uint32_t kvs_policy_tail_fit(const struct kvs_policy *policy, uint64_t bytes);
-/* The tail of 1a, 1b and 1c: the share of the SRAM that served most attention in the measurements of kv-math
- * section 4. */
-uint32_t kvs_policy_ours_tail(const struct kvs_policy *policy);
 /* What the tail leaves for entries. */
 uint32_t kvs_policy_room(const struct kvs_policy *policy);
 /* Will the token be in the tail in the next step? */
@@ -117,6 +114,11 @@ int kvs_policy_set(struct kvs_policy *policy, uint32_t group, enum kvsink_param 
 int kvs_policy_read_masks(struct kvs_policy *policy);
 /* Layers of a score group. */
 void kvs_policy_group(const struct kvs_policy *policy, uint32_t group, uint32_t *begin, uint32_t *end);
+
+/* ---- ours.c: what 1a, 1b and 1c share ---- */
+
+uint32_t kvs_policy_ours_tail(const struct kvs_policy *policy);
+int kvs_policy_ours_open(struct kvs_policy *policy);
 
 /* ---- rows.c: caches of rows, layer by layer ---- */
 
