@@ -197,6 +197,44 @@ static void counters(void)
 	       "there is nothing behind the last counter");
 }
 
+/* Each with a value that is not its default. */
+static void parameters(void)
+{
+	static const struct {
+		const char *name;
+		uint32_t offset, param;
+		uint64_t value;
+		unsigned shift;
+	} table[] = {
+		{"T_SINK", KVSINK_REG_T_SINK, KVSINK_PARAM_T_SINK, 0x3e000000, 0},
+		{"SCORE_MODE", KVSINK_REG_SCORE_MODE, KVSINK_PARAM_SCORE_MODE, 2, 0},
+		{"LOCAL_WINDOW", KVSINK_REG_LOCAL_WINDOW, KVSINK_PARAM_LOCAL_WINDOW, 17, 0},
+		{"SRAM_BUDGET", KVSINK_REG_SRAM_BUDGET, KVSINK_PARAM_SRAM_BUDGET, 4096, 0},
+		{"HEAD_MASK_LO", KVSINK_REG_HEAD_MASK_LO, KVSINK_PARAM_HEAD_MASK, 0x100000002, 0},
+		{"HEAD_MASK_HI", KVSINK_REG_HEAD_MASK_HI, KVSINK_PARAM_HEAD_MASK, 0x100000002, 32},
+		{"LAYER_RANGE", KVSINK_REG_LAYER_RANGE, KVSINK_PARAM_LAYER_RANGE, 2 | 9 << 16, 0},
+		{"T_PROMOTE", KVSINK_REG_T_PROMOTE, KVSINK_PARAM_T_PROMOTE, 0x3e800000, 0},
+		{"T_EVICT", KVSINK_REG_T_EVICT, KVSINK_PARAM_T_EVICT, 0x3d000000, 0},
+		{"ALPHA", KVSINK_REG_ALPHA, KVSINK_PARAM_ALPHA, 0x3f000000, 0},
+		{"N_PROMOTE", KVSINK_REG_N_PROMOTE, KVSINK_PARAM_N_PROMOTE, 5, 0},
+		{"N_DWELL", KVSINK_REG_N_DWELL, KVSINK_PARAM_N_DWELL, 6, 0},
+		{"N_EVICT", KVSINK_REG_N_EVICT, KVSINK_PARAM_N_EVICT, 7, 0},
+		{"DELTA", KVSINK_REG_DELTA, KVSINK_PARAM_DELTA, 0x3c000000, 0},
+		{"PLACEMENT", KVSINK_REG_PLACEMENT, KVSINK_PARAM_PLACEMENT, 1, 0},
+		{"TAIL_TOKENS", KVSINK_REG_TAIL_TOKENS, KVSINK_PARAM_TAIL_TOKENS, 8, 0},
+		{"TENANT_CAP", KVSINK_REG_TENANT_CAP, KVSINK_PARAM_TENANT_CAP, 8192, 0},
+		{"TENANT_TAG", KVSINK_REG_TENANT_TAG, KVSINK_PARAM_TENANT_TAG, 77, 0},
+		{"PRIORITY", KVSINK_REG_PRIORITY, KVSINK_PARAM_PRIORITY, 3, 0},
+		{"LAYER_WEIGHT_LO", KVSINK_REG_LAYER_WEIGHT_LO, KVSINK_PARAM_LAYER_WEIGHT, 0x4000000000040001, 0},
+		{"LAYER_WEIGHT_HI", KVSINK_REG_LAYER_WEIGHT_HI, KVSINK_PARAM_LAYER_WEIGHT, 0x4000000000040001, 32},
+	};
+
+	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++)
+		tap_ok(!h_config(&h, 0, table[i].param, table[i].value) &&
+			       rd(table[i].offset) == (uint32_t)(table[i].value >> table[i].shift),
+		       "%s shows the device's default", table[i].name);
+}
+
 static void engine_reset(void)
 {
 	uint32_t generation = rd(KVSINK_REG_GENERATION);
@@ -244,6 +282,10 @@ static void properties(void)
 	c.dma_gbps = c.hbm_gbps;
 	refused("a copy as fast as the HBM", c, "dma_gbps");
 	c = h.config;
+	c.tag_latency_ns = 100001;
+	refused("a tag array that takes longer than 100 us", c,
+		"tag_latency_ns: 100001 is out of range, allowed are 0 to 100000");
+	c = h.config;
 	c.hbm = NULL;
 	refused("an HBM without memory", c, "memory is missing");
 }
@@ -257,6 +299,7 @@ int main(void)
 	interrupts();
 	errors();
 	counters();
+	parameters();
 	properties();
 	engine_reset();
 	h_close(&h);

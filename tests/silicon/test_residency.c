@@ -242,6 +242,8 @@ static void budgets(void)
 	       "but the device's budget holds for all");
 	tap_ok(h_counter(&h, KVSINK_COUNTER_REFUSALS) == 2, "refusals are counted");
 	h_evict(&h, &s, 0);
+	tap_ok(reg(KVSINK_REG_SRAM_LARGEST) == h.config.sram_bytes - 3 * 512,
+	       "the largest free range lies behind the last entry");
 	tap_ok(!h_promote(&h, &other, 1, 0, 2, 3), "what was evicted is free for others");
 	tap_ok(h_config(&h, 2, KVSINK_PARAM_SRAM_BUDGET, 0) == 0 &&
 		       h_promote(&h, &other, 2, 0, 2, 3) == KVSINK_CODE_BUDGET,
