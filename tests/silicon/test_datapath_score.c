@@ -94,6 +94,101 @@ static void nan_query(void)
 	dp_free(&c);
 }
 
+/*
+ * Everything that is gathered is made of the same integers: sums per head add up to those of all heads, those
+ * of the later queries are what a run of them alone gives, sink mass is the sum over the sinks.
+ */
+static void gathered(uint32_t group, uint32_t first, uint32_t count, uint32_t window, unsigned parts,
+		     const char *name)
+{
+	struct dp_geometry g = {
+		KVSINK_FORMAT_FP16, 3, group, 32, 24, 4, first, count, window, 0, 10, 15, 16, true};
+	uint32_t tokens = first + count, words = (tokens + 63) / 64, later = first + count / 2 + 1, t, kv;
+	uint64_t *mass = calloc(3 * tokens, 8), *observed = calloc(tokens, 8), *sinks = calloc(words, 8);
+	uint64_t sink_mass[3] = {0}, want[3] = {0}, *all;
+	bool adds = true, shares = true, alone = true;
+	struct dp_case c;
+
+	dp_new(&c, &g);
+	for (t = 0; t < words; t++)
+		sinks[t] = (uint64_t)dp_random(1u << 31) << 32 | dp_random(1u << 31);
+	c.task.mass = mass;
+	c.task.observed = observed;
+	c.task.observe_first = later;
+	c.task.sinks = sinks;
+	c.task.sink_mass = sink_mass;
+	dp_run(&c, parts);
+	for (t = 0; t < tokens; t++) {
+		adds = adds && mass[t] + mass[tokens + t] + mass[2 * tokens + t] == c.score[t];
+		for (kv = 0; kv < 3; kv++)
+			want[kv] += sinks[t / 64] >> t % 64 & 1 ? mass[kv * tokens + t] : 0;
+	}
+	shares = !memcmp(want, sink_mass, sizeof(want)) && want[0];
+	all = malloc(tokens * 8);
+	memcpy(all, observed, tokens * 8);
+	c.task.mass = c.task.observed = c.task.sink_mass = NULL;
+	c.task.sinks = NULL;
+	c.task.q += (size_t)(later - first) * c.task.q_heads * c.task.rows.d_k;
+	c.task.first = later;
+	c.task.count = tokens - later;
+	dp_run(&c, 1);
+	alone = c.task.count && !memcmp(all, c.score, tokens * 8);
+	tap_ok(adds && shares && alone, "gathered: %s: per head %s, on sinks %s, of later queries %s", name,
+	       adds ? "adds up" : "does not", shares ? "adds up" : "does not", alone ? "agrees" : "does not");
+	free(all);
+	free(mass);
+	free(observed);
+	free(sinks);
+	dp_free(&c);
+}
+
+static void weights(void)
+{
+	static const uint32_t q16[] = {1 << 16, 3 << 15, 0}; /* 1, 1.5, 0 */
+	uint64_t sum[1] = {100ull << 32};
+	struct kvsink_score_view v = {.sum = sum,
+				      .tokens = 1,
+				      .scored = 101,
+				      .layers = 3,
+				      .q_heads = 2,
+				      .local_window = 1,
+				      .mode = KVSINK_SCORE_MEAN,
+				      .weights = q16};
+
+	tap_ok(kvsink_observations(&v, 0) == 100 * 2 * (5ull << 15),
+	       "MEAN: a layer's queries count by its weight");
+	tap_ok(kvsink_score_value(&v, 0, 0) == 0.2f, "MEAN: 100 / (100 * 2 * 2.5)");
+	tap_ok(kvsink_mean_q32(1ull << 32, 3ull << 16) == 0x55555555 &&
+		       kvsink_mean_q32(UINT64_MAX, 1) == UINT32_MAX &&
+		       kvsink_mean_q32(5ull << 32, 5ull << 16) == UINT32_MAX,
+	       "mean: rounded down, and below 1");
+}
+
+/* The state machine by itself: what a run becomes with each EMA. */
+static void hysteresis(void)
+{
+	struct kvsink_hysteresis n = {0x3f000000, 0x3e800000, 3, 2}; /* 1/2, 1/4 */
+	uint32_t high = 1u << 31, low = (1u << 30) - 1, between = 1u << 30, state = 0;
+
+	state = kvsink_next_state(&n, state, high);
+	tap_ok(state == 1 && kvsink_next_state(&n, state, high - 1) == 0,
+	       "run: E at T_PROMOTE counts, one unit below ends it");
+	state = kvsink_next_state(&n, state, high);
+	tap_ok(state == 2, "run: two are not three");
+	state = kvsink_next_state(&n, state, high);
+	tap_ok(state == KVSINK_STATE_SINK, "run: the third makes a sink, with a new run");
+	tap_ok(kvsink_next_state(&n, state, between) == KVSINK_STATE_SINK,
+	       "run: E at T_EVICT does not count against it");
+	state = kvsink_next_state(&n, state, low);
+	tap_ok(state == (KVSINK_STATE_SINK | 1), "run: one unit below does");
+	tap_ok(kvsink_next_state(&n, state, between) == KVSINK_STATE_SINK, "run: and is forgotten");
+	tap_ok(kvsink_next_state(&n, state, low) == 0, "run: the second in a row ends the sink");
+	n.n_promote = 65535;
+	tap_ok(kvsink_next_state(&n, 65533, high) == 65534 &&
+		       kvsink_next_state(&n, 65534, high) == KVSINK_STATE_SINK,
+	       "run: the longest run");
+}
+
 static void observers(void)
 {
 	static const uint32_t windows[] = {0, 100};
@@ -198,8 +293,14 @@ int main(void)
 	chunks();
 	long_context();
 	nan_query();
+	gathered(1, 0, 90, 0, 1, "a prompt");
+	gathered(3, 150, 4, 0, 2, "a few queries");
+	gathered(30, 70, 9, 50, 3, "heads in several units, sliding window");
+	gathered(24, 4890, 10, 0, 1, "tiles that are computed again");
 	observers();
 	modes();
+	weights();
 	comparator();
+	hysteresis();
 	return tap_done();
 }
