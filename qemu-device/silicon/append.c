@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * APPEND: rows come in as binary32 and are stored in the stream's format. Rows behind the stream's length can be
- * read by ATTEND but belong to an open step, which STEP_END (step.c) closes or drops.
+ * APPEND: rows come in as binary32 and are stored in the stream's format. Rows behind the stream's length can
+ * be read by ATTEND but belong to an open step, which STEP_END (step.c) closes or drops.
  */
 #include "chip.h"
 
@@ -54,7 +54,7 @@ static uint64_t store(struct kvsink_chip *chip, const struct kvsink_stream *s, c
 	return kvsink_ledger_bursts(chip, at, in->token_bytes);
 }
 
-static uint64_t store_rows(struct kvsink_ring *ring, const struct kvsink_stream *s,
+static uint64_t store_rows(struct kvsink_ring *ring, struct kvsink_stream *s,
 			   const struct kvsink_cmd_append *c, const struct rows_in *k,
 			   const struct rows_in *v)
 {
@@ -70,6 +70,10 @@ static uint64_t store_rows(struct kvsink_ring *ring, const struct kvsink_stream 
 
 		bus += store(chip, s, k, page, in_page, i);
 		bus += store(chip, s, v, page, in_page, i);
+		ring->sram_bytes +=
+			kvsink_tail_write(chip, s, c->layer, token,
+					  chip->config.hbm + page + k->plane + in_page * k->token_bytes,
+					  chip->config.hbm + page + v->plane + in_page * v->token_bytes);
 	}
 	return bus;
 }

@@ -41,8 +41,15 @@ struct kvsink_tail {
 	uint32_t tokens;		  /* that the ring holds; 0 = no tail */
 	uint32_t from;			  /* first token that was appended to it: older ones are not there */
 	uint32_t sram_offset, sram_bytes; /* granted range */
+	uint32_t begin, end;		  /* layers */
 	uint64_t head_mask;		  /* KV heads */
 	uint64_t deadline_ns;		  /* host time until which nobody may take its place; moved by STEP_END */
+};
+
+/* Tokens of a layer that the tail holds: [next, end). */
+struct kvsink_tail_range {
+	const struct kvsink_tail *tail;
+	uint32_t next, end;
 };
 
 /* A score group: layers [begin, end) of a stream. */
@@ -103,7 +110,7 @@ struct kvsink_tag {
 	uint16_t layer_begin, layer_end;
 	uint32_t generation;		  /* of this grant; never 0 */
 	uint32_t sram_offset, sram_bytes; /* granted range */
-	uint32_t next;			  /* next entry of the stream, or next free one */
+	uint32_t prev, next;		  /* entries of the stream; `next` also of free ones */
 	bool valid;			  /* the copy has ended: reads go to SRAM */
 	bool automatic;			  /* STEP_END has promoted it */
 	bool leaving;			  /* the plan being made removes it; false outside place.c and promote.c */
@@ -121,6 +128,17 @@ struct kvsink_terms {
 struct kvsink_span {
 	uint32_t offset, bytes;
 };
+
+/* What a grant cannot have, in the order in which it is asked for. */
+enum kvsink_lack {
+	KVSINK_LACK_NOTHING,
+	KVSINK_LACK_STREAM,  /* budget of the stream */
+	KVSINK_LACK_DEVICE,  /* budget of the device */
+	KVSINK_LACK_ACCOUNT, /* TENANT_CAP */
+	KVSINK_LACK_TAGS,
+	KVSINK_LACK_RANGE, /* one that is large enough */
+};
+#define KVSINK_MAX_DISPLACED 256 /* entries and tails that give way to one command */
 
 /*
  * What is granted, on paper: a plan makes and takes back grants here before it does so in earnest. It begins as
@@ -271,7 +289,7 @@ struct kvsink_chip {
 	uint32_t free_tag;	 /* first free entry */
 	uint32_t used_tags, valid_tags;
 	uint32_t tag_generation;   /* of the last grant */
-	struct kvsink_span *spans; /* [config.tags], span_count used, by offset */
+	struct kvsink_span *spans; /* as many as SRAM has units, span_count used, by offset */
 	uint32_t span_count;
 	uint32_t sram_used;		 /* bytes granted */
 	struct kvsink_copy *copies;	 /* [2 * config.tags], in the order in which they run */
@@ -388,27 +406,43 @@ uint64_t kvsink_page_v(const struct kvsink_stream *stream, uint32_t layer);
 /* ---- tag.c: tag array ---- */
 
 void kvsink_tags_reset(struct kvsink_chip *chip);
-/* Valid entries that cover the layer, token ascending; `out` holds `room`. Returns how many. */
+/* Is it of the layer? Does the item of an EVICT name it? Does it have rows of the item? */
+bool kvsink_tag_covers(const struct kvsink_tag *tag, uint32_t layer);
+bool kvsink_tag_named(const struct kvsink_tag *tag, const struct kvsink_place_item *item);
+bool kvsink_tag_overlaps(const struct kvsink_tag *tag, const struct kvsink_place_item *item);
+struct kvsink_place_item kvsink_tag_rows(const struct kvsink_tag *tag);
+/* A new entry in the stream's list; the caller knows that there is a free one. And out of it; its SRAM is the caller's. */
+struct kvsink_tag *kvsink_tag_add(struct kvsink_chip *chip, struct kvsink_stream *stream,
+				  const struct kvsink_place_item *item);
+void kvsink_tag_remove(struct kvsink_chip *chip, struct kvsink_tag *tag);
+/*
+ * What ATTEND of the layer reads from SRAM, token ascending: valid entries and the tail. Where both have a token, it is
+ * the one with more heads. `out` holds `room`. Returns how many.
+ */
 uint64_t kvsink_tag_residents(struct kvsink_chip *chip, const struct kvsink_stream *stream, uint32_t layer,
 			      struct kvsink_resident *out, uint64_t room);
-/* Drop every entry of a stream that lies in the layer range; token may be KVSINK_TOKEN_ALL. */
-uint32_t kvsink_tag_evict(struct kvsink_chip *chip, struct kvsink_stream *stream, uint32_t token,
-			  uint32_t layer_begin, uint32_t layer_end, bool log_events);
 
 /* ---- budget.c: the only allocator of SRAM ---- */
 
 void kvsink_budget_reset(struct kvsink_chip *chip);
-/* OK with *offset, or BUDGET or FRAGMENTED with *offset = what the code says. */
-uint32_t kvsink_budget_grant(struct kvsink_chip *chip, struct kvsink_stream *stream, uint32_t bytes,
-			     uint32_t *offset);
+/* Whose cap counts: the stream's tenant tag, or its tenant. */
+uint32_t kvsink_account(const struct kvsink_stream *stream);
+uint32_t kvsink_budget_largest(const struct kvsink_chip *chip);
+/* OK with the range's offset in *at; or the code of what is lacking, with what it says in *at. */
+uint32_t kvsink_budget_grant(struct kvsink_chip *chip, struct kvsink_stream *stream, uint32_t bytes, bool needs_tag,
+			     uint64_t *at);
 /* Scrub and take back. */
 void kvsink_budget_release(struct kvsink_chip *chip, struct kvsink_stream *stream, uint32_t offset);
+uint32_t kvsink_lack_code(enum kvsink_lack lack);
 
 /* The grants as they are, for a plan of the stream's. */
 void kvsink_trial_begin(struct kvsink_chip *chip, const struct kvsink_stream *stream);
+/* Budgets and tags for so much more, without a range. */
+enum kvsink_lack kvsink_trial_limits(const struct kvsink_chip *chip, uint64_t bytes, uint32_t tags, uint64_t *address);
 /* Tags (unless it is a tail), budgets and a range for one more entry: OK, or the code with which PROMOTE refuses. */
 uint32_t kvsink_trial_grant(struct kvsink_chip *chip, uint32_t bytes, bool needs_tag, uint64_t *address);
 void kvsink_trial_release(struct kvsink_chip *chip, const struct kvsink_tag *tag);
+void kvsink_trial_free(struct kvsink_chip *chip, const struct kvsink_stream *owner, uint32_t offset, bool has_tag);
 
 /* ---- promote.c: entries come and go; used by PROMOTE, EVICT and STEP_END ---- */
 
@@ -425,10 +459,21 @@ uint32_t kvsink_grant(struct kvsink_ring *ring, struct kvsink_stream *stream, co
 void kvsink_refuse(struct kvsink_ring *ring, struct kvsink_stream *stream, uint32_t token, uint32_t code);
 /* The entry goes, with event and counters. */
 void kvsink_free_entry(struct kvsink_chip *chip, struct kvsink_tag *tag, enum kvsink_reason reason);
+/* All that the stream holds goes. */
+void kvsink_stream_leaves(struct kvsink_chip *chip, struct kvsink_stream *stream);
+/* Items that name entries: at least one, inside the job's, each with layers and heads; `field` is that of first_item. */
+uint32_t kvsink_search_check(struct kvsink_ring *ring, uint32_t first, uint32_t count, uint64_t field);
 
 /* ---- dwell.c: contracts ---- */
 
 bool kvsink_in_force(const struct kvsink_chip *chip, const struct kvsink_tag *tag);
+/* Priority and deadline are in range? A dwell without a deadline gets MAX_LEASE. */
+uint32_t kvsink_terms_check(struct kvsink_ring *ring, struct kvsink_terms *terms, uint64_t priority_field);
+void kvsink_terms_set(struct kvsink_chip *chip, struct kvsink_tag *tag, const struct kvsink_terms *terms);
+/* An injected uncorrectable error hits the first valid entry of the layer, if no item in flight reads the stream. */
+void kvsink_ecc_strike(struct kvsink_chip *chip, struct kvsink_stream *stream, uint32_t layer);
+/* An engine reset takes everything: one event a stream that had contracts in force; tails end. */
+void kvsink_contracts_lost(struct kvsink_chip *chip);
 
 /* ---- tail.c: the newest rows ---- */
 
@@ -440,9 +485,20 @@ bool kvsink_tail_holds(const struct kvsink_stream *stream, uint32_t group, uint3
 /* STEP_END: leases move on; or, before the open step's rows are dropped, the ring forgets what they overwrote. */
 void kvsink_tail_step(struct kvsink_chip *chip, struct kvsink_stream *stream);
 void kvsink_tail_abort(struct kvsink_stream *stream);
+void kvsink_tail_drop(struct kvsink_chip *chip, struct kvsink_stream *stream, uint32_t group, enum kvsink_reason reason);
+/* A reset has taken the SRAM: how many leases it broke. */
+uint32_t kvsink_tails_lost(struct kvsink_chip *chip, struct kvsink_stream *stream);
+/* APPEND: one token's stored rows of all heads; returns the bus bytes. */
+uint64_t kvsink_tail_write(struct kvsink_chip *chip, struct kvsink_stream *stream, uint32_t layer, uint32_t token,
+			   const uint8_t *k, const uint8_t *v);
+struct kvsink_tail_range kvsink_tail_range(const struct kvsink_stream *stream, uint32_t layer);
+struct kvsink_resident kvsink_tail_resident(const struct kvsink_chip *chip, const struct kvsink_stream *stream,
+					    const struct kvsink_tail *tail, uint32_t layer, uint32_t token);
 
 /* ---- place.c: AUTO ---- */
 
+/* The rows that an automatic entry or the tail of a group has; no layers or no heads: it can have none. */
+struct kvsink_place_item kvsink_group_rows(const struct kvsink_stream *stream, uint32_t group, uint32_t token);
 int kvsink_place_init(struct kvsink_chip *chip);
 void kvsink_place_fini(struct kvsink_chip *chip);
 /* What AUTO would do now: chip->plan. The code of the refusal that ended it, or OK. */

@@ -124,10 +124,11 @@ static int chip_alloc(struct kvsink_chip *chip)
 	chip->layers = calloc((size_t)config->streams * KVSINK_MAX_LAYERS, sizeof(*chip->layers));
 	chip->stream_hash = calloc(chip->hash_size, sizeof(*chip->stream_hash));
 	chip->tags = calloc(config->tags, sizeof(*chip->tags));
-	chip->spans = calloc(config->tags, sizeof(*chip->spans));
+	chip->spans = calloc(config->sram_bytes / KVSINK_SRAM_UNIT, sizeof(*chip->spans));
+	chip->trial.spans = calloc(config->sram_bytes / KVSINK_SRAM_UNIT, sizeof(*chip->spans));
 	chip->copies = calloc(2 * (size_t)config->tags, sizeof(*chip->copies));
 	if (!chip->streams || !chip->layers || !chip->stream_hash || !chip->tags || !chip->spans ||
-	    !chip->copies || kvsink_place_init(chip))
+	    !chip->trial.spans || !chip->copies || kvsink_place_init(chip))
 		return -1;
 	for (uint32_t i = 0; i < config->streams; i++)
 		chip->streams[i].layer = chip->layers + (size_t)i * KVSINK_MAX_LAYERS;
@@ -170,6 +171,7 @@ void kvsink_destroy(struct kvsink_chip *chip)
 		kvsink_work_fini(&chip->ring[i]);
 	kvsink_place_fini(chip);
 	free(chip->copies);
+	free(chip->trial.spans);
 	free(chip->spans);
 	free(chip->tags);
 	free(chip->stream_hash);
@@ -204,6 +206,8 @@ void kvsink_reset(struct kvsink_chip *chip, enum kvsink_reset_kind kind)
 	kvsink_gart_flush(chip);
 	for (unsigned i = 0; i < chip->config.rings; i++)
 		kvsink_ring_reset(&chip->ring[i], kind);
+	if (kind == KVSINK_RESET_ENGINE)
+		kvsink_contracts_lost(chip);
 	kvsink_tags_reset(chip);
 	kvsink_budget_reset(chip);
 	kvsink_dma_reset(chip);

@@ -45,8 +45,7 @@ void kvsink_place_fini(struct kvsink_chip *chip)
 
 /* ---- what a group allows ---- */
 
-/* The rows that an automatic entry of a token has; no layers or no heads: it can have none. */
-static struct kvsink_place_item rows_of(const struct kvsink_stream *s, uint32_t group, uint32_t token)
+struct kvsink_place_item kvsink_group_rows(const struct kvsink_stream *s, uint32_t group, uint32_t token)
 {
 	const struct kvsink_group *g = &s->group[group];
 	uint32_t range = (uint32_t)kvsink_param(s, KVSINK_PARAM_LAYER_RANGE);
@@ -81,7 +80,7 @@ static bool overlaps(const struct kvsink_tag *tag, const struct kvsink_place_ite
 static bool is_candidate(const struct kvsink_chip *chip, const struct kvsink_stream *s, uint32_t group,
 			 uint32_t token, uint32_t from)
 {
-	struct kvsink_place_item rows = rows_of(s, group, token);
+	struct kvsink_place_item rows = kvsink_group_rows(s, group, token);
 	uint32_t promoted = kvsink_planes(chip, s, group).promoted[token];
 
 	if (!is_sink(chip, s, group, token) || rows.layer_begin == rows.layer_end || !rows.head_mask ||
@@ -274,7 +273,7 @@ static uint32_t plan_promotion(struct planner *p)
 {
 	struct kvsink_chip *chip = p->chip;
 	struct candidate c = p->best[0];
-	struct kvsink_place_item rows = rows_of(p->stream, c.group, c.token);
+	struct kvsink_place_item rows = kvsink_group_rows(p->stream, c.group, c.token);
 	uint32_t count = chip->plan_count, bytes = kvsink_entry_bytes(p->stream, &rows), code;
 	uint64_t address;
 
@@ -333,7 +332,7 @@ static uint32_t carry_out(struct kvsink_ring *ring, struct kvsink_stream *s,
 {
 	struct kvsink_chip *chip = ring->chip;
 	struct kvsink_terms terms = terms_of(chip, s);
-	struct kvsink_place_item rows = rows_of(s, v->group, v->token);
+	struct kvsink_place_item rows = kvsink_group_rows(s, v->group, v->token);
 	struct kvsink_tag *tag;
 	uint32_t code;
 

@@ -88,22 +88,56 @@ static void list_streams(struct answer *to)
 			emit_stream(to, &chip->streams[i]);
 }
 
+static uint32_t tag_flags(const struct kvsink_chip *chip, const struct kvsink_tag *tag)
+{
+	return (tag->valid ? KVSINK_TAG_VALID : 0) | (tag->automatic ? KVSINK_TAG_AUTO : 0) |
+	       (kvsink_in_force(chip, tag) ? KVSINK_TAG_CONTRACT : 0);
+}
+
 /* Where an entry lies in SRAM is only for the driver to know. */
 static void emit_tag(struct answer *to, const struct kvsink_tag *tag)
 {
+	const struct kvsink_chip *chip = to->ring->chip;
 	struct kvsink_tag_rec rec = {
 		.stream = tag->stream->id,
 		.tenant = tag->stream->tenant,
 		.token = tag->token,
 		.layer_begin = tag->layer_begin,
 		.layer_end = tag->layer_end,
-		.flags = tag->valid ? KVSINK_TAG_VALID : 0,
+		.flags = tag_flags(chip, tag),
 		.head_mask = tag->head_mask,
 		.sram_offset = kvsink_privileged(to->ring) ? tag->sram_offset : 0,
 		.sram_bytes = tag->sram_bytes,
 		.generation = tag->generation,
 		.row_bytes = tag->stream->row_bytes,
 		.tokens = 1,
+		.age_steps = tag->stream->length - tag->since_step,
+		.dwell_steps = tag->dwell_steps,
+		.priority = tag->priority,
+		.deadline_ns = tag->deadline_ns,
+		.ema = kvsink_q32_pattern(kvsink_ema(chip, tag->stream, tag->layer_begin, tag->token)),
+	};
+
+	emit(to, &rec);
+}
+
+static void emit_tail(struct answer *to, const struct kvsink_stream *s, const struct kvsink_tail *tail)
+{
+	struct kvsink_tail_range held = kvsink_tail_range(s, tail->begin);
+	struct kvsink_tag_rec rec = {
+		.stream = s->id,
+		.tenant = s->tenant,
+		.token = held.next,
+		.layer_begin = (uint16_t)tail->begin,
+		.layer_end = (uint16_t)tail->end,
+		.flags = KVSINK_TAG_VALID | KVSINK_TAG_TAIL |
+			 (to->ring->chip->host_ns < tail->deadline_ns ? KVSINK_TAG_CONTRACT : 0),
+		.head_mask = tail->head_mask,
+		.sram_offset = kvsink_privileged(to->ring) ? tail->sram_offset : 0,
+		.sram_bytes = tail->sram_bytes,
+		.row_bytes = s->row_bytes,
+		.tokens = held.end - held.next,
+		.deadline_ns = tail->deadline_ns,
 	};
 
 	emit(to, &rec);
@@ -121,6 +155,9 @@ static void list_tags(struct answer *to)
 			continue;
 		for (uint32_t t = s->first_tag; t != KVSINK_NONE; t = chip->tags[t].next)
 			emit_tag(to, &chip->tags[t]);
+		for (uint32_t g = 0; g < s->score_groups; g++)
+			if (s->group[g].tail.tokens)
+				emit_tail(to, s, &s->group[g].tail);
 	}
 }
 

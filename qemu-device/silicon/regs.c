@@ -189,13 +189,12 @@ static uint32_t sram_largest(const struct kvsink_chip *chip)
 }
 
 /* until dwell.c is there */
-extern bool kvsink_in_force(const struct kvsink_chip *chip, const struct kvsink_tag *tag) __attribute__((weak));
 
 static uint32_t contracts(const struct kvsink_chip *chip)
 {
 	uint32_t n = 0;
 
-	for (uint32_t i = 0; kvsink_in_force && chip->used_tags && i < chip->config.tags; i++)
+	for (uint32_t i = 0; chip->used_tags && i < chip->config.tags; i++)
 		n += chip->tags[i].stream && kvsink_in_force(chip, &chip->tags[i]);
 	return n;
 }

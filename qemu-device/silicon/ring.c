@@ -26,8 +26,6 @@ struct op_desc {
 			      .payload = sizeof(((struct kvsink_cmd *)0)->kind),                             \
 			      __VA_ARGS__}
 
-/* until dwell.c is there */
-extern kvsink_handler kvsink_cmd_contract __attribute__((weak));
 
 static const struct op_desc ops[KVSINK_OP_COUNT] = {
 	OP(STREAM_CREATE, stream_create, .privileged = true),

@@ -12,6 +12,8 @@
 
 #include "chip.h"
 
+#define TAIL_ROWS (KVSINK_MAX_ITEMS * KVSINK_MAX_TAIL_TOKENS)
+
 int kvsink_work_init(struct kvsink_ring *ring)
 {
 	const struct kvsink_chip_config *config = &ring->chip->config;
@@ -21,7 +23,9 @@ int kvsink_work_init(struct kvsink_ring *ring)
 	work->ring = ring;
 	/* as many pages as HBM holds, and those of the longest stream even if it maps a page twice */
 	work->pages_max = config->hbm_bytes / KVSINK_HBM_ALIGN + KVSINK_MAX_TOKENS;
-	work->residents_max = (entries < config->tags ? entries : config->tags) * KVSINK_MAX_LAYERS;
+	/* entries in all their layers, and a tail an item; a row of it has four bytes at least */
+	work->residents_max = (entries < config->tags ? entries : config->tags) * KVSINK_MAX_LAYERS +
+			      (config->sram_bytes / 4 < TAIL_ROWS ? config->sram_bytes / 4 : TAIL_ROWS);
 	work->q = calloc(1, KVSINK_STAGE_BYTES);
 	work->out = calloc(1, KVSINK_STAGE_BYTES);
 	work->stats = calloc(1, KVSINK_STAGE_BYTES);
@@ -34,7 +38,8 @@ int kvsink_work_init(struct kvsink_ring *ring)
 	work->resident = calloc(work->residents_max, sizeof(*work->resident));
 	work->scratch = calloc(KVSINK_MAX_PARTS * KVSINK_SCRATCH_FLOATS, sizeof(*work->scratch));
 	return work->q && work->out && work->stats && work->score && work->mass && work->observed &&
-			       work->sinks && work->sink_mass && work->pages && work->resident && work->scratch
+			       work->sinks && work->sink_mass && work->pages && work->resident &&
+			       work->scratch
 		       ? 0
 		       : -1;
 }
@@ -312,6 +317,7 @@ uint32_t kvsink_cmd_attend(struct kvsink_ring *ring, const struct kvsink_cmd *cm
 	if (code)
 		return code;
 	place_operands(work, &op);
+	kvsink_ecc_strike(ring->chip, work->stream[0], item[0].attend.layer);
 	for (uint32_t i = 0; i < work->tasks && !code; i++) {
 		code = resolve_pages(ring, i);
 		if (!code)

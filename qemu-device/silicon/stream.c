@@ -230,8 +230,8 @@ static void set_geometry(struct kvsink_stream *stream, const struct kvsink_cmd_s
 	stream->max_tokens = c->max_tokens;
 	stream->score_groups = c->score_groups;
 	for (uint32_t g = 0; g < c->score_groups; g++)
-		stream->group[g] = (struct kvsink_group){.begin = g ? c->group_end[g - 1] : 0,
-							 .end = c->group_end[g]};
+		stream->group[g] =
+			(struct kvsink_group){.begin = g ? c->group_end[g - 1] : 0, .end = c->group_end[g]};
 	stream->page_table = c->page_table;
 	stream->scores = c->scores;
 	stream->page_bytes =
@@ -239,7 +239,8 @@ static void set_geometry(struct kvsink_stream *stream, const struct kvsink_cmd_s
 	stream->row_bytes = kvsink_row_bytes(c->d_k, c->d_v, c->format);
 }
 
-/* The device's budget is a limit of its own, not a default of the streams'; a tail takes SRAM, so each asks for its own. */
+/* The device's budget is a limit of its own, not a default of the streams'; a tail takes SRAM, so each asks
+ * for its own. */
 static void set_params(const struct kvsink_chip *chip, struct kvsink_stream *stream)
 {
 	for (uint32_t g = 0; g < stream->score_groups; g++) {
@@ -290,7 +291,7 @@ uint32_t kvsink_cmd_stream_destroy(struct kvsink_ring *ring, const struct kvsink
 
 	if (code)
 		return code;
-	kvsink_tag_evict(chip, stream, KVSINK_TOKEN_ALL, 0, stream->layers, false);
+	kvsink_stream_leaves(chip, stream);
 	kvsink_event(chip, KVSINK_EVENT_STREAM_DESTROYED, stream, stream->tenant, 0, stream->length);
 	ring->stream = NULL;
 	slot_give(chip, stream);

@@ -112,11 +112,13 @@ static bool first_fit(const struct ref *r, uint32_t units, uint32_t *unit)
 enum lack { NOTHING, STREAM_BUDGET, DEVICE_BUDGET, CAP, NO_TAG, NO_RANGE };
 
 static const uint32_t lack_code[] = {
-	[NOTHING] = KVSINK_CODE_OK,	 [STREAM_BUDGET] = KVSINK_CODE_BUDGET, [DEVICE_BUDGET] = KVSINK_CODE_BUDGET,
-	[CAP] = KVSINK_CODE_TENANT_CAP, [NO_TAG] = KVSINK_CODE_TAGS,	      [NO_RANGE] = KVSINK_CODE_FRAGMENTED,
+	[NOTHING] = KVSINK_CODE_OK,	      [STREAM_BUDGET] = KVSINK_CODE_BUDGET,
+	[DEVICE_BUDGET] = KVSINK_CODE_BUDGET, [CAP] = KVSINK_CODE_TENANT_CAP,
+	[NO_TAG] = KVSINK_CODE_TAGS,	      [NO_RANGE] = KVSINK_CODE_FRAGMENTED,
 };
 
-static enum lack lacking(const struct ref *r, unsigned s, uint32_t units, bool tag, uint32_t *unit)
+/* Of budgets and tags, wherever the bytes may lie. */
+static enum lack limits(const struct ref *r, unsigned s, uint32_t units, uint32_t tags)
 {
 	uint64_t bytes = (uint64_t)units * GRANULE;
 	uint64_t device = r->params[KVSINK_PARAM_SRAM_BUDGET];
@@ -129,9 +131,14 @@ static enum lack lacking(const struct ref *r, unsigned s, uint32_t units, bool t
 		return DEVICE_BUDGET;
 	if (used_by_account(r, account(r, s)) + bytes > r->params[KVSINK_PARAM_TENANT_CAP])
 		return CAP;
-	if (tag && used_tags(r) == r->tags)
-		return NO_TAG;
-	return first_fit(r, units, unit) ? NOTHING : NO_RANGE;
+	return used_tags(r) + tags > r->tags ? NO_TAG : NOTHING;
+}
+
+static enum lack lacking(const struct ref *r, unsigned s, uint32_t units, bool tag, uint32_t *unit)
+{
+	enum lack lack = limits(r, s, units, tag);
+
+	return lack == NOTHING && !first_fit(r, units, unit) ? NO_RANGE : lack;
 }
 
 /* ---- entries ------------------------------------------------------------------------------------------ */
@@ -190,7 +197,8 @@ static uint64_t all_heads(const struct ref_stream *st)
 }
 
 /* Has any entry of the token a row of these layers and heads? */
-static bool resident(const struct ref *r, unsigned s, uint32_t token, uint32_t begin, uint32_t end, uint64_t heads)
+static bool resident(const struct ref *r, unsigned s, uint32_t token, uint32_t begin, uint32_t end,
+		     uint64_t heads)
 {
 	for (unsigned i = 0; i < REF_ENTRIES; i++) {
 		const struct ref_entry *e = &r->entry[i];
@@ -269,9 +277,11 @@ void ref_destroy(struct ref *r, unsigned index)
 	r->stream[index].used = false;
 }
 
-/* ---- PROMOTE, EVICT, CONTRACT --------------------------------------------------------------------------- */
+/* ---- PROMOTE, EVICT, CONTRACT ---------------------------------------------------------------------------
+ */
 
-static uint32_t check_places(const struct ref *r, unsigned s, const struct kvsink_place_item *items, uint32_t count)
+static uint32_t check_places(const struct ref *r, unsigned s, const struct kvsink_place_item *items,
+			     uint32_t count)
 {
 	const struct ref_stream *st = &r->stream[s];
 	uint32_t range = (uint32_t)st->group[0].params[KVSINK_PARAM_LAYER_RANGE];
@@ -336,7 +346,8 @@ static bool helps(const struct ref *r, unsigned s, enum lack lack, const struct 
 }
 
 /* The next one to give way to a grant with these terms, or false. */
-static bool next_victim(struct ref *r, unsigned s, enum lack lack, const struct ref_terms *terms, struct victim *best)
+static bool next_victim(struct ref *r, unsigned s, enum lack lack, const struct ref_terms *terms,
+			struct victim *best)
 {
 	bool found = false;
 
@@ -346,7 +357,8 @@ static bool next_victim(struct ref *r, unsigned s, enum lack lack, const struct 
 
 		if (!e->used || ref_in_force(r, e))
 			continue;
-		if (!terms->deadline && (account(r, e->stream) != account(r, s) || e->priority >= terms->priority))
+		if (!terms->deadline &&
+		    (account(r, e->stream) != account(r, s) || e->priority >= terms->priority))
 			continue;
 		v.ema = ema_of(r, e);
 		if (helps(r, s, lack, &v) && (!found || before(&v, best))) {
@@ -377,6 +389,11 @@ static void give_way(struct ref *r, struct victim *v)
 		drop_tail(v->tail_of);
 }
 
+static uint32_t item_units(const struct ref *r, unsigned s, const struct kvsink_place_item *p)
+{
+	return units_for(&r->stream[s], p->layer_end - p->layer_begin, p->head_mask, 1);
+}
+
 /* All of the items, displacing what must; on failure `r` is as it was. */
 static enum lack place_all(struct ref *r, unsigned s, const struct kvsink_place_item *items, uint32_t count,
 			   const struct ref_terms *terms)
@@ -387,17 +404,16 @@ static enum lack place_all(struct ref *r, unsigned s, const struct kvsink_place_
 	struct ref cleared;
 
 	for (;;) {
-		cleared = *r;
-		lack = NOTHING;
-		for (uint32_t i = 0; i < count && lack == NOTHING; i++) {
-			const struct kvsink_place_item *p = &items[i];
-			uint32_t unit;
+		uint32_t units = 0, unit;
 
-			lack = lacking(r, s,
-				       units_for(&r->stream[s], p->layer_end - p->layer_begin, p->head_mask, 1),
-				       true, &unit);
+		for (uint32_t i = 0; i < count; i++)
+			units += item_units(r, s, &items[i]);
+		cleared = *r;
+		lack = limits(r, s, units, count);
+		for (uint32_t i = 0; i < count && lack == NOTHING; i++) {
+			lack = lacking(r, s, item_units(r, s, &items[i]), true, &unit);
 			if (lack == NOTHING)
-				place(r, s, p, terms, false);
+				place(r, s, &items[i], terms, false);
 		}
 		if (lack == NOTHING)
 			return NOTHING;
@@ -425,12 +441,12 @@ static void note_promotion(struct ref *r, unsigned s, const struct kvsink_place_
 static void count_grant(struct ref *r, unsigned s, const struct kvsink_place_item *p, struct ref_answer *a)
 {
 	note_promotion(r, s, p);
-	a->bytes += units_for(&r->stream[s], p->layer_end - p->layer_begin, p->head_mask, 1) * GRANULE;
+	a->bytes += item_units(r, s, p) * GRANULE;
 	a->count++;
 }
 
-struct ref_answer ref_promote(struct ref *r, unsigned s, const struct kvsink_place_item *items, uint32_t count,
-			      const struct ref_terms *asked)
+struct ref_answer ref_promote(struct ref *r, unsigned s, const struct kvsink_place_item *items,
+			      uint32_t count, const struct ref_terms *asked)
 {
 	struct ref_terms terms = *asked;
 	struct ref_answer a = {.code = check_terms(r, &terms)};
@@ -479,8 +495,8 @@ struct ref_answer ref_evict(struct ref *r, unsigned s, const struct kvsink_place
 	return a;
 }
 
-struct ref_answer ref_contract(struct ref *r, unsigned s, const struct kvsink_place_item *items, uint32_t count,
-			       const struct ref_terms *asked)
+struct ref_answer ref_contract(struct ref *r, unsigned s, const struct kvsink_place_item *items,
+			       uint32_t count, const struct ref_terms *asked)
 {
 	struct ref_terms terms = *asked;
 	struct ref_answer a = {.code = check_terms(r, &terms)};
@@ -504,7 +520,8 @@ struct ref_answer ref_contract(struct ref *r, unsigned s, const struct kvsink_pl
 	return a;
 }
 
-/* ---- CONFIG ---------------------------------------------------------------------------------------------- */
+/* ---- CONFIG ----------------------------------------------------------------------------------------------
+ */
 
 #define INFINITE 0x7f800000u
 #define ONE 0x3f800000u
@@ -611,7 +628,8 @@ static uint32_t config_stream(struct ref *r, unsigned s, uint32_t group, uint32_
 	return code;
 }
 
-uint32_t ref_config(struct ref *r, unsigned s, uint32_t group, uint32_t param, uint64_t value, bool privileged)
+uint32_t ref_config(struct ref *r, unsigned s, uint32_t group, uint32_t param, uint64_t value,
+		    bool privileged)
 {
 	bool device = s == ALL_ONES;
 	uint32_t code;
@@ -621,7 +639,8 @@ uint32_t ref_config(struct ref *r, unsigned s, uint32_t group, uint32_t param, u
 	if (group != KVSINK_GROUP_ALL &&
 	    (device || params[param].scope != GROUP || group >= r->stream[s].groups))
 		return KVSINK_CODE_BAD_FIELD;
-	if (!value_ok(r, device ? NULL : &r->stream[s], param, value) || (!device && params[param].scope == DEVICE))
+	if (!value_ok(r, device ? NULL : &r->stream[s], param, value) ||
+	    (!device && params[param].scope == DEVICE))
 		return KVSINK_CODE_BAD_FIELD;
 	if (!privileged && (device || param == KVSINK_PARAM_TENANT_TAG))
 		return KVSINK_CODE_TENANT;
@@ -633,7 +652,8 @@ uint32_t ref_config(struct ref *r, unsigned s, uint32_t group, uint32_t param, u
 	return code;
 }
 
-/* ---- steps ------------------------------------------------------------------------------------------------- */
+/* ---- steps
+ * ------------------------------------------------------------------------------------------------- */
 
 void ref_append(struct ref *r, unsigned s, uint32_t layer, uint32_t count)
 {
@@ -713,8 +733,8 @@ static bool reaches(uint32_t ema, uint64_t pattern)
 static void compare(struct ref_group *g, uint32_t token)
 {
 	uint64_t n = g->params[g->sink[token] ? KVSINK_PARAM_N_EVICT : KVSINK_PARAM_N_PROMOTE];
-	bool speaks = g->sink[token] ? !reaches(g->ema[token], g->params[KVSINK_PARAM_T_EVICT]) :
-				       reaches(g->ema[token], g->params[KVSINK_PARAM_T_PROMOTE]);
+	bool speaks = g->sink[token] ? !reaches(g->ema[token], g->params[KVSINK_PARAM_T_EVICT])
+				     : reaches(g->ema[token], g->params[KVSINK_PARAM_T_PROMOTE]);
 
 	g->run[token] = speaks ? g->run[token] + 1 : 0;
 	if (g->run[token] >= n) {
@@ -755,7 +775,8 @@ static void update_group(struct ref_stream *st, struct ref_group *g, const uint6
 	}
 }
 
-/* ---- automatic placement ------------------------------------------------------------------------------------- */
+/* ---- automatic placement
+ * ------------------------------------------------------------------------------------- */
 
 struct allowed {
 	uint32_t begin, end;
@@ -781,7 +802,7 @@ static void evict_former_sinks(struct ref *r, unsigned s)
 	for (unsigned i = 0; i < REF_ENTRIES; i++) {
 		struct ref_entry *e = &r->entry[i];
 
-		if (!e->used || e->stream != s || !e->automatic ||
+		if (!e->used || e->stream != s || !e->automatic || ref_in_force(r, e) ||
 		    st->group[group_of(st, e->begin)].sink[e->token])
 			continue;
 		if (ref_in_force(r, e) || st->length - e->since < st->group[0].params[KVSINK_PARAM_N_DWELL])
@@ -803,8 +824,7 @@ static bool candidate(const struct ref *r, unsigned s, const struct ref_group *g
 
 	if (!g->sink[token] || a.begin >= a.end || !a.heads || in_tail(st, g, token))
 		return false;
-	if (g->promoted[token] &&
-	    st->length - (g->promoted[token] - 1) < g->params[KVSINK_PARAM_N_DWELL])
+	if (g->promoted[token] && st->length - (g->promoted[token] - 1) < g->params[KVSINK_PARAM_N_DWELL])
 		return false;
 	return !resident(r, s, token, a.begin, a.end, a.heads);
 }
@@ -905,7 +925,8 @@ void ref_step_end(struct ref *r, unsigned s, uint32_t count, const uint64_t *con
 		}
 }
 
-/* ---- what breaks contracts -------------------------------------------------------------------------------------- */
+/* ---- what breaks contracts
+ * -------------------------------------------------------------------------------------- */
 
 void ref_lose(struct ref *r, uint32_t generation)
 {

