@@ -188,8 +188,6 @@ static uint32_t sram_largest(const struct kvsink_chip *chip)
 	return largest;
 }
 
-/* until dwell.c is there */
-
 static uint32_t contracts(const struct kvsink_chip *chip)
 {
 	uint32_t n = 0;

@@ -26,7 +26,6 @@ struct op_desc {
 			      .payload = sizeof(((struct kvsink_cmd *)0)->kind),                             \
 			      __VA_ARGS__}
 
-
 static const struct op_desc ops[KVSINK_OP_COUNT] = {
 	OP(STREAM_CREATE, stream_create, .privileged = true),
 	OP(STREAM_DESTROY, stream_destroy, .privileged = true, .mutates = true),

@@ -102,8 +102,8 @@ static void rows(void)
 	expect(h_config(&h, s.id, KVSINK_PARAM_LOCAL_WINDOW, 3), KVSINK_CODE_BUSY, FIELD(config.value),
 	       "another local window once scores exist");
 	expect(h_config(&h, s.id, KVSINK_PARAM_T_SINK, 0x3f000000), KVSINK_CODE_OK, 0, "another threshold");
-	expect(h_config(&h, s.id, KVSINK_PARAM_T_EVICT, 0x3f000000), KVSINK_CODE_CONFLICT, KVSINK_PARAM_T_PROMOTE,
-	       "T_EVICT above T_PROMOTE");
+	expect(h_config(&h, s.id, KVSINK_PARAM_T_EVICT, 0x3f000000), KVSINK_CODE_CONFLICT,
+	       KVSINK_PARAM_T_PROMOTE, "T_EVICT above T_PROMOTE");
 	expect(h_config(&h, s.id, KVSINK_PARAM_T_EVICT, 0x3f000000), KVSINK_CODE_CONFLICT,
 	       KVSINK_PARAM_T_PROMOTE, "T_EVICT above T_PROMOTE");
 }
@@ -148,6 +148,13 @@ static void residency(void)
 	expect(h_promote(&h, &s, 4, 0, 2, 3), KVSINK_CODE_OK, 0, "PROMOTE up to the budget");
 	expect(h_promote(&h, &s, 5, 0, 2, 3), KVSINK_CODE_BUDGET, 0, "PROMOTE beyond the budget");
 	h_config(&h, s.id, KVSINK_PARAM_SRAM_BUDGET, 0xffffffff);
+	h_config(&h, 0, KVSINK_PARAM_TENANT_CAP, 1280);
+	expect(h_promote(&h, &s, 5, 0, 2, 3), KVSINK_CODE_TENANT_CAP, 256,
+	       "PROMOTE beyond the tenant's share");
+	h_config(&h, 0, KVSINK_PARAM_TENANT_CAP, 0xffffffff);
+	h.host_ns = 5000;
+	h_promote_cmd(&h, &s, 5, 0, 2, 3)->promote.deadline_ns = 4999;
+	expect(h_do(&h), KVSINK_CODE_LEASE, 5000, "PROMOTE with a deadline in the past");
 	for (token = 5; token < 20; token++)
 		h_promote(&h, &s, token, 0, 2, 3);
 	h_fill(&h, &s, 20, 20);

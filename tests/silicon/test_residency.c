@@ -182,7 +182,8 @@ static void evict_in_flight(void)
 	tap_ok(reg(KVSINK_REG_TAGS_VALID) == 0, "the stale copy's end does not validate it");
 	h_barrier(&h, &s);
 	tap_ok(reg(KVSINK_REG_TAGS_VALID) == 1, "its own copy's end does");
-	/* the same within one command: token 9 takes the entry, tag and all, of token 7 whose copy is half done */
+	/* the same within one command: token 9 takes the entry, tag and all, of token 7 whose copy is half
+	 * done */
 	h_evict(&h, &s, KVSINK_TOKEN_ALL);
 	h_config(&h, 1, KVSINK_PARAM_SRAM_BUDGET, 512);
 	h_promote(&h, &s, 7, 0, 2, 3);
