@@ -52,9 +52,15 @@ static void step(void)
 	steer_step(&h, &s, now++, &p);
 }
 
+/* Tags without tails; room for 256. */
 static uint32_t entries(struct harness *from, struct kvsink_tag_rec *rec)
 {
-	return steer_ask(from, KVSINK_QUERY_TAGS, 1, 0, 0, 256, rec, sizeof(*rec));
+	uint32_t n = steer_ask(from, KVSINK_QUERY_TAGS, 1, 0, 0, 256, rec, sizeof(*rec)), kept = 0;
+
+	for (uint32_t i = 0; i < n; i++)
+		if (!(rec[i].flags & KVSINK_TAG_TAIL))
+			rec[kept++] = rec[i];
+	return kept;
 }
 
 static uint32_t held(void)
@@ -138,7 +144,7 @@ static void threshold_only(void)
 
 static void promotion_and_dwell(void)
 {
-	struct kvsink_tag_rec rec[4];
+	static struct kvsink_tag_rec rec[256];
 	bool right = true;
 
 	fresh(2, 1);
@@ -271,7 +277,7 @@ static void several_for_one(void)
 	cmd->contract = (struct kvsink_cmd_contract){.stream = 1, .item_count = 1, .dwell_steps = 2};
 	h_item(&h, &(union kvsink_item){.place = {.token = 3, .layer_end = 1, .head_mask = 3}});
 	steer_check(h_do(&h), "CONTRACT");
-	for (unsigned round = 0; round < 2; round++) {
+	for (unsigned round = 0; round < 3; round++) {
 		for (uint32_t l = 0; l < 3; l++) {
 			memset(p, 0, sizeof(p));
 			steer_all(&p, 2, l ? 0 : 0.1);
@@ -282,9 +288,10 @@ static void several_for_one(void)
 		}
 		steer_check(h_step_end(&h, &s, 1), "STEP_END");
 		now++;
-		if (!round)
+		if (round == 1)
 			tap_ok(resident(2) && resident(3) && !resident(5),
-			       "one may go, the other has a contract: both stay, the sink is refused");
+			       "one may go, the other dwells since its contract: both stay, the sink is "
+			       "refused");
 	}
 	tap_ok(!resident(2) && !resident(3) && resident(5), "as soon as both may go, both are replaced");
 }
@@ -362,7 +369,7 @@ static void selectivity(void)
 
 static void envelope(void)
 {
-	struct kvsink_tag_rec rec[4];
+	static struct kvsink_tag_rec rec[256];
 
 	fresh(3, 1);
 	steer_config(&h, &s, KVSINK_PARAM_LAYER_RANGE, 1 | 2u << 16);
@@ -434,7 +441,7 @@ static void place(struct harness *to, const struct h_stream *stream, const struc
 static void random_attention(uint64_t *seed, uint32_t token, unsigned phase)
 {
 	memset(p, 0, sizeof(p));
-	for (unsigned i = 0; i < 10; i++) {
+	for (unsigned i = 0; i < (phase % 3 == 2 ? 0 : 10); i++) { /* every third phase is quiet */
 		uint32_t t = (h_random(seed) % 6 + phase * 7 + i) % token;
 
 		for (uint32_t head = 0; head < STEER_Q_HEADS; head++)
@@ -491,20 +498,24 @@ static void soft_like_hard(void)
 		struct h_stream *stream = i ? &soft_s : &s;
 
 		steer_config(to, stream, KVSINK_PARAM_ALPHA, 0x3f000000);
-		steer_config(to, stream, KVSINK_PARAM_SRAM_BUDGET, 16384);
+		steer_config(to, stream, KVSINK_PARAM_SRAM_BUDGET, 20480);
 		steer_config(to, stream, KVSINK_PARAM_N_EVICT, 2);
 	}
 	for (unsigned i = 0; i < 80; i++) {
 		uint32_t n;
 
 		seed += 1000;
-		observed_step(&h, &s, 40 + i, seed, i / 8);
-		observed_step(&soft, &soft_s, 40 + i, seed, i / 8);
+		observed_step(&h, &s, 40 + i, seed, i / 10);
+		observed_step(&soft, &soft_s, 40 + i, seed, i / 10);
 		n = steer_ask(&soft, KVSINK_QUERY_VERDICTS, 1, 0, 0, 256, verdict, sizeof(verdict[0]));
 		for (uint32_t v = 0; v < n; v++)
 			place(&soft, &soft_s, &verdict[v]);
 		verdicts += n;
 		differ += !same_entries();
+		/* attention over two tiers is rounded otherwise: the copies of both end before the next step
+		 */
+		h_barrier(&h, &s);
+		h_barrier(&soft, &soft_s);
 	}
 	tap_ok(!differ,
 	       "1B, software that carries out VERDICTS, has the entries of 1C after each of 80 steps (%u "
