@@ -380,21 +380,47 @@ static void test_1a(void)
 	model_close(&model);
 }
 
-static void test_1a_threshold(void)
+static uint64_t param(struct model *model, uint32_t group, enum kvsink_param param)
 {
-	struct kvs_policy_options options = options_for(8, 0);
-	uint64_t sink, promote;
+	uint64_t value;
+
+	rig_must(&model->rig, "config", kvs_config_get(model->rig.device, model->id, group, param, &value));
+	return value;
+}
+
+static void test_parameters(void)
+{
+	struct kvs_policy_options options = options_for(8, KVS_TAIL_OWN);
 	struct model model;
 
 	model_open(&model, DEVICE);
-	rig_must(&model.rig, "config",
-		 kvs_config_set(model.rig.device, model.id, 1, KVSINK_PARAM_T_PROMOTE, 0x3dcccccd));
+	model_policy(&model, "1c", &options); /* 4 tokens beside the tail: 1/128 and 1/256 */
+	tap_ok(param(&model, 1, KVSINK_PARAM_T_PROMOTE) == 0x3c000000 &&
+		       param(&model, 1, KVSINK_PARAM_T_EVICT) == 0x3b800000,
+	       "1c: thresholds follow the room that the tail leaves");
+	tap_ok(param(&model, KVSINK_GROUP_ALL, KVSINK_PARAM_PLACEMENT) == KVSINK_PLACEMENT_AUTO &&
+		       param(&model, KVSINK_GROUP_ALL, KVSINK_PARAM_LOCAL_WINDOW) == 4 &&
+		       param(&model, 0, KVSINK_PARAM_TAIL_TOKENS) == 4,
+	       "1c: STEP_END places, half of the SRAM is tail");
+	options.tail_tokens = 4;
 	model_policy(&model, "1a", &options);
-	kvs_config_get(model.rig.device, model.id, 1, KVSINK_PARAM_T_SINK, &sink);
-	tap_ok(sink == 0x3dcccccd, "1a: without t_sink a group's T_PROMOTE is the threshold");
-	kvs_config_get(model.rig.device, model.id, 0, KVSINK_PARAM_T_SINK, &sink);
-	kvs_config_get(model.rig.device, model.id, 0, KVSINK_PARAM_T_PROMOTE, &promote);
-	tap_ok(sink == promote && sink != 0x3dcccccd, "1a: of each group its own");
+	tap_ok(param(&model, 0, KVSINK_PARAM_T_SINK) == 0x3b800000 &&
+		       param(&model, KVSINK_GROUP_ALL, KVSINK_PARAM_PLACEMENT) == KVSINK_PLACEMENT_OFF,
+	       "1a: without t_sink T_EVICT is the threshold, and STEP_END does nothing");
+	options.tail_tokens = KVS_TAIL_OWN;
+	model_policy(&model, "1a", &options);
+	tap_ok(param(&model, 0, KVSINK_PARAM_TAIL_TOKENS) == 5, "1a: two thirds of the SRAM are tail");
+	options.tail_tokens = 0;
+	model_policy(&model, "1b", &options);
+	tap_ok(param(&model, KVSINK_GROUP_ALL, KVSINK_PARAM_LOCAL_WINDOW) == 0 &&
+		       param(&model, KVSINK_GROUP_ALL, KVSINK_PARAM_N_DWELL) == 1,
+	       "1b: without a tail the newest tokens count at once");
+	model_close(&model);
+	start(&model, "1c", &options);
+	options.tail_tokens = 2;
+	model_policy(&model, "1b", &options);
+	tap_ok(param(&model, KVSINK_GROUP_ALL, KVSINK_PARAM_LOCAL_WINDOW) == 0,
+	       "1b: opened after the prompt, it takes the window that the scores have");
 	model_close(&model);
 }
 
@@ -605,7 +631,7 @@ int main(void)
 	test_h2o_told();
 	test_headwise();
 	test_1a();
-	test_1a_threshold();
+	test_parameters();
 	test_1b_is_1c(0, "no tail");
 	test_1b_is_1c(2, "with a tail");
 	test_topic_change();

@@ -4,8 +4,7 @@
  * group, best score first, as many as fit. Decode does no placement work at all (PLACEMENT is OFF).
  *
  * Scores of groups compare directly: MEAN is attention per row, so the same SRAM always holds the best rows.
- * Without options.t_sink the threshold is the one of the EMA, T_PROMOTE, where scores are MEAN, else the
- * stream's T_SINK.
+ * Without options.t_sink the threshold is T_EVICT: what an entry needs at least to stay one.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -28,7 +27,7 @@ static int set_threshold(struct kvs_policy *policy)
 	for (uint32_t g = 0; !err && g < policy->stream.score_groups; g++) {
 		uint64_t threshold;
 
-		err = kvs_policy_get(policy, g, KVSINK_PARAM_T_PROMOTE, &threshold);
+		err = kvs_policy_get(policy, g, KVSINK_PARAM_T_EVICT, &threshold);
 		err = err ? err : kvs_policy_set(policy, g, KVSINK_PARAM_T_SINK, threshold);
 	}
 	return err;
@@ -102,7 +101,7 @@ const struct kvs_policy_ops kvs_policy_1a = {
 	.name = "1a",
 	.about = "tokens whose score of the prompt reaches T_SINK, by group of layers, and a tail",
 	.takes = KVS_TAKES_TAIL | KVS_TAKES_T_SINK,
-	.own_tail = kvs_policy_ours_tail,
+	.own_tail = kvs_policy_long_tail,
 	.open = set_threshold,
 	.prefilled = prefilled,
 };

@@ -97,7 +97,7 @@ const struct kvs_policy_ops kvs_policy_1b = {
 	.about = "the chip's EMA and comparator, carried out by software after each step, and a tail",
 	.takes = KVS_TAKES_TAIL,
 	.placement = KVSINK_PLACEMENT_OBSERVE,
-	.own_tail = kvs_policy_ours_tail,
+	.own_tail = kvs_policy_half_tail,
 	.open = kvs_policy_ours_open,
 	.step = step,
 };

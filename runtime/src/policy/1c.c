@@ -7,6 +7,6 @@ const struct kvs_policy_ops kvs_policy_1c = {
 	.about = "the chip's EMA and comparator, carried out by STEP_END itself, and a tail",
 	.takes = KVS_TAKES_TAIL,
 	.placement = KVSINK_PLACEMENT_AUTO,
-	.own_tail = kvs_policy_ours_tail,
+	.own_tail = kvs_policy_half_tail,
 	.open = kvs_policy_ours_open,
 };

@@ -1,41 +1,89 @@
 // SPDX-License-Identifier: MIT
 /*
  * What 1a, 1b and 1c share: the parameters with which they served most attention of a real model
- * (docs/policies.md). They are set once, when the policy is opened; what CONFIG sets later stays.
+ * (docs/policies.md says how they were found). They are set once, when the policy is opened; what CONFIG sets
+ * later stays.
+ *
+ * Thresholds follow the SRAM: with room for c tokens a layer beside the tail, a token is worth a place when
+ * it gets 1/32 of an equal share of all attention among them, 1/c; when the SRAM is full, replacement
+ * decides.
  */
 #include <string.h>
 
 #include "policy.h"
 
-static const struct {
-	enum kvsink_param param;
-	float value; /* of kind F32, or a number */
-	bool is_float;
-} parameters[] = {
-	{KVSINK_PARAM_SCORE_MODE, KVSINK_SCORE_MEAN, false},
-	{KVSINK_PARAM_LOCAL_WINDOW, 8, false},
-	{KVSINK_PARAM_ALPHA, 0.95f, true},
-	{KVSINK_PARAM_N_DWELL, 4, false},
-};
+/*
+ * With PLACEMENT and without a tail the newest tokens are placed by their EMA, too: no window hides them, and
+ * the EMA must be quick.
+ */
+#define WINDOW 4u
+#define ALPHA 0.9f
+#define DWELL 4u
+#define ALPHA_NO_TAIL 0.7f
+#define DWELL_NO_TAIL 1u
 
-uint32_t kvs_policy_ours_tail(const struct kvs_policy *policy)
+static uint32_t bits_of(float value)
 {
-	return kvs_policy_tail_fit(policy, policy->sram_bytes / 2);
+	uint32_t bits;
+
+	memcpy(&bits, &value, sizeof(bits));
+	return bits;
 }
 
-/* The window is fixed once scores exist: then it stays as it is. */
+/* The tail next to a share of the SRAM. */
+static uint32_t tail_share(const struct kvs_policy *policy, uint64_t bytes)
+{
+	uint32_t tokens = kvs_policy_tail_fit(policy, bytes);
+	uint64_t below = kvs_policy_tail_bytes(policy, tokens),
+		 above = kvs_policy_tail_bytes(policy, tokens + 1);
+
+	return above <= policy->sram_bytes && above - bytes < bytes - below ? tokens + 1 : tokens;
+}
+
+uint32_t kvs_policy_half_tail(const struct kvs_policy *policy)
+{
+	return tail_share(policy, policy->sram_bytes / 2);
+}
+
+uint32_t kvs_policy_long_tail(const struct kvs_policy *policy)
+{
+	return tail_share(policy, (uint64_t)policy->sram_bytes * 2 / 3);
+}
+
+/* T_EVICT stays below T_PROMOTE all the time. */
+static int set_thresholds(struct kvs_policy *policy)
+{
+	float token_bytes = (float)kvs_policy_tail_bytes(policy, 1), room = (float)kvs_policy_room(policy);
+	float promote = room > 0 ? token_bytes / room / 32 : 1;
+	int err = kvs_policy_set(policy, KVSINK_GROUP_ALL, KVSINK_PARAM_T_EVICT, 0);
+
+	err = err ? err : kvs_policy_set(policy, KVSINK_GROUP_ALL, KVSINK_PARAM_T_PROMOTE, bits_of(promote));
+	return err ? err
+		   : kvs_policy_set(policy, KVSINK_GROUP_ALL, KVSINK_PARAM_T_EVICT, bits_of(promote / 2));
+}
+
 int kvs_policy_ours_open(struct kvs_policy *policy)
 {
+	bool tail = policy->tail_tokens || policy->ops->placement == KVSINK_PLACEMENT_OFF;
+	const struct {
+		enum kvsink_param param;
+		uint32_t value;
+	} parameters[] = {
+		{KVSINK_PARAM_SCORE_MODE, KVSINK_SCORE_MEAN},
+		{KVSINK_PARAM_LOCAL_WINDOW,
+		 tail ? WINDOW : 0}, /* EBUSY once scores exist: then it stays as it is */
+		{KVSINK_PARAM_ALPHA, bits_of(tail ? ALPHA : ALPHA_NO_TAIL)},
+		{KVSINK_PARAM_N_PROMOTE, 1},
+		{KVSINK_PARAM_N_EVICT, 1},
+		{KVSINK_PARAM_N_DWELL, tail ? DWELL : DWELL_NO_TAIL},
+		{KVSINK_PARAM_DELTA, 0},
+	};
 	int err = 0;
 
 	for (size_t i = 0; !err && i < sizeof(parameters) / sizeof(parameters[0]); i++) {
-		uint32_t value = (uint32_t)parameters[i].value;
-
-		if (parameters[i].is_float)
-			memcpy(&value, &parameters[i].value, sizeof(value));
-		err = kvs_policy_set(policy, KVSINK_GROUP_ALL, parameters[i].param, value);
-		if (err == -EBUSY)
+		err = kvs_policy_set(policy, KVSINK_GROUP_ALL, parameters[i].param, parameters[i].value);
+		if (err == -EBUSY && parameters[i].param == KVSINK_PARAM_LOCAL_WINDOW)
 			err = 0;
 	}
-	return err;
+	return err ? err : set_thresholds(policy);
 }

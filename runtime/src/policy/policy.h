@@ -117,7 +117,10 @@ void kvs_policy_group(const struct kvs_policy *policy, uint32_t group, uint32_t 
 
 /* ---- ours.c: what 1a, 1b and 1c share ---- */
 
-uint32_t kvs_policy_ours_tail(const struct kvs_policy *policy);
+/* Tails of about half of the SRAM, and two thirds. */
+uint32_t kvs_policy_half_tail(const struct kvs_policy *policy);
+uint32_t kvs_policy_long_tail(const struct kvs_policy *policy);
+/* Parameters. */
 int kvs_policy_ours_open(struct kvs_policy *policy);
 
 /* ---- rows.c: caches of rows, layer by layer ---- */
