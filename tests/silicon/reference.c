@@ -714,7 +714,7 @@ static uint64_t bits_q32(uint64_t pattern)
 	int shift = (int)(bits >> 23 ? bits >> 23 : 1) - 150 + 32;
 
 	if (shift >= 40)
-		return UINT64_MAX;
+		return 1ull << 32;
 	if (shift >= 0)
 		return (uint64_t)mantissa << shift > 0xffffffffull ? 1ull << 32 : (uint64_t)mantissa << shift;
 	return shift > -32 ? mantissa >> -shift : 0;

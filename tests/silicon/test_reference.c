@@ -54,14 +54,14 @@ __attribute__((format(printf, 1, 2))) static void differ(const char *format, ...
 static uint32_t run(unsigned s)
 {
 	ops++;
-	h.desc.host_ns = ref.now;
+	h.host_ns = ref.now;
 	h.tenant = s < REF_STREAMS ? streams[s].tenant : H_TENANT;
 	return h_do(&h);
 }
 
 static uint32_t run_privileged(void)
 {
-	h.desc.host_ns = ref.now;
+	h.host_ns = ref.now;
 	return h_priv(&h);
 }
 
@@ -818,7 +818,7 @@ static void report(void)
 
 int main(void)
 {
-	unsigned long want = number("KVSINK_OPS", OPS), looked = 0;
+	unsigned long want = number("KVSINK_OPS", OPS), every = number("KVSINK_LOOK", LOOK_EVERY), looked = 0;
 
 	seed = number("KVSINK_SEED", 1);
 	h_open(&h, NULL);
@@ -829,7 +829,7 @@ int main(void)
 		newborn(s);
 	while (ops < want && !differences) {
 		one_operation();
-		if (ops - looked >= LOOK_EVERY) {
+		if (ops - looked >= every) {
 			looked = ops;
 			look_everywhere();
 		}
