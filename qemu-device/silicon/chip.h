@@ -347,6 +347,11 @@ static inline void kvsink_spend(struct kvsink_ring *ring, uint64_t bytes)
 void kvsink_ring_advance(struct kvsink_ring *ring, uint32_t code);
 /* Items [first, first + count) lie inside the job's? Else BAD_FIELD at `field`. */
 uint32_t kvsink_check_items(struct kvsink_ring *ring, uint32_t first, uint64_t count, uint64_t field);
+/* Item `first`, which may be checked later. */
+static inline const union kvsink_item *kvsink_items(const struct kvsink_ring *ring, uint32_t first)
+{
+	return ring->item + (first < KVSINK_MAX_ITEMS ? first : 0);
+}
 
 /* ---- commands: one handler each, called from the opcode table in ring.c ---- */
 

@@ -52,7 +52,7 @@ static bool named(const struct kvsink_tag *tag, const union kvsink_item *items, 
 uint32_t kvsink_cmd_contract(struct kvsink_ring *ring, const struct kvsink_cmd *cmd)
 {
 	const struct kvsink_cmd_contract *c = &cmd->contract;
-	const union kvsink_item *items = &ring->item[c->first_item];
+	const union kvsink_item *items = kvsink_items(ring, c->first_item);
 	struct kvsink_terms terms = {c->dwell_steps, c->priority, c->deadline_ns, 0, false};
 	struct kvsink_chip *chip = ring->chip;
 	struct kvsink_stream *s;

@@ -373,7 +373,7 @@ static bool disturbs(struct kvsink_ring *ring, struct kvsink_stream *s, const un
 uint32_t kvsink_cmd_promote(struct kvsink_ring *ring, const struct kvsink_cmd *cmd)
 {
 	const struct kvsink_cmd_promote *c = &cmd->promote;
-	const union kvsink_item *items = &ring->item[c->first_item];
+	const union kvsink_item *items = kvsink_items(ring, c->first_item);
 	struct kvsink_terms terms = {c->dwell_steps, c->priority, c->deadline_ns, c->due_ns, false};
 	bool partial = cmd->flags & KVSINK_PROMOTE_PARTIAL;
 	struct kvsink_stream *s;
@@ -419,7 +419,7 @@ static uint32_t evict_named(struct kvsink_chip *chip, struct kvsink_stream *s,
 uint32_t kvsink_cmd_evict(struct kvsink_ring *ring, const struct kvsink_cmd *cmd)
 {
 	const struct kvsink_cmd_evict *c = &cmd->evict;
-	const union kvsink_item *items = &ring->item[c->first_item];
+	const union kvsink_item *items = kvsink_items(ring, c->first_item);
 	struct kvsink_stream *s;
 	uint32_t code = kvsink_stream_get(ring, c->stream, &s);
 
