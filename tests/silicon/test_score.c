@@ -163,7 +163,7 @@ static void round_trip(void)
 
 static void refused_imports(void)
 {
-	uint64_t sum[PROMPT] = {0}, most = (uint64_t)STEER_Q_HEADS * (PROMPT - 9 - 5) << 32;
+	uint64_t sum[PROMPT + 1] = {0}, most = (uint64_t)STEER_Q_HEADS * (PROMPT - 9 - 5) << 32;
 
 	fresh();
 	tap_ok(import(0, PROMPT - 1, sum) == KVSINK_CODE_SEQUENCE && h.cpl.address == PROMPT,
