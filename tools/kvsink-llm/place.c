@@ -61,7 +61,7 @@ int place_mode(const char *text, uint32_t *mode)
 
 static int configure(struct attention *a, enum kvsink_param param, const char *what, uint64_t value)
 {
-	int rc = kvs_config_set(a->device, kvs_stream_id(a->stream), param, value);
+	int rc = kvs_config_set(a->device, kvs_stream_id(a->stream), KVSINK_GROUP_ALL, param, value);
 
 	return rc ? attention_fail(a, what, rc) : 0;
 }
@@ -113,10 +113,14 @@ static int classify(struct attention *a, struct kvs_buffer *buffer, uint32_t gro
 
 static int promote(struct attention *a, struct placed *p)
 {
-	struct drm_kvsink_promote grant = {0};
-	uint64_t heads = a->geometry.kv_heads < 64 ? (1ull << a->geometry.kv_heads) - 1 : ~0ull;
-	int rc = kvs_promote(a->device, kvs_stream_id(a->stream), p->sink.token, p->layer_begin, p->layer_end,
-			     heads, &grant);
+	struct kvs_grant grant = {0};
+	struct drm_kvsink_place rows = {
+		.token = p->sink.token,
+		.layer_begin = p->layer_begin,
+		.layer_end = p->layer_end,
+		.head_mask = a->geometry.kv_heads < 64 ? (1ull << a->geometry.kv_heads) - 1 : ~0ull,
+	};
+	int rc = kvs_promote(a->device, kvs_stream_id(a->stream), &rows, 1, NULL, &grant);
 
 	p->code = grant.code;
 	if (rc && rc != -ENOSPC)
