@@ -47,8 +47,8 @@ struct kvs_batch {
 };
 
 /*
- * A size-first struct of the caller, which may be shorter than ours, or longer with a tail of zeros. `min_bytes` must
- * be there; what is missing becomes zero.
+ * A size-first struct of the caller, which may be shorter than ours, or longer with a tail of zeros.
+ * `min_bytes` must be there; what is missing becomes zero.
  */
 int kvs_copy_struct(struct kvs_device *device, const char *name, const void *from, size_t min_bytes, void *to,
 		    size_t bytes);

@@ -298,7 +298,7 @@ static int absorb_tags(struct run *run, unsigned s)
 	return count;
 }
 
-/* ---- policies -------------------------------------------------------------------------------------- */
+/* ---- policies ---- */
 
 /* One token, appended and attended to layer by layer, with the policy's calls. */
 static void policy_step(struct run *run, struct kvs_policy *policy)

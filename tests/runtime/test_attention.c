@@ -296,7 +296,8 @@ static void check_classify(struct rig_stream *stream, double sums[2][TOKENS], ui
 	rig_must(stream->rig, "config",
 		 kvs_config_set(stream->rig->device, id, KVSINK_GROUP_ALL, KVSINK_PARAM_SCORE_MODE, mode));
 	rig_must(stream->rig, "config",
-		 kvs_config_set(stream->rig->device, id, KVSINK_GROUP_ALL, KVSINK_PARAM_T_SINK, bits_of(t_sink)));
+		 kvs_config_set(stream->rig->device, id, KVSINK_GROUP_ALL, KVSINK_PARAM_T_SINK,
+				bits_of(t_sink)));
 	rig_must(
 		stream->rig, "classify",
 		kvs_batch_classify(stream->rig->batch, stream->kvs, 1, TOKENS, rig_at(stream->rig, RIG_OUT)));
@@ -330,7 +331,8 @@ static void test_scores(void)
 	rig_open(&rig, "sim:hbm=16M");
 	rig_stream_open(&rig, &geometry, &stream);
 	rig_must(&rig, "config",
-		 kvs_config_set(rig.device, kvs_stream_id(stream.kvs), KVSINK_GROUP_ALL, KVSINK_PARAM_LOCAL_WINDOW, WINDOW));
+		 kvs_config_set(rig.device, kvs_stream_id(stream.kvs), KVSINK_GROUP_ALL,
+				KVSINK_PARAM_LOCAL_WINDOW, WINDOW));
 	rig_append(&stream, TOKENS);
 	score_all(&stream, sums, &worst);
 	tap_ok(worst.row <= 1, "score: outputs of both chunks are within 8e-6 of binary64");
@@ -338,7 +340,8 @@ static void test_scores(void)
 	check_classify(&stream, sums, KVSINK_SCORE_RAW, 10);
 	check_classify(&stream, sums, KVSINK_SCORE_MEAN, 0.02f);
 	check_classify(&stream, sums, KVSINK_SCORE_REL, 0.5f);
-	tap_ok(kvs_config_set(rig.device, kvs_stream_id(stream.kvs), KVSINK_GROUP_ALL, KVSINK_PARAM_LOCAL_WINDOW, 5) == -EBUSY,
+	tap_ok(kvs_config_set(rig.device, kvs_stream_id(stream.kvs), KVSINK_GROUP_ALL,
+			      KVSINK_PARAM_LOCAL_WINDOW, 5) == -EBUSY,
 	       "the local window is fixed once scores exist");
 	rig_stream_close(&stream);
 	rig_close(&rig);

@@ -184,8 +184,10 @@ static void test_foreign_stream(void)
 	       "so may the administrator");
 	tap_ok(promote_one(stranger.device, id, 9, 0, 2, 1, NULL) == -ENOENT &&
 		       evict_one(stranger.device, id, 3, 0, 2) == -ENOENT &&
-		       kvs_config_get(stranger.device, id, KVSINK_GROUP_ALL, KVSINK_PARAM_T_SINK, &value) == -ENOENT &&
-		       kvs_config_set(stranger.device, id, KVSINK_GROUP_ALL, KVSINK_PARAM_T_SINK, 0) == -ENOENT,
+		       kvs_config_get(stranger.device, id, KVSINK_GROUP_ALL, KVSINK_PARAM_T_SINK, &value) ==
+			       -ENOENT &&
+		       kvs_config_set(stranger.device, id, KVSINK_GROUP_ALL, KVSINK_PARAM_T_SINK, 0) ==
+			       -ENOENT,
 	       "a stranger may do nothing of that");
 	tap_ok(kvs_query(mate.device, DRM_KVSINK_QUERY_STREAMS, 0, 0, &list, &bytes) == 1,
 	       "the tenant's streams are listed");
@@ -225,7 +227,8 @@ static void test_ordinary_user(void)
 	       "so are ADMIN registers");
 	tap_ok(kvs_config_set(user.device, 0, KVSINK_GROUP_ALL, KVSINK_PARAM_T_SINK, 1) == -EACCES &&
 		       !kvs_config_set(admin.device, 0, KVSINK_GROUP_ALL, KVSINK_PARAM_T_SINK, 1) &&
-		       !kvs_config_get(user.device, 0, KVSINK_GROUP_ALL, KVSINK_PARAM_T_SINK, &value) && value == 1,
+		       !kvs_config_get(user.device, 0, KVSINK_GROUP_ALL, KVSINK_PARAM_T_SINK, &value) &&
+		       value == 1,
 	       "and the device's defaults, which everyone reads");
 	pattern_stream(&user, &stream);
 	tap_ok(kvs_query(user.device, DRM_KVSINK_QUERY_TAGS, 0, 0, (void **)&list, &bytes) == 2 &&

@@ -223,8 +223,8 @@ static void test_batches(void)
 	rig_must(&rig, "attend",
 		 kvs_batch_attend(rig.batch, items, 200, rig_at(&rig, 0), rig_at(&rig, 0),
 				  (struct kvs_place){0}, (struct kvs_place){0}));
-	tap_ok(kvs_batch_attend(rig.batch, items, 57, rig_at(&rig, 0), rig_at(&rig, 0),
-				(struct kvs_place){0}, (struct kvs_place){0}) == -E2BIG,
+	tap_ok(kvs_batch_attend(rig.batch, items, 57, rig_at(&rig, 0), rig_at(&rig, 0), (struct kvs_place){0},
+				(struct kvs_place){0}) == -E2BIG,
 	       "a 257th attend item is refused");
 	tap_ok(!kvs_batch_attend(rig.batch, items, 56, rig_at(&rig, 0), rig_at(&rig, 0),
 				 (struct kvs_place){0}, (struct kvs_place){0}),

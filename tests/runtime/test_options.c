@@ -23,7 +23,7 @@ static struct kvs_policy_options plain(void)
 					   .tail_tokens = KVS_TAIL_OWN};
 }
 
-/* ---- policies --------------------------------------------------------------------------------------- */
+/* ---- policies ---- */
 
 static void test_list(void)
 {
@@ -202,8 +202,7 @@ static void test_stream_end(void)
 	model_close(&model);
 }
 
-/* ---- lists of places and contracts ------------------------------------------------------------------------
- */
+/* ---- lists of places and contracts ---- */
 
 static uint64_t now_ns(void)
 {
@@ -338,8 +337,7 @@ static void test_batch(void)
 	model_close(&model);
 }
 
-/* ---- head tables
- * -------------------------------------------------------------------------------------------- */
+/* ---- head tables ---- */
 
 static int load(const char *text, uint32_t layers, uint32_t heads, uint64_t *masks)
 {

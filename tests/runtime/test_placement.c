@@ -123,7 +123,8 @@ static void test_promote(void)
 	       "evict everything");
 	rig_must(&rig, "config", kvs_config_set(rig.device, id, KVSINK_GROUP_ALL, KVSINK_PARAM_HEAD_MASK, 1));
 	tap_ok(promote_one(rig.device, id, 5, 0, 2, 2, NULL) == -EINVAL, "HEAD_MASK limits promotion");
-	rig_must(&rig, "config", kvs_config_set(rig.device, id, KVSINK_GROUP_ALL, KVSINK_PARAM_LAYER_RANGE, 1 | 2 << 16));
+	rig_must(&rig, "config",
+		 kvs_config_set(rig.device, id, KVSINK_GROUP_ALL, KVSINK_PARAM_LAYER_RANGE, 1 | 2 << 16));
 	tap_ok(promote_one(rig.device, id, 5, 0, 2, 1, NULL) == -EINVAL &&
 		       !promote_one(rig.device, id, 5, 1, 2, 1, NULL),
 	       "LAYER_RANGE limits promotion");
@@ -150,7 +151,8 @@ static void test_budget(void)
 	rig_stream_open(&rig, &geometry, &stream);
 	rig_append(&stream, 128);
 	id = kvs_stream_id(stream.kvs);
-	rig_must(&rig, "config", kvs_config_set(rig.device, id, KVSINK_GROUP_ALL, KVSINK_PARAM_SRAM_BUDGET, 1024));
+	rig_must(&rig, "config",
+		 kvs_config_set(rig.device, id, KVSINK_GROUP_ALL, KVSINK_PARAM_SRAM_BUDGET, 1024));
 	tap_ok(!promote_one(rig.device, id, 0, 0, 2, 3, NULL) &&
 		       !promote_one(rig.device, id, 1, 0, 2, 3, NULL),
 	       "a stream may use its budget");
@@ -159,7 +161,8 @@ static void test_budget(void)
 	       "beyond its budget: ENOSPC, BUDGET, and no entry");
 	tap_ok(counter(&rig, id, KVSINK_COUNTER_REFUSALS) == 1, "the refusal is counted");
 	tap_ok(strstr(kvs_device_error(rig.device), "BUDGET"), "the message says BUDGET");
-	rig_must(&rig, "config", kvs_config_set(rig.device, id, KVSINK_GROUP_ALL, KVSINK_PARAM_SRAM_BUDGET, 0xffffffff));
+	rig_must(&rig, "config",
+		 kvs_config_set(rig.device, id, KVSINK_GROUP_ALL, KVSINK_PARAM_SRAM_BUDGET, 0xffffffff));
 	for (uint32_t t = 2; t < 128; t++)
 		rig_must(&rig, "fill", promote_one(rig.device, id, t, 0, 2, 3, NULL));
 	tap_ok(evict_one(rig.device, id, 10, 0, 2) == 1 && evict_one(rig.device, id, 100, 0, 2) == 1,

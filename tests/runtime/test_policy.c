@@ -49,7 +49,7 @@ static void heat(struct model *model, unsigned topic, uint32_t layer, uint32_t t
 	model->heat[topic][layer][token] = value;
 }
 
-/* ---- pins ------------------------------------------------------------------------------------------- */
+/* ---- pins ---- */
 
 static void test_uniform(void)
 {
@@ -147,8 +147,7 @@ static void test_hindsight(void)
 	model_close(&model);
 }
 
-/* ---- caches ---------------------------------------------------------------------------------------------
- */
+/* ---- caches ---- */
 
 static void test_lru(void)
 {
@@ -217,8 +216,7 @@ static void test_streamingllm(void)
 	model_close(&model);
 }
 
-/* ---- h2o -------------------------------------------------------------------------------------------------
- */
+/* ---- h2o ---- */
 
 /* Topic 0: each group has its four tokens. Topic 1: each layer has. */
 static void heat_h2o(struct model *model)
@@ -298,8 +296,7 @@ static void test_h2o_told(void)
 	model_close(&model);
 }
 
-/* ---- headwise -------------------------------------------------------------------------------------------
- */
+/* ---- headwise ---- */
 
 static void test_headwise(void)
 {
@@ -335,8 +332,37 @@ static void test_headwise(void)
 	model_close(&model);
 }
 
-/* ---- ours
- * -------------------------------------------------------------------------------------------------- */
+/*
+ * Without masks the profile decides. Layers 2 and 3 put nearly all of their attention on token 0, which
+ * CLASSIFY makes a sink; layers 0 and 1 spread theirs.
+ */
+static void test_headwise_profile(void)
+{
+	struct kvs_policy_options options = options_for(7, 1);
+	const uint32_t first[] = {0, 1, 2, 3, 4, 5, 6, 7};
+	struct model model;
+
+	model_open(&model, DEVICE);
+	heat(&model, 0, 2, 0, 2 * HOT);
+	heat(&model, 0, 3, 0, 2 * HOT);
+	rig_must(&model.rig, "config",
+		 kvs_config_set(model.rig.device, model.id, KVSINK_GROUP_ALL, KVSINK_PARAM_PLACEMENT,
+				KVSINK_PLACEMENT_OBSERVE));
+	model_prefill(&model, PROMPT);
+	rig_must(&model.rig, "classify",
+		 kvs_batch_classify(model.rig.batch, model.stream, 3, 8, rig_at(&model.rig, RIG_OUT)));
+	rig_must(&model.rig, "classify", rig_run(&model.rig, NULL));
+	for (int i = 0; i < 4; i++)
+		model_step(&model);
+	model_policy(&model, "headwise", &options);
+	rig_must(&model.rig, "prefilled", kvs_policy_prefilled(model.policy));
+	tap_ok(layer_holds(&model, 0, first, 8) && layer_holds(&model, 1, first, 8) &&
+		       layer_holds(&model, 2, first, 4) && layer_holds(&model, 3, first, 4),
+	       "headwise: without masks, heads that attend to sinks in the profile are streaming ones");
+	model_close(&model);
+}
+
+/* ---- ours ---- */
 
 /* Group 0 attends to tokens 10 and, less, 20; group 1 to 0 and, least, 15. */
 static void heat_groups(struct model *model)
@@ -520,8 +546,7 @@ static void test_topic_change(void)
 	tap_ok(b == c, "and serve the same attention");
 }
 
-/* ---- all of them
- * --------------------------------------------------------------------------------------------- */
+/* ---- all of them ---- */
 
 static double distance(const struct model *a, const struct model *b)
 {
@@ -576,8 +601,7 @@ static void test_budgets(void)
 	}
 }
 
-/* ---- the example, and another process
- * --------------------------------------------------------------------------- */
+/* ---- the example, and another process ---- */
 
 static void test_example(void)
 {
@@ -630,6 +654,7 @@ int main(void)
 	test_h2o();
 	test_h2o_told();
 	test_headwise();
+	test_headwise_profile();
 	test_1a();
 	test_parameters();
 	test_1b_is_1c(0, "no tail");

@@ -8,7 +8,7 @@
 
 #include "policy.h"
 
-/* ---- parameters --------------------------------------------------------------------------------- */
+/* ---- parameters ---- */
 
 int kvs_policy_get(struct kvs_policy *policy, uint32_t group, enum kvsink_param param, uint64_t *value)
 {
@@ -26,7 +26,7 @@ void kvs_policy_group(const struct kvs_policy *policy, uint32_t group, uint32_t 
 	*end = policy->stream.group_end[group];
 }
 
-/* ---- sizes ---------------------------------------------------------------------------------------- */
+/* ---- sizes ---- */
 
 static uint64_t round_up(uint64_t bytes)
 {
@@ -86,7 +86,7 @@ bool kvs_policy_in_tail(const struct kvs_policy *policy, uint32_t token)
 	return token >= policy->tail_from && token + policy->tail_tokens > policy->stream.length;
 }
 
-/* ---- lists of places ---------------------------------------------------------------------------------- */
+/* ---- lists of places ---- */
 
 int kvs_places_add_place(struct kvs_policy *policy, struct kvs_places *places,
 			 const struct drm_kvsink_place *place)
@@ -138,8 +138,7 @@ void kvs_places_free(struct kvs_places *places)
 	memset(places, 0, sizeof(*places));
 }
 
-/* ---- granting -------------------------------------------------------------------------------------------
- */
+/* ---- granting ---- */
 
 /* The next places that are smaller than `limit`, as many as one call takes; `next` moves behind them. */
 static unsigned gather(const struct kvs_policy *policy, const struct drm_kvsink_place *places, uint32_t count,

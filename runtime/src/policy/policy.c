@@ -32,7 +32,7 @@ KVS_PUBLIC const char *kvs_policy_about(unsigned index)
 	return index < COUNT ? policies[index]->about : NULL;
 }
 
-/* ---- what the stream is ---------------------------------------------------------------------------- */
+/* ---- what the stream is ---- */
 
 /* The stream's record, anew. */
 static int refresh(struct kvs_policy *policy)
@@ -84,7 +84,7 @@ static int read_stream(struct kvs_policy *policy, uint64_t stream)
 	return err;
 }
 
-/* ---- options ----------------------------------------------------------------------------------------- */
+/* ---- options ---- */
 
 static int refuse(struct kvs_policy *policy, const char *option)
 {
@@ -231,8 +231,7 @@ static int take_options(struct kvs_policy *policy, const struct kvs_policy_optio
 	return err ? err : keep_arrays(policy);
 }
 
-/* ---- life ------------------------------------------------------------------------------------------------
- */
+/* ---- life ---- */
 
 /* Nothing of an earlier policy stays. */
 static int clear(struct kvs_policy *policy)
