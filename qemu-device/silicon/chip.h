@@ -80,6 +80,7 @@ struct kvsink_stream {
 	uint32_t entries;			     /* how many */
 	uint32_t sram_bytes;			     /* granted to them and to the tails */
 	uint32_t locks;				     /* items in flight that read its rows */
+	bool refused; /* the last STEP_END could not place a sink and has said so */
 	uint64_t counters[KVSINK_COUNTER_COUNT];     /* those in ns are kept in ps */
 	struct kvsink_layer_params *layer;	 /* [KVSINK_MAX_LAYERS], from the chip's arena */
 };

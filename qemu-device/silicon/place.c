@@ -347,6 +347,16 @@ static uint32_t carry_out(struct kvsink_ring *ring, struct kvsink_stream *s,
 	return code;
 }
 
+/* SRAM that is full of larger EMAs stays so for many steps: each is counted, the first is told. */
+static void refuse(struct kvsink_ring *ring, struct kvsink_stream *s, uint32_t token, uint32_t code)
+{
+	if (s->refused)
+		kvsink_ledger_add(ring->chip, s, KVSINK_COUNTER_REFUSALS, 1);
+	else
+		kvsink_refuse(ring, s, token, code);
+	s->refused = true;
+}
+
 void kvsink_place_auto(struct kvsink_ring *ring, struct kvsink_stream *s)
 {
 	uint32_t token = 0, refused = kvsink_place_plan(ring, s, &token), code = KVSINK_CODE_OK;
@@ -357,5 +367,7 @@ void kvsink_place_auto(struct kvsink_ring *ring, struct kvsink_stream *s)
 	}
 	/* a plan does not look into the page table: an entry without a page for its token fails here */
 	if (code || refused)
-		kvsink_refuse(ring, s, token, code ? code : refused);
+		refuse(ring, s, token, code ? code : refused);
+	else
+		s->refused = false;
 }

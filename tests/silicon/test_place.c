@@ -232,8 +232,8 @@ static void replacement(void)
 		step();
 	refusals = counter(KVSINK_COUNTER_REFUSALS);
 	tap_ok(resident(2) && !resident(3), "full: an EMA larger by less than DELTA replaces nothing");
-	tap_ok(refusals == 4 && steer_events(&h, &s, KVSINK_EVENT_REFUSED, UINT32_MAX) == 4,
-	       "one refusal is told a step");
+	tap_ok(refusals == 4 && steer_events(&h, &s, KVSINK_EVENT_REFUSED, UINT32_MAX) == 1,
+	       "a sink is refused in each step, which is counted, and told once");
 	steer_all(&p, 3, 0.31);
 	step();
 	tap_ok(!resident(2) && resident(3), "one larger by more than DELTA replaces the resident");
@@ -248,6 +248,14 @@ static void replacement(void)
 	tap_ok(kvsink_mmio_read(h.chip, KVSINK_REG_SRAM_USED) <=
 		       s.layers * 2 * kvsink_row_bytes(s.d_k, s.d_v, s.format) + 256,
 	       "never beyond the budget");
+	refusals = steer_events(&h, &s, KVSINK_EVENT_REFUSED, UINT32_MAX);
+	steer_all(&p, 3, 0);
+	step();
+	steer_all(&p, 4, 0.2);
+	step();
+	step();
+	tap_ok(steer_events(&h, &s, KVSINK_EVENT_REFUSED, UINT32_MAX) == refusals + 1,
+	       "after a step without a refusal the next one is told again");
 }
 
 /* An entry of group 1 is as large as three of group 0: two of these are there, and it needs both places. */
