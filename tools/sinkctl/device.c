@@ -134,7 +134,7 @@ static int check_count(struct sc_run *run, char **names, int count)
 {
 	if (!count && run->command->scope != SC_LISTS)
 		return sc_error(run, NULL, -ENODEV, NULL, run->command->name, "no kvsink device");
-	if (count > 1 && run->command->scope == SC_CHANGES) {
+	if (count > 1 && sc_changes(run)) {
 		free_names(names, count);
 		sc_usage(run,
 			 "%s changes one device and there are %d: name it with -d; 'sinkctl list' shows them",

@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: MIT
-/* tags, streams, counters: what the device says about the caller's streams, or all for administrators. */
+/*
+ * tags, contracts, streams, counters: what the device says about the caller's streams, or all for
+ * administrators. And the queries that the other commands share.
+ */
 #include "sinkctl.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 static const struct {
 	const char *name, *unit, *doc;
@@ -14,29 +18,65 @@ static const struct {
 #undef X
 };
 
-/*
- * All records of a kind, each at least @expected bytes; an older device's shorter ones are refused.
- * Returns their number or < 0 after reporting.
- */
-static int query(struct sc_run *run, struct sc_device *device, uint32_t type, uint64_t stream,
-		 size_t expected, char **records, size_t *bytes)
+/* ---- what commands share --------------------------------------------------------------------- */
+
+int sc_query(struct sc_run *run, struct sc_device *device, uint32_t type, uint64_t stream, uint32_t group,
+	     size_t expected, char **records, size_t *bytes)
 {
-	int count = kvs_query(device->kvs, type, stream, 0, (void **)records, bytes);
+	int count = kvs_query(device->kvs, type, stream, group, (void **)records, bytes);
 
 	if (count < 0)
 		return sc_error(run, device, count, NULL, run->command->name, NULL);
 	if (count && *bytes < expected) {
 		free(*records);
+		*records = NULL;
 		return sc_error(run, device, -EPROTO, NULL, run->command->name,
 				"the device's records are older than this tool");
 	}
 	return count;
 }
 
+int sc_find_stream(struct sc_run *run, struct sc_device *device, struct kvsink_stream_rec *stream)
+{
+	char *records = NULL;
+	size_t bytes;
+	int count = sc_query(run, device, DRM_KVSINK_QUERY_STREAMS, run->target.stream, 0, sizeof(*stream),
+			     &records, &bytes);
+
+	if (count > 0)
+		memcpy(stream, records, sizeof(*stream));
+	free(records);
+	if (!count)
+		return sc_error(run, device, -ENOENT, kvs_code_name(KVSINK_CODE_BAD_STREAM),
+				run->command->name, "no such stream of yours");
+	return count < 0 ? count : 0;
+}
+
+void sc_group_layers(const struct kvsink_stream_rec *stream, uint32_t group, uint32_t *begin, uint32_t *end)
+{
+	*begin = group ? stream->group_end[group - 1] : 0;
+	*end = stream->group_end[group];
+}
+
+int sc_check_group(struct sc_run *run, const struct kvsink_stream_rec *stream)
+{
+	if (run->group == KVSINK_GROUP_ALL || run->group < stream->score_groups)
+		return 0;
+	return sc_usage(run, "--group '%u': stream %llu has score groups 0 to %u", run->group,
+			(unsigned long long)stream->stream, stream->score_groups - 1);
+}
+
 /* ---- tags ------------------------------------------------------------------------------------ */
+
+static const char *tag_kind(const struct kvsink_tag_rec *tag)
+{
+	return tag->flags & KVSINK_TAG_TAIL ? "tail" : tag->flags & KVSINK_TAG_AUTO ? "auto" : "entry";
+}
 
 void sc_put_tag(json_object *record, const struct kvsink_tag_rec *tag, bool admin)
 {
+	bool tail = tag->flags & KVSINK_TAG_TAIL;
+
 	sc_put_u64(record, "stream", tag->stream);
 	sc_put_u64(record, "tenant", tag->tenant);
 	sc_put_u64(record, "token", tag->token);
@@ -50,6 +90,11 @@ void sc_put_tag(json_object *record, const struct kvsink_tag_rec *tag, bool admi
 	sc_put(record, "sram_offset", admin ? json_object_new_uint64(tag->sram_offset) : NULL);
 	sc_put_u64(record, "generation", tag->generation);
 	sc_put_u64(record, "row_bytes", tag->row_bytes);
+	sc_put_text(record, "kind", tag_kind(tag));
+	sc_put_u64(record, "tokens", tag->tokens);
+	sc_put_bool(record, "contract", tag->flags & KVSINK_TAG_CONTRACT);
+	sc_put_u64(record, "age_steps", tag->age_steps);
+	sc_put(record, "ema", tail ? NULL : sc_float(tag->ema));
 }
 
 int sc_tags(struct sc_run *run, struct sc_device *device)
@@ -58,8 +103,8 @@ int sc_tags(struct sc_run *run, struct sc_device *device)
 	bool admin = sc_is_admin(device);
 	size_t bytes;
 	char *tags = NULL;
-	int count = query(run, device, DRM_KVSINK_QUERY_TAGS, run->target.stream,
-			  sizeof(struct kvsink_tag_rec), &tags, &bytes);
+	int count = sc_query(run, device, DRM_KVSINK_QUERY_TAGS, run->target.stream, 0,
+			     sizeof(struct kvsink_tag_rec), &tags, &bytes);
 
 	if (count < 0)
 		return count;
@@ -67,6 +112,74 @@ int sc_tags(struct sc_run *run, struct sc_device *device)
 		record = json_object_new_object();
 		sc_put_tag(record, (struct kvsink_tag_rec *)(tags + i * bytes), admin);
 		json_object_array_add(list, record);
+	}
+	free(tags);
+	return 0;
+}
+
+/* ---- contracts ------------------------------------------------------------------------------- */
+
+/* A grant that says all steps would never end by them. */
+static void put_dwell(json_object *record, const struct kvsink_tag_rec *tag)
+{
+	uint32_t left = tag->dwell_steps > tag->age_steps ? tag->dwell_steps - tag->age_steps : 0;
+
+	sc_put(record, "dwell_steps", tag->dwell_steps ? json_object_new_uint64(tag->dwell_steps) : NULL);
+	sc_put(record, "dwell_left", tag->dwell_steps ? json_object_new_uint64(left) : NULL);
+}
+
+static void put_deadline(json_object *record, uint64_t deadline_ns, uint64_t now)
+{
+	uint64_t left = deadline_ns > now ? deadline_ns - now : 0;
+
+	sc_put(record, "deadline_ns", deadline_ns ? json_object_new_uint64(deadline_ns) : NULL);
+	sc_put(record, "deadline_left_ns", deadline_ns ? json_object_new_uint64(left) : NULL);
+}
+
+static json_object *contract_record(const struct kvsink_tag_rec *tag, uint64_t now)
+{
+	json_object *record = json_object_new_object();
+
+	sc_put_u64(record, "stream", tag->stream);
+	sc_put_u64(record, "tenant", tag->tenant);
+	sc_put_u64(record, "token", tag->token);
+	sc_put_u64(record, "tokens", tag->tokens);
+	sc_put_u64(record, "layer_begin", tag->layer_begin);
+	sc_put_u64(record, "layer_end", tag->layer_end);
+	sc_put_heads(record, "heads", tag->head_mask);
+	sc_put_text(record, "kind", tag_kind(tag));
+	sc_put_u64(record, "sram_bytes", tag->sram_bytes);
+	put_dwell(record, tag);
+	put_deadline(record, tag->deadline_ns, now);
+	sc_put_u64(record, "priority", tag->priority);
+	sc_put_u64(record, "generation", tag->generation);
+	return record;
+}
+
+static uint64_t monotonic_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+int sc_contracts(struct sc_run *run, struct sc_device *device)
+{
+	json_object *list = sc_list(run, device, "contracts");
+	uint64_t now = monotonic_ns();
+	size_t bytes;
+	char *tags = NULL;
+	int count = sc_query(run, device, DRM_KVSINK_QUERY_TAGS, run->target.stream, 0,
+			     sizeof(struct kvsink_tag_rec), &tags, &bytes);
+
+	if (count < 0)
+		return count;
+	for (int i = 0; i < count; i++) {
+		const struct kvsink_tag_rec *tag = (void *)(tags + i * bytes);
+
+		if (tag->flags & KVSINK_TAG_CONTRACT)
+			json_object_array_add(list, contract_record(tag, now));
 	}
 	free(tags);
 	return 0;
@@ -113,8 +226,8 @@ int sc_streams(struct sc_run *run, struct sc_device *device)
 	json_object *list = sc_list(run, device, "streams");
 	size_t bytes;
 	char *streams = NULL;
-	int count = query(run, device, DRM_KVSINK_QUERY_STREAMS, run->target.stream,
-			  sizeof(struct kvsink_stream_rec), &streams, &bytes);
+	int count = sc_query(run, device, DRM_KVSINK_QUERY_STREAMS, run->target.stream, 0,
+			     sizeof(struct kvsink_stream_rec), &streams, &bytes);
 
 	if (count < 0)
 		return count;
@@ -132,8 +245,8 @@ static int sum_streams(struct sc_run *run, struct sc_device *device, uint64_t *s
 	uint64_t counters[KVSINK_COUNTER_COUNT];
 	size_t bytes;
 	char *streams = NULL;
-	int error = 0, count = query(run, device, DRM_KVSINK_QUERY_STREAMS, 0,
-				     sizeof(struct kvsink_stream_rec), &streams, &bytes);
+	int error = 0, count = sc_query(run, device, DRM_KVSINK_QUERY_STREAMS, 0, 0,
+					sizeof(struct kvsink_stream_rec), &streams, &bytes);
 
 	for (int i = 0; i < count && !error; i++) {
 		error = kvs_counters(device->kvs, ((struct kvsink_stream_rec *)(streams + i * bytes))->stream,

@@ -10,96 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int parse_device(struct sc_run *run, const char *text)
-{
-	run->device = text;
-	return 0;
-}
-
-static int parse_json(struct sc_run *run, const char *text)
-{
-	(void)text;
-	run->json = true;
-	return 0;
-}
-
-static int parse_help(struct sc_run *run, const char *text)
-{
-	(void)text;
-	run->help = true;
-	return 0;
-}
-
-static int parse_stream(struct sc_run *run, const char *text)
-{
-	if (sc_parse_u64(text, UINT64_MAX, &run->target.stream) && run->target.stream)
-		return 0;
-	return sc_usage(run, "--stream '%s': a stream id from 1 is allowed; 'sinkctl streams' lists them",
-			text);
-}
-
-static int parse_token(struct sc_run *run, const char *text)
-{
-	uint64_t token;
-
-	run->target.token = KVSINK_TOKEN_ALL;
-	if (!strcmp(text, "all"))
-		return 0;
-	if (!sc_parse_u64(text, KVSINK_MAX_TOKENS - 1, &token))
-		return sc_usage(run, "--token '%s': a token from 0 to %u is allowed, evict takes 'all', too",
-				text, KVSINK_MAX_TOKENS - 1);
-	run->target.token = token;
-	return 0;
-}
-
-static int parse_layers(struct sc_run *run, const char *text)
-{
-	if (sc_parse_range(text, KVSINK_MAX_LAYERS, &run->target.layer_begin, &run->target.layer_end))
-		return 0;
-	return sc_usage(run, "--layers '%s': FIRST-LAST with layers from 0 to %d is allowed", text,
-			KVSINK_MAX_LAYERS - 1);
-}
-
-/* "all", or heads and ranges of heads separated by commas. */
-static int parse_heads(struct sc_run *run, const char *text)
-{
-	char *copy, *rest, *part;
-	uint32_t begin, end;
-	int exit = 0;
-
-	run->target.head_mask = 0;
-	if (!strcmp(text, "all"))
-		return 0;
-	rest = copy = strdup(text);
-	while (!exit && (part = strsep(&rest, ","))) {
-		if (sc_parse_range(part, KVSINK_MAX_KV_HEADS, &begin, &end))
-			while (begin < end)
-				run->target.head_mask |= 1ull << begin++;
-		else
-			exit = sc_usage(run,
-					"--heads '%s': 'all' or a list such as 0,2,4-7 of heads from 0 to %d"
-					" is allowed",
-					text, KVSINK_MAX_KV_HEADS - 1);
-	}
-	free(copy);
-	return exit;
-}
-
-/* clang-format off */
-const struct sc_option sc_options[SC_OPT_COUNT] = {
-	[SC_OPT_DEVICE] = { "device", 'd', "DEVICE",
-		"accelN, its path, its PCI address, its number in 'list', or a library name such as sim:",
-		parse_device },
-	[SC_OPT_JSON] = { "json", 'j', NULL, "print one JSON document instead of a table", parse_json },
-	[SC_OPT_HELP] = { "help", 'h', NULL, "say how the command is used", parse_help },
-	[SC_OPT_STREAM] = { "stream", 's', "ID", "the stream", parse_stream },
-	[SC_OPT_TOKEN] = { "token", 't', "TOKEN", "the token, counted from 0", parse_token },
-	[SC_OPT_LAYERS] = { "layers", 'l', "FIRST-LAST", "layers, both included; default: all of the stream",
-		parse_layers },
-	[SC_OPT_HEADS] = { "heads", 'H', "LIST", "KV heads, such as 0,2,4-7; default: all", parse_heads },
-};
-/* clang-format on */
-
 /* What getopt_long needs for the options in the set. */
 static void getopt_tables(unsigned set, struct option *longs, char *shorts)
 {
@@ -109,6 +19,8 @@ static void getopt_tables(unsigned set, struct option *longs, char *shorts)
 		if (!(set & 1u << i))
 			continue;
 		*longs++ = (struct option){sc_options[i].name, !!sc_options[i].value, NULL, 256 + i};
+		if (!sc_options[i].letter)
+			continue;
 		*shorts++ = sc_options[i].letter;
 		if (sc_options[i].value)
 			*shorts++ = ':';

@@ -53,16 +53,21 @@ void sc_complete(struct sc_run *run)
 
 /* ---- cells ----------------------------------------------------------------------------------- */
 
-static json_object *get(json_object *record, const char *key)
+json_object *sc_get(json_object *record, const char *key)
 {
 	return json_object_object_get(record, key);
+}
+
+uint64_t sc_get_u64(json_object *record, const char *key)
+{
+	return json_object_get_uint64(sc_get(record, key));
 }
 
 /* "4 MiB" where that is exact, else the number of bytes. */
 void sc_cell_bytes(char *text, size_t size, json_object *record, const struct sc_key *key)
 {
 	static const char *const units[] = {"", " KiB", " MiB", " GiB", " TiB"};
-	uint64_t bytes = json_object_get_uint64(get(record, key->name));
+	uint64_t bytes = json_object_get_uint64(sc_get(record, key->name));
 	unsigned unit = 0;
 
 	while (bytes && !(bytes & 1023) && unit < 4) {
@@ -74,14 +79,14 @@ void sc_cell_bytes(char *text, size_t size, json_object *record, const struct sc
 
 void sc_cell_offset(char *text, size_t size, json_object *record, const struct sc_key *key)
 {
-	snprintf(text, size, "0x%03" PRIx64, json_object_get_uint64(get(record, key->name)));
+	snprintf(text, size, "0x%03" PRIx64, json_object_get_uint64(sc_get(record, key->name)));
 }
 
 /* The half-open range [layer_begin, layer_end) the way people say it. */
 void sc_cell_layers(char *text, size_t size, json_object *record, const struct sc_key *key)
 {
-	uint64_t begin = json_object_get_uint64(get(record, key->name));
-	uint64_t end = json_object_get_uint64(get(record, "layer_end"));
+	uint64_t begin = json_object_get_uint64(sc_get(record, key->name));
+	uint64_t end = json_object_get_uint64(sc_get(record, "layer_end"));
 
 	if (end == begin + 1)
 		snprintf(text, size, "%" PRIu64, begin);
@@ -89,11 +94,36 @@ void sc_cell_layers(char *text, size_t size, json_object *record, const struct s
 		snprintf(text, size, "%" PRIu64 "-%" PRIu64, begin, end - 1);
 }
 
+/* One token, or of a tail the range that it holds now. */
+void sc_cell_tokens(char *text, size_t size, json_object *record, const struct sc_key *key)
+{
+	uint64_t first = sc_get_u64(record, key->name), count = sc_get_u64(record, "tokens");
+
+	if (!count)
+		snprintf(text, size, "none yet");
+	else if (count == 1)
+		snprintf(text, size, "%" PRIu64, first);
+	else
+		snprintf(text, size, "%" PRIu64 "-%" PRIu64, first, first + count - 1);
+}
+
+/* A time in the largest unit of which it has at least one, with three digits behind the point at most. */
+void sc_cell_ns(char *text, size_t size, json_object *record, const struct sc_key *key)
+{
+	static const char *const units[] = {"ns", "us", "ms", "s"};
+	double time = (double)sc_get_u64(record, key->name);
+	unsigned unit = 0;
+
+	for (; time >= 1000 && unit < 3; unit++)
+		time /= 1000;
+	snprintf(text, size, unit ? "%.3f %s" : "%.0f %s", time, units[unit]);
+}
+
 /* A value with what it means: 1 (MEAN), 0.1, 0x00010000 with its fields stays a number. */
 void sc_cell_value(char *text, size_t size, json_object *record, const struct sc_key *key)
 {
-	json_object *symbol = get(record, "symbol"), *number = get(record, "float");
-	const char *value = json_object_get_string(number ? number : get(record, key->name));
+	json_object *symbol = sc_get(record, "symbol"), *number = sc_get(record, "float");
+	const char *value = json_object_get_string(number ? number : sc_get(record, key->name));
 
 	if (symbol)
 		snprintf(text, size, "%s (%s)", value, json_object_get_string(symbol));
@@ -146,13 +176,15 @@ static void cell_plain(char *text, size_t size, json_object *value)
 		cell_array(text, size, value);
 	else if (json_object_is_type(value, json_type_boolean))
 		snprintf(text, size, "%s", json_object_get_boolean(value) ? "yes" : "no");
+	else if (json_object_is_type(value, json_type_double))
+		snprintf(text, size, "%.6g", json_object_get_double(value));
 	else
 		snprintf(text, size, "%s", json_object_get_string(value));
 }
 
 static void cell(char *text, size_t size, json_object *record, const struct sc_key *key)
 {
-	json_object *value = get(record, key->name);
+	json_object *value = sc_get(record, key->name);
 
 	if (!value)
 		snprintf(text, size, "-");
@@ -206,7 +238,7 @@ static void add_list(struct libscols_table *table, const struct sc_view *view, c
 		add_row(table, view->keys, device, owner);
 		return;
 	}
-	list = get(owner, view->list);
+	list = sc_get(owner, view->list);
 	for (size_t i = 0; i < json_object_array_length(list); i++)
 		add_row(table, view->keys, device, json_object_array_get_idx(list, i));
 }
@@ -248,7 +280,7 @@ static void add_columns(struct libscols_table *table, const struct sc_view *view
 /* A device that could not be opened has nothing to show but itself, in the list. */
 static bool is_shown(struct sc_run *run, json_object *device)
 {
-	const char *status = json_object_get_string(get(device, "status"));
+	const char *status = json_object_get_string(sc_get(device, "status"));
 
 	return run->command->scope == SC_LISTS || !strcmp(status, "ok") || !strcmp(status, "failed");
 }
@@ -269,7 +301,7 @@ static void fill(struct sc_run *run, struct libscols_table *table)
 
 		if (!is_shown(run, device))
 			continue;
-		add(table, view, several ? json_object_get_string(get(device, "name")) : NULL, device);
+		add(table, view, several ? json_object_get_string(sc_get(device, "name")) : NULL, device);
 	}
 }
 
@@ -289,6 +321,29 @@ static char *table_text(struct sc_run *run)
 	return text;
 }
 
+/* What the view draws of each device. */
+static char *drawn_text(struct sc_run *run)
+{
+	int fd = fileno(run->out);
+	bool colour = fd >= 0 && isatty(fd) && !getenv("NO_COLOR");
+	char *text = NULL;
+	size_t size;
+	FILE *file = open_memstream(&text, &size);
+
+	for (size_t i = 0; file && i < json_object_array_length(run->devices); i++) {
+		json_object *device = json_object_array_get_idx(run->devices, i);
+
+		if (!is_shown(run, device))
+			continue;
+		if (json_object_array_length(run->devices) > 1)
+			fprintf(file, "%s:\n", json_object_get_string(sc_get(device, "name")));
+		run->command->view->draw(file, device, colour);
+	}
+	if (file)
+		fclose(file);
+	return text;
+}
+
 /* 0, or -1 with errno set. */
 int sc_print(struct sc_run *run)
 {
@@ -303,7 +358,7 @@ int sc_print(struct sc_run *run)
 	if (!run->text && (!run->command || run->exit == SC_USAGE))
 		return 0;
 	if (!run->text)
-		run->text = table_text(run);
+		run->text = run->command->view->draw ? drawn_text(run) : table_text(run);
 	if (!run->text)
 		return -1;
 	failed = fputs(run->text, run->out) < 0;

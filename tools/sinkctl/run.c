@@ -15,6 +15,8 @@ static const char *advice(int error, const char *code)
 {
 	if (code && !strcmp(code, "BUDGET"))
 		return "evict entries or raise SRAM_BUDGET";
+	if (code && !strcmp(code, "TENANT_CAP"))
+		return "evict entries, or an administrator raises TENANT_CAP";
 	if (code && (!strcmp(code, "FRAGMENTED") || !strcmp(code, "TAGS")))
 		return "evict entries";
 	switch (error) {
@@ -63,6 +65,11 @@ static void record_error(struct sc_run *run, const char *error, const char *code
 	free(line);
 	/* Failures of different kinds: none of the special codes would be true. */
 	run->exit = run->exit == SC_DONE || run->exit == class ? class : SC_FAILED;
+}
+
+bool sc_changes(const struct sc_run *run)
+{
+	return run->command->scope == SC_CHANGES || (run->command->scope == SC_MAY_CHANGE && run->changes);
 }
 
 static const char *first_text(const char *a, const char *b)
@@ -205,7 +212,12 @@ static bool wants_json(int argc, char **argv)
 
 int sinkctl_run(int argc, char **argv, FILE *out, FILE *err)
 {
-	struct sc_run run = {.out = out, .err = err, .json = wants_json(argc, argv)};
+	struct sc_run run = {.out = out,
+			     .err = err,
+			     .json = wants_json(argc, argv),
+			     .group = KVSINK_GROUP_ALL,
+			     .tail = KVS_TAIL_OWN,
+			     .contract = {.size = sizeof(run.contract)}};
 
 	run.args = calloc(argc + 1, sizeof(*run.args));
 	start(&run);

@@ -46,6 +46,68 @@ bool sc_parse_range(const char *text, uint32_t limit, uint32_t *begin, uint32_t 
 	return true;
 }
 
+/* A number of bytes, with K, M or G for powers of 1024. */
+bool sc_parse_bytes(const char *text, uint64_t *bytes)
+{
+	static const char units[] = "KMG";
+	size_t length = strlen(text);
+	const char *unit = length > 1 ? strchr(units, text[length - 1]) : NULL;
+	unsigned shift = unit ? 10 * (unit - units + 1) : 0;
+	char *digits = strndup(text, unit ? length - 1 : length);
+	bool good = digits && sc_parse_u64(digits, UINT32_MAX >> shift, bytes);
+
+	free(digits);
+	if (good)
+		*bytes <<= shift;
+	return good;
+}
+
+/* An integer with its unit: 250ns, 40us, 5ms, 30s. */
+bool sc_parse_duration(const char *text, uint64_t max, uint64_t *ns)
+{
+	static const struct {
+		const char *name;
+		uint64_t ns;
+	} units[] = {{"ns", 1}, {"us", 1000}, {"ms", 1000000}, {"s", 1000000000}};
+	size_t digits = strspn(text, "0123456789");
+	char number[24];
+
+	if (!digits || digits >= sizeof(number))
+		return false;
+	memcpy(number, text, digits);
+	number[digits] = 0;
+	for (unsigned i = 0; i < sizeof(units) / sizeof(*units); i++)
+		if (!strcmp(text + digits, units[i].name)) {
+			if (!sc_parse_u64(number, max / units[i].ns, ns))
+				return false;
+			*ns *= units[i].ns;
+			return true;
+		}
+	return false;
+}
+
+/* Decimal, so that 0x3dcccccd is not taken for a number near 10^9. */
+bool sc_parse_float(const char *text, uint32_t *pattern)
+{
+	char *end;
+	float number = strtof(text, &end);
+
+	if (end == text || *end || strpbrk(text, "xX") || !isfinite(number) || signbit(number))
+		return false;
+	if (number == 0 && strcspn(text, "123456789") < strcspn(text, "eE"))
+		return false;
+	memcpy(pattern, &number, sizeof(*pattern));
+	return true;
+}
+
+float sc_from_pattern(uint32_t pattern)
+{
+	float number;
+
+	memcpy(&number, &pattern, sizeof(number));
+	return number;
+}
+
 void sc_put(json_object *record, const char *key, json_object *value)
 {
 	json_object_object_add(record, key, value);
@@ -54,6 +116,11 @@ void sc_put(json_object *record, const char *key, json_object *value)
 void sc_put_u64(json_object *record, const char *key, uint64_t value)
 {
 	sc_put(record, key, json_object_new_uint64(value));
+}
+
+void sc_put_bool(json_object *record, const char *key, bool value)
+{
+	sc_put(record, key, json_object_new_boolean(value));
 }
 
 void sc_put_hex(json_object *record, const char *key, uint64_t value, unsigned width)
@@ -97,9 +164,8 @@ void sc_put_heads(json_object *record, const char *key, uint64_t mask)
 json_object *sc_float(uint32_t pattern)
 {
 	char text[40];
-	float number;
+	float number = sc_from_pattern(pattern);
 
-	memcpy(&number, &pattern, sizeof(number));
 	if (!isfinite(number))
 		return NULL;
 	for (int digits = 1; digits <= 9; digits++) {
@@ -120,16 +186,21 @@ static bool is_float(const char *name)
 }
 
 /* Names of the values of registers and parameters that are enums; NULL if there is none. */
-static const char *symbol(const char *name, uint64_t value)
+const char *sc_symbol(const char *name, uint64_t value)
 {
 	static const char *const modes[] = {
 		[KVSINK_SCORE_RAW] = "RAW", [KVSINK_SCORE_MEAN] = "MEAN", [KVSINK_SCORE_REL] = "REL"};
+	static const char *const placements[] = {[KVSINK_PLACEMENT_OFF] = "OFF",
+						 [KVSINK_PLACEMENT_OBSERVE] = "OBSERVE",
+						 [KVSINK_PLACEMENT_AUTO] = "AUTO"};
 	static const char *const states[] = {
 		[KVSINK_RING_IDLE] = "IDLE", [KVSINK_RING_BUSY] = "BUSY", [KVSINK_RING_HALTED] = "HALTED"};
 	const char *dot = strchr(name, '.');
 
 	if (!strcmp(name, "SCORE_MODE"))
 		return value < sizeof(modes) / sizeof(*modes) ? modes[value] : NULL;
+	if (!strcmp(name, "PLACEMENT"))
+		return value < sizeof(placements) / sizeof(*placements) ? placements[value] : NULL;
 	if (!strcmp(name, "ERR_CODE"))
 		return value < KVSINK_CODE_COUNT ? kvs_code_name(value) : NULL;
 	if (dot && !strncmp(name, "ring", 4) && !strcmp(dot, ".STATE"))
@@ -142,6 +213,6 @@ void sc_put_value(json_object *record, const char *name, unsigned width, uint64_
 	sc_put_u64(record, "value", value);
 	sc_put_hex(record, "hex", value, width);
 	sc_put(record, "float", is_float(name) ? sc_float(value) : NULL);
-	sc_put_text(record, "symbol", symbol(name, value));
+	sc_put_text(record, "symbol", sc_symbol(name, value));
 	sc_put(record, "fields", sc_fields(name, value));
 }
