@@ -251,6 +251,33 @@ static void budgets(void)
 	       "a budget below what is granted refuses more");
 }
 
+/* Registers about all entries. */
+static void registers(void)
+{
+	fresh();
+	h.host_ns = 1000;
+	h_promote_cmd(&h, &s, 1, 0, 2, 3)->promote.dwell_steps = 2;
+	h_do(&h);
+	h_promote_cmd(&h, &s, 2, 0, 2, 3)->promote.deadline_ns = 3000;
+	h_do(&h);
+	h_promote(&h, &s, 3, 0, 2, 3);
+	tap_ok(reg(KVSINK_REG_CONTRACTS) == 2, "CONTRACTS counts contracts in force");
+	tap_ok(reg(KVSINK_REG_COPIES_PENDING) == 3 && reg(KVSINK_REG_TAGS_VALID) == 0,
+	       "COPIES_PENDING the copies that have yet to end");
+	tap_ok(reg(KVSINK_REG_SRAM_LARGEST) == h.config.sram_bytes - 3 * 512,
+	       "SRAM_LARGEST the largest free range");
+	h_fill(&h, &s, 20, 2);
+	tap_ok(reg(KVSINK_REG_CONTRACTS) == 1, "one ends with its steps");
+	h.host_ns = 3000;
+	h_barrier(&h, &s);
+	tap_ok(reg(KVSINK_REG_CONTRACTS) == 0, "the other when host time comes to its deadline");
+	tap_ok(reg(KVSINK_REG_COPIES_PENDING) == 0 && reg(KVSINK_REG_TAGS_VALID) == 3,
+	       "and BARRIER ends the copies");
+	h_evict(&h, &s, 2);
+	tap_ok(reg(KVSINK_REG_SRAM_LARGEST) == h.config.sram_bytes - 3 * 512,
+	       "a small gap is not the largest");
+}
+
 static void parameters(void)
 {
 	fresh();
@@ -321,6 +348,7 @@ int main(void)
 	scrubbed();
 	budgets();
 	parameters();
+	registers();
 	evict_ranges();
 	resets();
 	h_close(&h);
