@@ -23,29 +23,58 @@ struct submit {
 	struct kvsink_logic_env env;
 	struct drm_kvsink_op ops[DRM_KVSINK_MAX_OPS]; /* of the job being built, as are the next two */
 	struct drm_kvsink_sync syncs[DRM_KVSINK_MAX_SYNCS];
-	struct drm_kvsink_attend_item items[DRM_KVSINK_MAX_ITEMS]; /* of one operation */
-	struct pending *pending;				   /* [args->jobs.count] */
+	struct drm_kvsink_attend_item items[DRM_KVSINK_MAX_ITEMS]; /* of one operation, as is the next */
+	struct drm_kvsink_place places[DRM_KVSINK_MAX_ITEMS];
+	struct pending *pending; /* [args->jobs.count] */
 	uint64_t signalled; /* point of the timeline that will have signalled before the job being built */
 };
 
+/* The operation's array of attend items or places, copied in; NULL if it has none. */
+static const struct drm_kvsink_array *array_of(struct submit *submit, const struct drm_kvsink_op *op,
+					       void **to, uint32_t *element)
+{
+	*to = op->type == DRM_KVSINK_OP_ATTEND ? (void *)submit->items : (void *)submit->places;
+	*element = op->type == DRM_KVSINK_OP_ATTEND ? sizeof(*submit->items) : sizeof(*submit->places);
+	switch (op->type) {
+	case DRM_KVSINK_OP_ATTEND:
+		return &op->attend.items;
+	case DRM_KVSINK_OP_PROMOTE:
+		return &op->promote.places;
+	case DRM_KVSINK_OP_EVICT:
+		return &op->evict.places;
+	default:
+		return NULL;
+	}
+}
+
+static int copy_items(struct submit *submit, const struct drm_kvsink_op *op, const struct sim_job *job,
+		      uint32_t *items)
+{
+	uint32_t element;
+	void *to;
+	const struct drm_kvsink_array *array = array_of(submit, op, &to, &element);
+	int err;
+
+	*items = 0;
+	if (!array)
+		return 0;
+	submit->env.field = (uint32_t)((const char *)array - (const char *)op);
+	err = sim_copy_array(array, element, 1, DRM_KVSINK_MAX_ITEMS, to);
+	if (!err && array->count > DRM_KVSINK_MAX_ITEMS - job->items)
+		err = -E2BIG;
+	*items = array->count;
+	return err;
+}
+
 static int build_op(struct submit *submit, const struct drm_kvsink_op *op, struct sim_job *job)
 {
-	uint32_t items = 0;
-	int err = 0;
+	uint32_t items;
+	int err = copy_items(submit, op, job, &items);
 
-	if (op->type == DRM_KVSINK_OP_ATTEND) {
-		const struct drm_kvsink_array *array = &op->attend.items;
-
-		submit->env.field = offsetof(struct drm_kvsink_op, attend.items);
-		err = sim_copy_array(array, sizeof(*submit->items), 1, DRM_KVSINK_MAX_ITEMS, submit->items);
-		if (!err && array->count > DRM_KVSINK_MAX_ITEMS - job->items)
-			err = -E2BIG;
-		items = array->count;
-	}
 	if (err)
 		return err;
-	err = kvsink_logic_build_op(&submit->env, op, submit->items, job->items, &job->cmd[job->cmds],
-				    &job->item[job->items]);
+	err = kvsink_logic_build_op(&submit->env, op, submit->items, submit->places, job->items,
+				    &job->cmd[job->cmds], &job->item[job->items]);
 	if (err)
 		return err;
 	job->cmds++;
