@@ -14,7 +14,7 @@
 #include "datapath.h"
 #include "silicon.h"
 
-#define KVSINK_TLB_SLOTS 64 /* direct mapped */
+#define KVSINK_TLB_SLOTS 64	     /* direct mapped */
 #define KVSINK_NONE UINT32_MAX	     /* no such index */
 #define KVSINK_REG_WORDS (0x200 / 4) /* words of the global register block */
 #define KVSINK_PS_PER_NS 1000u
@@ -35,7 +35,8 @@
 
 /*
  * The tail of a score group: the newest tokens' rows, in a ring of SRAM that APPEND writes as it writes HBM.
- * Row of (token, layer, head): offset + (((token mod tokens) * layers + layer - begin) * heads + rank) * row_bytes.
+ * Row of (token, layer, head): offset + (((token mod tokens) * layers + layer - begin) * heads + rank) *
+ * row_bytes.
  */
 struct kvsink_tail {
 	uint32_t tokens;		  /* that the ring holds; 0 = no tail */
@@ -43,7 +44,7 @@ struct kvsink_tail {
 	uint32_t sram_offset, sram_bytes; /* granted range */
 	uint32_t begin, end;		  /* layers */
 	uint64_t head_mask;		  /* KV heads */
-	uint64_t deadline_ns;		  /* host time until which nobody may take its place; moved by STEP_END */
+	uint64_t deadline_ns; /* host time until which nobody may take its place; moved by STEP_END */
 };
 
 /* Tokens of a layer that the tail holds: [next, end). */
@@ -71,27 +72,27 @@ struct kvsink_stream {
 	uint32_t mapped_pages; /* entries of the page table that hold a page */
 	uint32_t score_groups;
 	struct kvsink_group group[KVSINK_MAX_SCORE_GROUPS];
-	uint64_t page_table;			     /* HBM offset of uint64_t[max pages] */
-	uint64_t scores;			     /* HBM offset of the score area, see kvsink_score_bytes() */
-	uint64_t page_bytes;			     /* of one page */
-	uint32_t row_bytes;			     /* K and V of one token, layer and head */
-	uint32_t length;			     /* tokens that STEP_END made part of the stream: its steps */
-	uint32_t first_tag;			     /* entries by token, then layer; KVSINK_NONE ends */
-	uint32_t entries;			     /* how many */
-	uint32_t sram_bytes;			     /* granted to them and to the tails */
-	uint32_t locks;				     /* items in flight that read its rows */
-	bool refused; /* the last STEP_END could not place a sink and has said so */
-	uint64_t counters[KVSINK_COUNTER_COUNT];     /* those in ns are kept in ps */
+	uint64_t page_table; /* HBM offset of uint64_t[max pages] */
+	uint64_t scores;     /* HBM offset of the score area, see kvsink_score_bytes() */
+	uint64_t page_bytes; /* of one page */
+	uint32_t row_bytes;  /* K and V of one token, layer and head */
+	uint32_t length;     /* tokens that STEP_END made part of the stream: its steps */
+	uint32_t first_tag;  /* entries by token, then layer; KVSINK_NONE ends */
+	uint32_t entries;    /* how many */
+	uint32_t sram_bytes; /* granted to them and to the tails */
+	uint32_t locks;	     /* items in flight that read its rows */
+	bool refused;	     /* the last STEP_END could not place a sink and has said so */
+	uint64_t counters[KVSINK_COUNTER_COUNT]; /* those in ns are kept in ps */
 	struct kvsink_layer_params *layer;	 /* [KVSINK_MAX_LAYERS], from the chip's arena */
 };
 
 struct kvsink_layer_params {
-	float scale;	   /* multiplies q.k */
-	float softcap;	   /* 0 = none */
-	uint32_t window;   /* sliding window in tokens, 0 = none */
-	uint32_t appended; /* rows behind the stream's length */
-	uint32_t scored;   /* queries that SCORE has seen */
-	uint32_t weight;   /* in scores and EMA, units of 2^-16 */
+	float scale;			       /* multiplies q.k */
+	float softcap;			       /* 0 = none */
+	uint32_t window;		       /* sliding window in tokens, 0 = none */
+	uint32_t appended;		       /* rows behind the stream's length */
+	uint32_t scored;		       /* queries that SCORE has seen */
+	uint32_t weight;		       /* in scores and EMA, units of 2^-16 */
 	uint32_t observed_first, observed_end; /* queries of the open step whose attention is in B */
 	uint64_t profiled; /* queries times query heads of one KV head that the profile has seen */
 };
@@ -114,7 +115,7 @@ struct kvsink_tag {
 	uint32_t prev, next;		  /* entries of the stream; `next` also of free ones */
 	bool valid;			  /* the copy has ended: reads go to SRAM */
 	bool automatic;			  /* STEP_END has promoted it */
-	bool leaving;			  /* the plan being made removes it; false outside place.c and promote.c */
+	bool leaving; /* the plan being made removes it; false outside place.c and promote.c */
 };
 
 /* What a grant shall be: the contract of PROMOTE, or what STEP_END gives its own entries. */
@@ -142,12 +143,13 @@ enum kvsink_lack {
 #define KVSINK_MAX_DISPLACED 256 /* entries and tails that give way to one command */
 
 /*
- * What is granted, on paper: a plan makes and takes back grants here before it does so in earnest. It begins as
- * what a stream's grants would find, and follows the very rules of the real ones.
+ * What is granted, on paper: a plan makes and takes back grants here before it does so in earnest. It begins
+ * as what a stream's grants would find, and follows the very rules of the real ones.
  */
 struct kvsink_trial {
 	const struct kvsink_stream *stream; /* whose grants are tried */
-	struct kvsink_span *spans;	    /* room for all entries and tails that can be; span_count used, by offset */
+	struct kvsink_span
+		*spans; /* room for all entries and tails that can be; span_count used, by offset */
 	uint32_t span_count;
 	uint32_t sram_used, stream_bytes; /* granted on the device, to the stream, */
 	uint64_t account_bytes;		  /* and to the streams of its tenant tag */
@@ -171,7 +173,8 @@ struct kvsink_victim {
 struct kvsink_copy {
 	uint64_t due_ps;      /* modelled time by which it shall end; 0 = at once */
 	uint64_t left_ps;     /* that it still takes */
-	uint64_t start_by_ps; /* deferred: when the engine must go on, for it and those behind it to be in time */
+	uint64_t start_by_ps; /* deferred: when the engine must go on, for it and those behind it to be in
+				 time */
 	uint64_t begin_ps;    /* when it began, if it has */
 	uint64_t bus_bytes;   /* of HBM bursts */
 	uint32_t tag, generation;
@@ -216,11 +219,12 @@ struct kvsink_item_work {
 	uint64_t *score;		  /* [KVSINK_MAX_TOKENS], zero between items */
 	uint64_t *mass;			  /* [KVSINK_STAGE_BYTES / 4], likewise; sums per KV head and token */
 	uint64_t mass_used;
-	uint64_t *observed;  /* [KVSINK_OBSERVE_TOKENS], likewise; sums per token for the EMA */
-	uint64_t *sinks;     /* [KVSINK_OBSERVE_TOKENS / 64], bits of the same tokens */
-	uint64_t *sink_mass; /* [KVSINK_MAX_ITEMS][KVSINK_MAX_KV_HEADS], zero between items: for the profile */
+	uint64_t *observed; /* [KVSINK_OBSERVE_TOKENS], likewise; sums per token for the EMA */
+	uint64_t *sinks;    /* [KVSINK_OBSERVE_TOKENS / 64], bits of the same tokens */
+	uint64_t
+		*sink_mass; /* [KVSINK_MAX_ITEMS][KVSINK_MAX_KV_HEADS], zero between items: for the profile */
 	uint32_t observed_used; /* of both arrays by tokens, a multiple of 64 */
-	const uint8_t **pages;		  /* arena of page addresses, pages_max of them */
+	const uint8_t **pages;	/* arena of page addresses, pages_max of them */
 	uint64_t pages_used, pages_max;
 	struct kvsink_resident *resident; /* arena of resident lists, residents_max of them */
 	uint64_t residents_used, residents_max;
@@ -251,19 +255,19 @@ struct kvsink_ring {
 	struct kvsink_job_desc desc; /* the job, copied in once */
 	struct kvsink_cmd cmd[KVSINK_MAX_CMDS];
 	union kvsink_item item[KVSINK_MAX_ITEMS];
-	uint32_t next_cmd;	      /* command to execute next */
-	uint64_t progress;	      /* bytes that it has moved, when it takes several calls */
-	uint64_t spent;		      /* of this call's quantum */
-	uint32_t result[4];	      /* of the last command that has results */
-	uint64_t fault_address;	      /* of the last failure */
-	uint64_t begin_ps;	      /* modelled time at which the job began */
+	uint32_t next_cmd;	/* command to execute next */
+	uint64_t progress;	/* bytes that it has moved, when it takes several calls */
+	uint64_t spent;		/* of this call's quantum */
+	uint32_t result[4];	/* of the last command that has results */
+	uint64_t fault_address; /* of the last failure */
+	uint64_t begin_ps;	/* modelled time at which the job began */
 	/* the command's time beyond the fixed cost, set by its handler, passed by kvsink_clock_pass() */
 	uint64_t cost_ps;		/* compute */
 	uint64_t wait_ps;		/* for copies */
 	uint64_t hbm_bytes, sram_bytes; /* bus bytes that it moves, both at the same time */
 	uint32_t looks;			/* into the tag array */
 	bool shared;			/* its time goes to every stream of `work` instead of `stream` */
-	struct kvsink_stream *stream; /* whose ledger the command's bytes and time go to; may be NULL */
+	struct kvsink_stream *stream;	/* whose ledger the command's bytes and time go to; may be NULL */
 	struct kvsink_item_work work;
 };
 
@@ -296,14 +300,14 @@ struct kvsink_chip {
 	struct kvsink_copy *copies;	 /* [2 * config.tags], in the order in which they run */
 	uint32_t copy_first, copy_count; /* the part of `copies` in use */
 	struct kvsink_event_rec events[KVSINK_EVENT_SLOTS];
-	uint32_t event_next;			/* number of the next event, modulo 2^32 */
-	uint64_t event_total;			/* events ever, to know how many slots are filled */
+	uint32_t event_next;  /* number of the next event, modulo 2^32 */
+	uint64_t event_total; /* events ever, to know how many slots are filled */
 	struct kvsink_span_rec spans_log[KVSINK_SPAN_SLOTS]; /* the timeline */
-	uint32_t span_next;			/* number of the next span, modulo 2^32 */
-	uint64_t span_total;			/* spans ever */
-	uint32_t inject_hang, inject_dma_error, inject_ecc; /* how many are still to come */
-	struct kvsink_trial trial;		 /* of the plan being made */
-	struct kvsink_verdict_plan *plan;	 /* [config.tags + KVSINK_MAX_STEP_PROMOTIONS] */
+	uint32_t span_next;				     /* number of the next span, modulo 2^32 */
+	uint64_t span_total;				     /* spans ever */
+	uint32_t inject_hang, inject_dma_error, inject_ecc;  /* how many are still to come */
+	struct kvsink_trial trial;			     /* of the plan being made */
+	struct kvsink_verdict_plan *plan;		     /* [config.tags + KVSINK_MAX_STEP_PROMOTIONS] */
 	uint32_t plan_count;
 	struct kvsink_victim *victims; /* [config.tags], while a plan is made */
 	struct kvsink_ring ring[KVSINK_MAX_RINGS];
@@ -417,13 +421,14 @@ bool kvsink_tag_covers(const struct kvsink_tag *tag, uint32_t layer);
 bool kvsink_tag_named(const struct kvsink_tag *tag, const struct kvsink_place_item *item);
 bool kvsink_tag_overlaps(const struct kvsink_tag *tag, const struct kvsink_place_item *item);
 struct kvsink_place_item kvsink_tag_rows(const struct kvsink_tag *tag);
-/* A new entry in the stream's list; the caller knows that there is a free one. And out of it; its SRAM is the caller's. */
+/* A new entry in the stream's list; the caller knows that there is a free one. And out of it; its SRAM is the
+ * caller's. */
 struct kvsink_tag *kvsink_tag_add(struct kvsink_chip *chip, struct kvsink_stream *stream,
 				  const struct kvsink_place_item *item);
 void kvsink_tag_remove(struct kvsink_chip *chip, struct kvsink_tag *tag);
 /*
- * What ATTEND of the layer reads from SRAM, token ascending: valid entries and the tail. Where both have a token, it is
- * the one with more heads. `out` holds `room`. Returns how many.
+ * What ATTEND of the layer reads from SRAM, token ascending: valid entries and the tail. Where both have a
+ * token, it is the one with more heads. `out` holds `room`. Returns how many.
  */
 uint64_t kvsink_tag_residents(struct kvsink_chip *chip, const struct kvsink_stream *stream, uint32_t layer,
 			      struct kvsink_resident *out, uint64_t room);
@@ -435,8 +440,8 @@ void kvsink_budget_reset(struct kvsink_chip *chip);
 uint32_t kvsink_account(const struct kvsink_stream *stream);
 uint32_t kvsink_budget_largest(const struct kvsink_chip *chip);
 /* OK with the range's offset in *at; or the code of what is lacking, with what it says in *at. */
-uint32_t kvsink_budget_grant(struct kvsink_chip *chip, struct kvsink_stream *stream, uint32_t bytes, bool needs_tag,
-			     uint64_t *at);
+uint32_t kvsink_budget_grant(struct kvsink_chip *chip, struct kvsink_stream *stream, uint32_t bytes,
+			     bool needs_tag, uint64_t *at);
 /* Scrub and take back. */
 void kvsink_budget_release(struct kvsink_chip *chip, struct kvsink_stream *stream, uint32_t offset);
 uint32_t kvsink_lack_code(enum kvsink_lack lack);
@@ -444,30 +449,35 @@ uint32_t kvsink_lack_code(enum kvsink_lack lack);
 /* The grants as they are, for a plan of the stream's. */
 void kvsink_trial_begin(struct kvsink_chip *chip, const struct kvsink_stream *stream);
 /* Budgets and tags for so much more, without a range. */
-enum kvsink_lack kvsink_trial_limits(const struct kvsink_chip *chip, uint64_t bytes, uint32_t tags, uint64_t *address);
-/* Tags (unless it is a tail), budgets and a range for one more entry: OK, or the code with which PROMOTE refuses. */
+enum kvsink_lack kvsink_trial_limits(const struct kvsink_chip *chip, uint64_t bytes, uint32_t tags,
+				     uint64_t *address);
+/* Tags (unless it is a tail), budgets and a range for one more entry: OK, or the code with which PROMOTE
+ * refuses. */
 uint32_t kvsink_trial_grant(struct kvsink_chip *chip, uint32_t bytes, bool needs_tag, uint64_t *address);
 void kvsink_trial_release(struct kvsink_chip *chip, const struct kvsink_tag *tag);
-void kvsink_trial_free(struct kvsink_chip *chip, const struct kvsink_stream *owner, uint32_t offset, bool has_tag);
+void kvsink_trial_free(struct kvsink_chip *chip, const struct kvsink_stream *owner, uint32_t offset,
+		       bool has_tag);
 
 /* ---- promote.c: entries come and go; used by PROMOTE, EVICT and STEP_END ---- */
 
 /* SRAM that an entry takes: a multiple of KVSINK_SRAM_UNIT. */
 uint32_t kvsink_entry_bytes(const struct kvsink_stream *stream, const struct kvsink_place_item *item);
 /*
- * One entry, with its contract, event, counters, note of the promotion and copy. It displaces nothing; item and terms
- * were checked. OK with *out, or why not, with nothing done and the fault's address set; the refusal is not yet
- * reported.
+ * One entry, with its contract, event, counters, note of the promotion and copy. It displaces nothing; item
+ * and terms were checked. OK with *out, or why not, with nothing done and the fault's address set; the
+ * refusal is not yet reported.
  */
-uint32_t kvsink_grant(struct kvsink_ring *ring, struct kvsink_stream *stream, const struct kvsink_place_item *item,
-		      const struct kvsink_terms *terms, struct kvsink_tag **out);
+uint32_t kvsink_grant(struct kvsink_ring *ring, struct kvsink_stream *stream,
+		      const struct kvsink_place_item *item, const struct kvsink_terms *terms,
+		      struct kvsink_tag **out);
 /* The refusal's event and counter. */
 void kvsink_refuse(struct kvsink_ring *ring, struct kvsink_stream *stream, uint32_t token, uint32_t code);
 /* The entry goes, with event and counters. */
 void kvsink_free_entry(struct kvsink_chip *chip, struct kvsink_tag *tag, enum kvsink_reason reason);
 /* All that the stream holds goes. */
 void kvsink_stream_leaves(struct kvsink_chip *chip, struct kvsink_stream *stream);
-/* Items that name entries: at least one, inside the job's, each with layers and heads; `field` is that of first_item. */
+/* Items that name entries: at least one, inside the job's, each with layers and heads; `field` is that of
+ * first_item. */
 uint32_t kvsink_search_check(struct kvsink_ring *ring, uint32_t first, uint32_t count, uint64_t field);
 
 /* ---- dwell.c: contracts ---- */
@@ -476,7 +486,8 @@ bool kvsink_in_force(const struct kvsink_chip *chip, const struct kvsink_tag *ta
 /* Priority and deadline are in range? A dwell without a deadline gets MAX_LEASE. */
 uint32_t kvsink_terms_check(struct kvsink_ring *ring, struct kvsink_terms *terms, uint64_t priority_field);
 void kvsink_terms_set(struct kvsink_chip *chip, struct kvsink_tag *tag, const struct kvsink_terms *terms);
-/* An injected uncorrectable error hits the first valid entry of the layer, if no item in flight reads the stream. */
+/* An injected uncorrectable error hits the first valid entry of the layer, if no item in flight reads the
+ * stream. */
 void kvsink_ecc_strike(struct kvsink_chip *chip, struct kvsink_stream *stream, uint32_t layer);
 /* An engine reset takes everything: one event a stream that had contracts in force; tails end. */
 void kvsink_contracts_lost(struct kvsink_chip *chip);
@@ -484,27 +495,31 @@ void kvsink_contracts_lost(struct kvsink_chip *chip);
 /* ---- tail.c: the newest rows ---- */
 
 /* CONFIG TAIL_TOKENS of groups [first, end): all of them or, with a code, none. */
-uint32_t kvsink_tail_config(struct kvsink_ring *ring, struct kvsink_stream *stream, uint32_t first, uint32_t end,
-			    uint32_t tokens);
+uint32_t kvsink_tail_config(struct kvsink_ring *ring, struct kvsink_stream *stream, uint32_t first,
+			    uint32_t end, uint32_t tokens);
 /* Is the token in the group's tail while no step is open? */
 bool kvsink_tail_holds(const struct kvsink_stream *stream, uint32_t group, uint32_t token);
-/* STEP_END: leases move on; or, before the open step's rows are dropped, the ring forgets what they overwrote. */
+/* STEP_END: leases move on; or, before the open step's rows are dropped, the ring forgets what they
+ * overwrote. */
 void kvsink_tail_step(struct kvsink_chip *chip, struct kvsink_stream *stream);
 void kvsink_tail_abort(struct kvsink_stream *stream);
-void kvsink_tail_drop(struct kvsink_chip *chip, struct kvsink_stream *stream, uint32_t group, enum kvsink_reason reason);
+void kvsink_tail_drop(struct kvsink_chip *chip, struct kvsink_stream *stream, uint32_t group,
+		      enum kvsink_reason reason);
 /* A reset has taken the SRAM: how many leases it broke. */
 uint32_t kvsink_tails_lost(struct kvsink_chip *chip, struct kvsink_stream *stream);
 /* APPEND: one token's stored rows of all heads; returns the bus bytes. */
-uint64_t kvsink_tail_write(struct kvsink_chip *chip, struct kvsink_stream *stream, uint32_t layer, uint32_t token,
-			   const uint8_t *k, const uint8_t *v);
+uint64_t kvsink_tail_write(struct kvsink_chip *chip, struct kvsink_stream *stream, uint32_t layer,
+			   uint32_t token, const uint8_t *k, const uint8_t *v);
 struct kvsink_tail_range kvsink_tail_range(const struct kvsink_stream *stream, uint32_t layer);
-struct kvsink_resident kvsink_tail_resident(const struct kvsink_chip *chip, const struct kvsink_stream *stream,
+struct kvsink_resident kvsink_tail_resident(const struct kvsink_chip *chip,
+					    const struct kvsink_stream *stream,
 					    const struct kvsink_tail *tail, uint32_t layer, uint32_t token);
 
 /* ---- place.c: AUTO ---- */
 
 /* The rows that an automatic entry or the tail of a group has; no layers or no heads: it can have none. */
-struct kvsink_place_item kvsink_group_rows(const struct kvsink_stream *stream, uint32_t group, uint32_t token);
+struct kvsink_place_item kvsink_group_rows(const struct kvsink_stream *stream, uint32_t group,
+					   uint32_t token);
 int kvsink_place_init(struct kvsink_chip *chip);
 void kvsink_place_fini(struct kvsink_chip *chip);
 /* What AUTO would do now: chip->plan. The code of the refusal that ended it, or OK. */
@@ -517,17 +532,20 @@ struct kvsink_planes {
 	uint64_t *sum, *mass;
 	uint32_t *ema, *state, *promoted;
 };
-struct kvsink_planes kvsink_planes(const struct kvsink_chip *chip, const struct kvsink_stream *stream, uint32_t group);
+struct kvsink_planes kvsink_planes(const struct kvsink_chip *chip, const struct kvsink_stream *stream,
+				   uint32_t group);
 uint64_t *kvsink_profile(const struct kvsink_chip *chip, const struct kvsink_stream *stream);
 /* E of a token in the group of a layer, units of 2^-32. */
-uint32_t kvsink_ema(const struct kvsink_chip *chip, const struct kvsink_stream *stream, uint32_t layer, uint32_t token);
+uint32_t kvsink_ema(const struct kvsink_chip *chip, const struct kvsink_stream *stream, uint32_t layer,
+		    uint32_t token);
 /* Of a binary32 pattern in units of 2^-32, and back; the former saturates at 2^32. */
 uint64_t kvsink_q32(uint64_t pattern);
 uint32_t kvsink_q32_pattern(uint32_t value);
 /* sum + mass * weight (units of 2^-16), saturating. */
 uint64_t kvsink_add_weighted(uint64_t sum, uint64_t mass, uint32_t weight);
 /* Plane `promoted` of every group that the item touches. */
-void kvsink_note_promotion(struct kvsink_chip *chip, struct kvsink_stream *stream, const struct kvsink_place_item *item);
+void kvsink_note_promotion(struct kvsink_chip *chip, struct kvsink_stream *stream,
+			   const struct kvsink_place_item *item);
 /* STEP_END, with the length moved on: E and comparator from B of the step. */
 void kvsink_ema_step(struct kvsink_ring *ring, struct kvsink_stream *stream);
 /* The open step is dropped: B of it, too. */
@@ -546,13 +564,14 @@ static inline uint32_t kvsink_dma_pending(const struct kvsink_chip *chip)
 /* Until the stream's last copy ends, if nothing uses HBM. */
 uint64_t kvsink_dma_wait(struct kvsink_chip *chip, const struct kvsink_stream *stream);
 /*
- * Time passes, in which commands use HBM or leave it alone (quiet); copies that end by then end. Of the copies' time
- * `exposed` was felt by commands, the rest is hidden; returns how much of it there was.
+ * Time passes, in which commands use HBM or leave it alone (quiet); copies that end by then end. Of the
+ * copies' time `exposed` was felt by commands, the rest is hidden; returns how much of it there was.
  */
 uint64_t kvsink_dma_pass(struct kvsink_chip *chip, uint64_t ps, bool quiet, uint64_t exposed);
 /* On paper, until the next call that changes the queue or the clock: does it copy, and for how long? */
 void kvsink_dma_look(struct kvsink_chip *chip, struct kvsink_dma_view *view);
-bool kvsink_dma_phase(const struct kvsink_chip *chip, const struct kvsink_dma_view *view, bool quiet, uint64_t *ps);
+bool kvsink_dma_phase(const struct kvsink_chip *chip, const struct kvsink_dma_view *view, bool quiet,
+		      uint64_t *ps);
 void kvsink_dma_step(const struct kvsink_chip *chip, struct kvsink_dma_view *view, bool copying, uint64_t ps);
 
 /* ---- clock.c: modelled time ---- */
@@ -569,7 +588,8 @@ uint64_t kvsink_clock_due(const struct kvsink_chip *chip, uint64_t due_ns);
 void kvsink_trace_reset(struct kvsink_chip *chip);
 /* The ring's command has ended now. */
 void kvsink_trace_command(const struct kvsink_ring *ring, uint64_t begin_ps, uint32_t code);
-void kvsink_trace_copy(struct kvsink_chip *chip, const struct kvsink_tag *tag, const struct kvsink_copy *copy, bool late);
+void kvsink_trace_copy(struct kvsink_chip *chip, const struct kvsink_tag *tag, const struct kvsink_copy *copy,
+		       bool late);
 
 /* ---- ledger.c: bytes and counts ---- */
 
@@ -589,8 +609,9 @@ struct kvsink_task_bytes kvsink_ledger_task(const struct kvsink_chip *chip,
 void kvsink_event(struct kvsink_chip *chip, enum kvsink_event_code code, const struct kvsink_stream *stream,
 		  uint32_t tenant, uint32_t token, uint32_t detail);
 /* About rows of a stream, with the reason. */
-void kvsink_event_rows(struct kvsink_chip *chip, enum kvsink_event_code code, const struct kvsink_stream *stream,
-		       const struct kvsink_place_item *rows, uint32_t detail, enum kvsink_reason reason);
+void kvsink_event_rows(struct kvsink_chip *chip, enum kvsink_event_code code,
+		       const struct kvsink_stream *stream, const struct kvsink_place_item *rows,
+		       uint32_t detail, enum kvsink_reason reason);
 
 /* ---- stage.c: arithmetic items ---- */
 
@@ -609,12 +630,14 @@ void kvsink_observe_clear(struct kvsink_item_work *work);
 
 /* ---- profile.c: sink mass by layer and head ---- */
 
-void kvsink_profile_add(struct kvsink_chip *chip, struct kvsink_stream *stream, uint32_t layer, uint64_t queries,
-			const uint64_t *sink_mass);
+void kvsink_profile_add(struct kvsink_chip *chip, struct kvsink_stream *stream, uint32_t layer,
+			uint64_t queries, const uint64_t *sink_mass);
 /* The sinks of layers [begin, end) are others now. */
-void kvsink_profile_clear(struct kvsink_chip *chip, struct kvsink_stream *stream, uint32_t begin, uint32_t end);
-struct kvsink_profile_rec kvsink_profile_rec(const struct kvsink_chip *chip, const struct kvsink_stream *stream,
-					     uint32_t layer, uint32_t head);
+void kvsink_profile_clear(struct kvsink_chip *chip, struct kvsink_stream *stream, uint32_t begin,
+			  uint32_t end);
+struct kvsink_profile_rec kvsink_profile_rec(const struct kvsink_chip *chip,
+					     const struct kvsink_stream *stream, uint32_t layer,
+					     uint32_t head);
 
 /* ---- config.c: parameters ---- */
 

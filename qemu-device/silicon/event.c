@@ -16,8 +16,9 @@ void kvsink_event(struct kvsink_chip *chip, enum kvsink_event_code code, const s
 	chip->event_total++;
 }
 
-void kvsink_event_rows(struct kvsink_chip *chip, enum kvsink_event_code code, const struct kvsink_stream *stream,
-		       const struct kvsink_place_item *rows, uint32_t detail, enum kvsink_reason reason)
+void kvsink_event_rows(struct kvsink_chip *chip, enum kvsink_event_code code,
+		       const struct kvsink_stream *stream, const struct kvsink_place_item *rows,
+		       uint32_t detail, enum kvsink_reason reason)
 {
 	struct kvsink_event_rec *event = &chip->events[chip->event_next % KVSINK_EVENT_SLOTS];
 

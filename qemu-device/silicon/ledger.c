@@ -13,10 +13,8 @@
 
 /* Counters in ns are kept in ps, so that nothing is lost to rounding. */
 static const bool in_ps[KVSINK_COUNTER_COUNT] = {
-	[KVSINK_COUNTER_MODELLED_NS] = true,
-	[KVSINK_COUNTER_EXPOSED_DMA_NS] = true,
-	[KVSINK_COUNTER_HIDDEN_DMA_NS] = true,
-	[KVSINK_COUNTER_PROMOTE_LATENCY_NS] = true,
+	[KVSINK_COUNTER_MODELLED_NS] = true,   [KVSINK_COUNTER_EXPOSED_DMA_NS] = true,
+	[KVSINK_COUNTER_HIDDEN_DMA_NS] = true, [KVSINK_COUNTER_PROMOTE_LATENCY_NS] = true,
 	[KVSINK_COUNTER_ROUTING_NS] = true,
 };
 
