@@ -15,69 +15,84 @@
 
 enum param_kind { KIND_F32, KIND_U32, KIND_U64 };
 
-static bool heads_valid(const struct kvsink_logic_stream *stream, uint64_t mask)
+__attribute__((unused)) static bool heads_valid(const struct kvsink_logic_stream *stream, uint64_t mask)
 {
 	return mask && (stream->kv_heads >= 64 || !(mask >> stream->kv_heads));
 }
 
-int kvsink_logic_build_promote(struct kvsink_logic_env *env, const struct drm_kvsink_promote *args,
-			       struct kvsink_cmd *cmd)
+static int places_ok(const struct kvsink_logic_stream *st, const struct drm_kvsink_place *p, uint32_t n,
+		     bool all, union kvsink_item *items)
 {
-	struct kvsink_logic_stream stream;
-	int err;
-
-	env->field = KVSINK_LOGIC_NO_FIELD;
-	if (args->flags)
-		return PROMOTE_REFUSE(env, flags, EINVAL);
-	if (args->pad)
-		return PROMOTE_REFUSE(env, pad, EINVAL);
-	if (args->dwell_steps)
-		return PROMOTE_REFUSE(env, dwell_steps, EOPNOTSUPP);
-	if (args->deadline_ns)
-		return PROMOTE_REFUSE(env, deadline_ns, EOPNOTSUPP);
-	err = kvsink_find_stream(env, args->stream, false, offsetof(struct drm_kvsink_promote, stream),
-				 &stream);
-	if (err)
-		return err;
-	if (args->token >= stream.max_tokens)
-		return PROMOTE_REFUSE(env, token, EINVAL);
-	if (!kvsink_layers_valid(&stream, args->layer_begin, args->layer_end))
-		return PROMOTE_REFUSE(env, layer_begin, EINVAL);
-	if (!heads_valid(&stream, args->head_mask))
-		return PROMOTE_REFUSE(env, head_mask, EINVAL);
-
-	memset(cmd, 0, sizeof(*cmd));
-	cmd->opcode = KVSINK_OP_PROMOTE;
-	cmd->promote.stream = args->stream;
-	cmd->promote.token = args->token;
-	cmd->promote.layer_begin = args->layer_begin;
-	cmd->promote.layer_end = args->layer_end;
-	cmd->promote.head_mask = args->head_mask;
+	for (uint32_t i = 0; i < n; i++) {
+		uint64_t heads = st->kv_heads < 64 ? (1ull << st->kv_heads) - 1 : ~0ull;
+		if (p[i].token >= st->max_tokens && !(all && p[i].token == KVSINK_TOKEN_ALL))
+			return -EINVAL;
+		if (!kvsink_layers_valid(st, p[i].layer_begin, p[i].layer_end))
+			return -EINVAL;
+		if (!p[i].head_mask || (!all && (p[i].head_mask & ~heads)))
+			return -EINVAL;
+		memset(&items[i], 0, sizeof(items[i]));
+		items[i].place = (struct kvsink_place_item){p[i].token,
+							    p[i].layer_begin,
+							    p[i].layer_end,
+							    all ? p[i].head_mask & heads : p[i].head_mask,
+							    {0}};
+		if (!items[i].place.head_mask)
+			return -EINVAL;
+	}
 	return 0;
 }
-
-int kvsink_logic_build_evict(struct kvsink_logic_env *env, const struct drm_kvsink_evict *args,
-			     struct kvsink_cmd *cmd)
+int kvsink_logic_build_promote(struct kvsink_logic_env *env, const struct drm_kvsink_promote *args,
+			       const struct drm_kvsink_place *places, struct kvsink_cmd *cmd,
+			       union kvsink_item *items)
 {
-	struct kvsink_logic_stream stream;
-	int err;
-
-	env->field = KVSINK_LOGIC_NO_FIELD;
-	err = kvsink_find_stream(env, args->stream, false, offsetof(struct drm_kvsink_evict, stream),
-				 &stream);
+	struct kvsink_logic_stream st;
+	int err = kvsink_find_stream(env, args->stream, false, 0, &st);
+	if (!err)
+		err = places_ok(&st, places, args->places.count, false, items);
 	if (err)
 		return err;
-	if (args->token != KVSINK_TOKEN_ALL && args->token >= stream.max_tokens)
-		return EVICT_REFUSE(env, token, EINVAL);
-	if (!kvsink_layers_valid(&stream, args->layer_begin, args->layer_end))
-		return EVICT_REFUSE(env, layer_begin, EINVAL);
-
+	if (args->priority > 255)
+		return -EINVAL;
+	memset(cmd, 0, sizeof(*cmd));
+	cmd->opcode = KVSINK_OP_PROMOTE;
+	cmd->flags = args->flags;
+	cmd->promote = (struct kvsink_cmd_promote){
+		args->stream,	   0,		args->places.count, args->dwell_steps, args->priority,
+		args->deadline_ns, args->due_ns};
+	return 0;
+}
+int kvsink_logic_build_evict(struct kvsink_logic_env *env, const struct drm_kvsink_evict *args,
+			     const struct drm_kvsink_place *places, struct kvsink_cmd *cmd,
+			     union kvsink_item *items)
+{
+	struct kvsink_logic_stream st;
+	int err = kvsink_find_stream(env, args->stream, false, 0, &st);
+	if (!err)
+		err = places_ok(&st, places, args->places.count, true, items);
+	if (err)
+		return err;
 	memset(cmd, 0, sizeof(*cmd));
 	cmd->opcode = KVSINK_OP_EVICT;
-	cmd->evict.stream = args->stream;
-	cmd->evict.token = args->token;
-	cmd->evict.layer_begin = args->layer_begin;
-	cmd->evict.layer_end = args->layer_end;
+	cmd->evict = (struct kvsink_cmd_evict){args->stream, 0, args->places.count};
+	return 0;
+}
+int kvsink_logic_build_contract(struct kvsink_logic_env *env, const struct drm_kvsink_contract *args,
+				const struct drm_kvsink_place *places, struct kvsink_cmd *cmd,
+				union kvsink_item *items)
+{
+	struct kvsink_logic_stream st;
+	int err = kvsink_find_stream(env, args->stream, false, 0, &st);
+	if (!err)
+		err = places_ok(&st, places, args->places.count, true, items);
+	if (err)
+		return err;
+	if (args->priority > 255)
+		return -EINVAL;
+	memset(cmd, 0, sizeof(*cmd));
+	cmd->opcode = KVSINK_OP_CONTRACT;
+	cmd->contract = (struct kvsink_cmd_contract){
+		args->stream, 0, args->places.count, args->dwell_steps, args->priority, args->deadline_ns};
 	return 0;
 }
 
@@ -129,6 +144,7 @@ int kvsink_logic_build_config(struct kvsink_logic_env *env, const struct drm_kvs
 	cmd->opcode = KVSINK_OP_CONFIG;
 	cmd->config.stream = args->stream;
 	cmd->config.param = args->param;
+	cmd->config.group = args->group;
 	cmd->config.value = args->value;
 	return 0;
 }
@@ -144,6 +160,7 @@ int kvsink_logic_build_config_get(struct kvsink_logic_env *env, const struct drm
 	cmd->opcode = KVSINK_OP_QUERY;
 	cmd->query.stream = args->stream;
 	cmd->query.what = KVSINK_QUERY_PARAMS;
+	cmd->query.group = args->group == KVSINK_GROUP_ALL ? 0 : args->group;
 	cmd->query.max = KVSINK_PARAM_COUNT;
 	cmd->query.dst.space = KVSINK_SPACE_GART;
 	cmd->query.dst.offset = dst_gart;
@@ -154,7 +171,7 @@ int kvsink_logic_build_config_get(struct kvsink_logic_env *env, const struct drm
 static int check_query_stream(struct kvsink_logic_env *env, const struct drm_kvsink_query *args)
 {
 	struct kvsink_logic_stream stream = {0};
-	bool scores = args->type == DRM_KVSINK_QUERY_SCORES;
+	bool scores = args->type == DRM_KVSINK_QUERY_SCORES || args->type == DRM_KVSINK_QUERY_SINKS;
 	int err;
 
 	if (scores || args->stream) {

@@ -86,8 +86,8 @@ void kvsink_logic_build_invalidate(uint32_t first_page, uint32_t count, struct k
  * where they will lie in the job's item array, `out_items` is that place.
  */
 int kvsink_logic_build_op(struct kvsink_logic_env *env, const struct drm_kvsink_op *op,
-			  const struct drm_kvsink_attend_item *items, uint32_t first_item,
-			  struct kvsink_cmd *cmd, union kvsink_item *out_items);
+			  const struct drm_kvsink_attend_item *items, const struct drm_kvsink_place *places,
+			  uint32_t first_item, struct kvsink_cmd *cmd, union kvsink_item *out_items);
 
 /*
  * `bytes` at `ref`, which stands at offset `field` of its struct: in its buffer or refused. With `optional`,
@@ -97,9 +97,14 @@ int kvsink_logic_operand(struct kvsink_logic_env *env, const struct drm_kvsink_r
 			 uint64_t bytes, bool optional, struct kvsink_ref *out);
 
 int kvsink_logic_build_promote(struct kvsink_logic_env *env, const struct drm_kvsink_promote *args,
-			       struct kvsink_cmd *cmd);
+			       const struct drm_kvsink_place *places, struct kvsink_cmd *cmd,
+			       union kvsink_item *items);
 int kvsink_logic_build_evict(struct kvsink_logic_env *env, const struct drm_kvsink_evict *args,
-			     struct kvsink_cmd *cmd);
+			     const struct drm_kvsink_place *places, struct kvsink_cmd *cmd,
+			     union kvsink_item *items);
+int kvsink_logic_build_contract(struct kvsink_logic_env *env, const struct drm_kvsink_contract *args,
+				const struct drm_kvsink_place *places, struct kvsink_cmd *cmd,
+				union kvsink_item *items);
 int kvsink_logic_build_config(struct kvsink_logic_env *env, const struct drm_kvsink_config *args,
 			      struct kvsink_cmd *cmd);
 /*

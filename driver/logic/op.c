@@ -20,6 +20,7 @@ struct building {
 	uint32_t first_item;			    /* of an ATTEND, in the job */
 	struct kvsink_cmd *cmd;
 	union kvsink_item *out_items; /* of an ATTEND */
+	const struct drm_kvsink_place *places;
 };
 
 /* Handle 0 leaves an operand out: everything else of it must be 0 then. */
@@ -204,7 +205,7 @@ static int build_barrier(struct building *b)
 
 /* Bytes of an ATTEND's operands, summed over its items. */
 struct attend_bytes {
-	uint64_t q, out, stats;
+	uint64_t q, out, stats, mass;
 };
 
 static int add_item(struct building *b, uint32_t i, struct attend_bytes *bytes)
@@ -221,6 +222,7 @@ static int add_item(struct building *b, uint32_t i, struct attend_bytes *bytes)
 		return OP_REFUSE(b->env, attend.items.array, EINVAL);
 	bytes->q += row_bytes(item->count, stream.q_heads, stream.d_k);
 	bytes->out += row_bytes(item->count, stream.q_heads, stream.d_v);
+	bytes->mass += (uint64_t)(item->first + item->count) * stream.kv_heads * 4;
 	bytes->stats += (uint64_t)item->count * stream.q_heads * sizeof(struct drm_kvsink_attend_stat);
 	if (too_big(bytes->q, bytes->out))
 		return OP_REFUSE(b->env, attend.items.array, E2BIG);
@@ -262,6 +264,7 @@ static int build_attend(struct building *b)
 	attend->mode = args->mode;
 	err = operand(b, &args->q, AT(attend.q), bytes.q, false, &attend->q);
 	err = err ? err : operand(b, &args->out, AT(attend.out), bytes.out, false, &attend->out);
+	err = err ? err : operand(b, &args->mass, AT(attend.mass), bytes.mass, true, &attend->mass);
 	return err ? err : operand(b, &args->stats, AT(attend.stats), bytes.stats, true, &attend->stats);
 }
 
@@ -286,6 +289,51 @@ static int build_step_end(struct building *b)
 	return 0;
 }
 
+static int build_op_promote(struct building *b)
+{
+	const struct drm_kvsink_op_promote *a = &b->op->promote;
+	struct drm_kvsink_promote args = {.stream = a->stream,
+					  .places = a->places,
+					  .deadline_ns = a->deadline_ns,
+					  .due_ns = a->due_ns,
+					  .dwell_steps = a->dwell_steps,
+					  .priority = a->priority,
+					  .flags = a->flags};
+	struct kvsink_logic_stream st;
+	int err = kvsink_find_stream(b->env, a->stream, true, AT(promote.stream), &st);
+	err = err ? err : kvsink_logic_build_promote(b->env, &args, b->places, b->cmd, b->out_items);
+	if (err == -EINVAL)
+		b->env->field = AT(promote.places.array);
+	b->cmd->promote.first_item = b->first_item;
+	return err;
+}
+static int build_op_evict(struct building *b)
+{
+	struct drm_kvsink_evict args = {.stream = b->op->evict.stream, .places = b->op->evict.places};
+	struct kvsink_logic_stream st;
+	int err = kvsink_find_stream(b->env, args.stream, true, AT(evict.stream), &st);
+	err = err ? err : kvsink_logic_build_evict(b->env, &args, b->places, b->cmd, b->out_items);
+	b->cmd->evict.first_item = b->first_item;
+	b->cmd->flags = KVSINK_EVICT_ANY;
+	return err;
+}
+static int build_import(struct building *b)
+{
+	const struct drm_kvsink_op_score_import *a = &b->op->score_import;
+	struct kvsink_logic_stream st;
+	int err = kvsink_find_stream(b->env, a->stream, true, AT(score_import.stream), &st);
+	if (err)
+		return err;
+	if (a->group >= st.score_groups)
+		return OP_REFUSE(b->env, score_import.group, EINVAL);
+	if (!a->count || a->count > st.max_tokens)
+		return OP_REFUSE(b->env, score_import.count, EINVAL);
+	b->cmd->opcode = KVSINK_OP_SCORE_IMPORT;
+	b->cmd->score_import.stream = a->stream;
+	b->cmd->score_import.group = a->group;
+	b->cmd->score_import.count = a->count;
+	return operand(b, &a->src, AT(score_import.src), 8ull * a->count, false, &b->cmd->score_import.src);
+}
 static int build_advance(struct building *b)
 {
 	if (b->op->advance.ns > MAX_ADVANCE_NS)
@@ -307,15 +355,18 @@ static const struct {
 	[DRM_KVSINK_OP_ATTEND] = {build_attend, sizeof(struct drm_kvsink_op_attend)},
 	[DRM_KVSINK_OP_STEP_END] = {build_step_end, sizeof(struct drm_kvsink_op_step_end)},
 	[DRM_KVSINK_OP_ADVANCE] = {build_advance, sizeof(struct drm_kvsink_op_advance)},
+	[DRM_KVSINK_OP_PROMOTE] = {build_op_promote, sizeof(struct drm_kvsink_op_promote)},
+	[DRM_KVSINK_OP_EVICT] = {build_op_evict, sizeof(struct drm_kvsink_op_evict)},
+	[DRM_KVSINK_OP_SCORE_IMPORT] = {build_import, sizeof(struct drm_kvsink_op_score_import)},
 };
 
 #define OP_TYPES (sizeof(ops) / sizeof(ops[0]))
 
 int kvsink_logic_build_op(struct kvsink_logic_env *env, const struct drm_kvsink_op *op,
-			  const struct drm_kvsink_attend_item *items, uint32_t first_item,
-			  struct kvsink_cmd *cmd, union kvsink_item *out_items)
+			  const struct drm_kvsink_attend_item *items, const struct drm_kvsink_place *places,
+			  uint32_t first_item, struct kvsink_cmd *cmd, union kvsink_item *out_items)
 {
-	struct building b = {env, op, items, first_item, cmd, out_items};
+	struct building b = {env, op, items, first_item, cmd, out_items, places};
 	uint32_t word;
 
 	env->field = KVSINK_LOGIC_NO_FIELD;

@@ -118,7 +118,8 @@ int kvsink_logic_stream_create(struct kvsink_logic_env *env, const struct drm_kv
 	layout->max_pages = args->max_tokens / args->page_tokens;
 	layout->reserve_pages = (args->reserve_tokens + args->page_tokens - 1) / args->page_tokens;
 	layout->table_bytes = hbm_align((uint64_t)layout->max_pages * sizeof(uint64_t));
-	layout->score_bytes = hbm_align((uint64_t)args->score_groups * args->max_tokens * sizeof(uint64_t));
+	layout->score_bytes = hbm_align(
+		kvsink_score_bytes(stream->layers, stream->kv_heads, args->score_groups, args->max_tokens));
 	return 0;
 }
 

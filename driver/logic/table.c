@@ -77,6 +77,14 @@ uint32_t kvsink_logic_record_bytes(uint32_t query_type)
 		return sizeof(uint64_t);
 	case DRM_KVSINK_QUERY_SCORES:
 		return sizeof(struct kvsink_score_rec);
+	case DRM_KVSINK_QUERY_SINKS:
+		return sizeof(struct kvsink_sink_rec);
+	case DRM_KVSINK_QUERY_VERDICTS:
+		return sizeof(struct kvsink_verdict_rec);
+	case DRM_KVSINK_QUERY_PROFILE:
+		return sizeof(struct kvsink_profile_rec);
+	case DRM_KVSINK_QUERY_SPANS:
+		return sizeof(struct kvsink_span_rec);
 	case DRM_KVSINK_QUERY_EVENTS:
 		return sizeof(struct kvsink_event_rec);
 	default:
