@@ -6,12 +6,21 @@
  *   run WORD...       sinkctl with these arguments; answers "exit CODE OUT ERR", then OUT and ERR bytes
  *   barrier           wait in modelled time for the stream's copies
  *   attend LAYER      one query of the last token in that layer
- *   deny N | allow    let every register read fail with -N, as a broken device would; undo it
+ *   score HOT         the prompt's scores, every query looks at token HOT (or at itself before it)
+ *   classify          the sinks of all groups, by score
+ *   step HOT [COUNT]  decode steps: all layers appended and attended, every query looks at token HOT
+ *   later HOT COUNT   the same from another thread, a step every 20 ms; the next order but run waits for its
+ * end advance NS        let modelled time pass deny N | allow    let every register read fail with -N, as a
+ * broken device would; undo it
  *
- * All but run answer "done CODE". The first line of output is the stream's id.
+ * All but run answer "done CODE". The first line of output is the stream's id. The key of token t is a unit
+ * vector, so a query that is one decides which token gets (nearly) all of the attention.
  */
+#include <errno.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "sinkctl.h"
 
@@ -21,13 +30,30 @@
 #define D_K 128
 #define D_V 64
 #define TOKENS 20
-#define WORDS 32
+#define MAX_TOKENS 128
+#define LENGTH 16.0f /* of keys and queries: a logit of 22 */
+#define WORDS 64
+
+/* Operands in `memory`. */
+#define K_AT 0
+#define V_AT (64 << 10)
+#define Q_AT (128 << 10)
+#define OUT_AT (384 << 10)
+#define MEMORY (512 << 10)
 
 static struct kvs_device *device;
 static struct kvs_stream *stream;
 static struct kvs_batch *batch;
 static struct kvs_buffer *memory;
+static uint32_t length;
 static int injected;
+
+/* Steps of another thread. */
+static struct {
+	pthread_t thread;
+	bool running;
+	unsigned hot, count;
+} later;
 
 /* The linker sends sinkctl's calls here (--wrap). */
 int __real_kvs_register_read(struct kvs_device *device, uint32_t offset, uint64_t *value);
@@ -47,6 +73,16 @@ static void need(int error, const char *what)
 	exit(1);
 }
 
+static struct kvs_place at(uint64_t offset)
+{
+	return (struct kvs_place){memory, offset};
+}
+
+static float *floats(uint64_t offset)
+{
+	return (float *)((char *)kvs_buffer_data(memory) + offset);
+}
+
 static void open_stream(const char *name)
 {
 	struct kvs_geometry geometry = {
@@ -57,40 +93,60 @@ static void open_stream(const char *name)
 		.d_k = D_K,
 		.d_v = D_V,
 		.format = KVSINK_FORMAT_F32,
-		.max_tokens = 64,
+		.max_tokens = MAX_TOKENS,
+		.score_groups = 2,
+		.group_end = {LAYERS / 2, LAYERS},
 	};
 
 	need(kvs_open(name, &device), "open");
 	need(kvs_stream_create(device, &geometry, &stream), "stream");
 	need(kvs_batch_create(device, &batch), "batch");
-	need(kvs_buffer_create(device, 1 << 16, &memory), "buffer");
+	need(kvs_buffer_create(device, MEMORY, &memory), "buffer");
+}
+
+/* Rows of `heads` unit vectors each: the one of token first + row, or of `hot` from that token on. */
+static void fill_rows(float *rows, unsigned heads, uint32_t first, uint32_t count, uint32_t hot)
+{
+	memset(rows, 0, (size_t)count * heads * D_K * sizeof(*rows));
+	for (uint32_t i = 0; i < count; i++)
+		for (unsigned h = 0; h < heads; h++) {
+			uint32_t token = first + i < hot ? first + i : hot;
+
+			rows[(i * heads + h) * D_K + token % D_K] = LENGTH;
+		}
+}
+
+static void add_append(uint32_t count)
+{
+	fill_rows(floats(K_AT), KV_HEADS, length, count, UINT32_MAX);
+	for (uint32_t i = 0; i < count * KV_HEADS * D_V; i++)
+		floats(V_AT)[i] = (float)((i + length) * 37 % 101) / 64.0f;
+	for (unsigned layer = 0; layer < LAYERS; layer++)
+		need(kvs_batch_append(batch, stream, layer, length, count, at(K_AT), at(V_AT)), "append");
 }
 
 static void fill_stream(void)
 {
-	struct kvs_place k = {memory, 0}, v = {memory, 1 << 15};
-	float *rows = kvs_buffer_data(memory);
-
-	for (int i = 0; i < 1 << 14; i++)
-		rows[i] = (i * 37 % 101 - 50) / 64.0f;
-	for (int layer = 0; layer < LAYERS; layer++)
-		need(kvs_batch_append(batch, stream, layer, 0, TOKENS, k, v), "append");
+	add_append(TOKENS);
 	need(kvs_batch_step_end(batch, stream, TOKENS), "step_end");
 	need(kvs_batch_run(batch, NULL), "fill");
+	length = TOKENS;
+}
+
+static void add_attend(unsigned layer, uint32_t token)
+{
+	struct drm_kvsink_attend_item item = {
+		.stream = kvs_stream_id(stream), .layer = layer, .first = token, .count = 1};
+	struct kvs_place none = {NULL, 0};
+
+	need(kvs_batch_attend(batch, &item, 1, at(Q_AT), at(OUT_AT), none, none), "attend");
 }
 
 static int attend(unsigned layer)
 {
-	struct drm_kvsink_attend_item item = {
-		.stream = kvs_stream_id(stream),
-		.layer = layer,
-		.first = TOKENS - 1,
-		.count = 1,
-	};
-	struct kvs_place q = {memory, 0}, out = {memory, 1 << 15}, none = {NULL, 0};
-
 	kvs_batch_reset(batch);
-	need(kvs_batch_attend(batch, &item, 1, q, out, none), "attend");
+	fill_rows(floats(Q_AT), Q_HEADS, length - 1, 1, 0);
+	add_attend(layer, length - 1);
 	return kvs_batch_run(batch, NULL);
 }
 
@@ -99,6 +155,82 @@ static int barrier(void)
 	kvs_batch_reset(batch);
 	need(kvs_batch_barrier(batch, stream), "barrier");
 	return kvs_batch_run(batch, NULL);
+}
+
+static int advance(uint64_t ns)
+{
+	kvs_batch_reset(batch);
+	need(kvs_batch_advance(batch, ns), "advance");
+	return kvs_batch_run(batch, NULL);
+}
+
+static int score(uint32_t hot)
+{
+	kvs_batch_reset(batch);
+	fill_rows(floats(Q_AT), Q_HEADS, 0, length, hot);
+	for (unsigned layer = 0; layer < LAYERS; layer++)
+		need(kvs_batch_score(batch, stream, layer, 0, length, at(Q_AT), at(OUT_AT)), "score");
+	return kvs_batch_run(batch, NULL);
+}
+
+static int classify(void)
+{
+	kvs_batch_reset(batch);
+	need(kvs_batch_classify(batch, stream, 3, MAX_TOKENS, at(OUT_AT)), "classify");
+	return kvs_batch_run(batch, NULL);
+}
+
+static int step(uint32_t hot)
+{
+	int error;
+
+	if (length == MAX_TOKENS)
+		return -ENOSPC;
+	kvs_batch_reset(batch);
+	add_append(1);
+	fill_rows(floats(Q_AT), Q_HEADS, length, 1, hot);
+	for (unsigned layer = 0; layer < LAYERS; layer++)
+		add_attend(layer, length);
+	need(kvs_batch_step_end(batch, stream, 1), "step_end");
+	error = kvs_batch_run(batch, NULL);
+	length += !error;
+	return error;
+}
+
+static int steps(uint32_t hot, unsigned count)
+{
+	int error = 0;
+
+	while (!error && count--)
+		error = step(hot);
+	return error;
+}
+
+static void *step_later(void *unused)
+{
+	const struct timespec pause = {.tv_nsec = 20000000};
+
+	(void)unused;
+	while (later.count--) {
+		nanosleep(&pause, NULL);
+		need(step(later.hot), "step");
+	}
+	return NULL;
+}
+
+static int start_later(uint32_t hot, unsigned count)
+{
+	later.hot = hot;
+	later.count = count;
+	later.running = !pthread_create(&later.thread, NULL, step_later, NULL);
+	return later.running ? 0 : -1;
+}
+
+static void finish_later(void)
+{
+	if (later.running)
+		pthread_join(later.thread, NULL);
+	later.running = false;
 }
 
 static void run_tool(int argc, char **argv)
@@ -117,28 +249,44 @@ static void run_tool(int argc, char **argv)
 	free(text[1]);
 }
 
+static int order(char **argv)
+{
+	unsigned long first = argv[1] ? strtoul(argv[1], NULL, 10) : 0;
+	unsigned long second = argv[1] && argv[2] ? strtoul(argv[2], NULL, 10) : 1;
+
+	if (!strcmp(argv[0], "barrier"))
+		return barrier();
+	if (!strcmp(argv[0], "attend"))
+		return attend(first);
+	if (!strcmp(argv[0], "score"))
+		return score(first);
+	if (!strcmp(argv[0], "classify"))
+		return classify();
+	if (!strcmp(argv[0], "step"))
+		return steps(first, second);
+	if (!strcmp(argv[0], "later"))
+		return start_later(first, second);
+	if (!strcmp(argv[0], "advance"))
+		return advance(first);
+	injected = strcmp(argv[0], "deny") ? 0 : first;
+	return 0;
+}
+
 static void obey(int argc, char **argv)
 {
-	int code = 0;
-
 	if (!strcmp(argv[0], "run")) {
 		run_tool(argc, argv);
 		return;
 	}
-	if (!strcmp(argv[0], "barrier"))
-		code = barrier();
-	else if (!strcmp(argv[0], "attend"))
-		code = attend(atoi(argv[1]));
-	else
-		injected = strcmp(argv[0], "deny") ? 0 : atoi(argv[1]);
-	printf("done %d\n", code);
+	finish_later();
+	printf("done %d\n", order(argv));
 }
 
 int main(int argc, char **argv)
 {
 	char *line = NULL, *words[WORDS + 1];
 	size_t room = 0;
-	ssize_t length;
+	ssize_t bytes;
 
 	if (argc != 2) {
 		fprintf(stderr, "usage: sinkctl-stage DEVICE\n");
@@ -148,17 +296,18 @@ int main(int argc, char **argv)
 	fill_stream();
 	printf("%llu\n", (unsigned long long)kvs_stream_id(stream));
 	fflush(stdout);
-	while ((length = getline(&line, &room, stdin)) > 0) {
+	while ((bytes = getline(&line, &room, stdin)) > 0) {
 		char *rest = line, *word;
 		int count = 0;
 
-		line[length - 1] = 0;
+		line[bytes - 1] = 0;
 		while (count < WORDS && (word = strsep(&rest, "\t")))
 			words[count++] = word;
 		words[count] = NULL;
 		obey(count, words);
 		fflush(stdout);
 	}
+	finish_later();
 	free(line);
 	kvs_buffer_free(memory);
 	kvs_batch_free(batch);

@@ -47,17 +47,19 @@ def tests_of(stage, keys):
         equal(len(listed), 1, "the stage's stream")
         check_record(listed[0], keys["streams"])
         geometry = {"length": TOKENS, "layers": LAYERS, "q_heads": 4, "kv_heads": KV_HEADS, "d_k": 128, "d_v": 64,
-                    "format": "F32", "page_tokens": 16, "max_tokens": 64, "reserved_tokens": 64, "entries": 0,
-                    "sram_bytes": 0, "scored": 0, "group_end": [LAYERS]}
+                    "format": "F32", "page_tokens": 16, "max_tokens": 128, "reserved_tokens": 128, "entries": 0,
+                    "sram_bytes": 0, "scored": 0, "group_end": [2, LAYERS]}
         equal({key: listed[0][key] for key in geometry}, geometry, "geometry")
         rows = table(stage.run("streams", "--stream", sid).out)
         equal(rows[0][:3], ["STREAM", "TENANT", "LENGTH"], "heading")
         equal((len(rows), rows[1][0], rows[1][2]), (2, sid, str(TOKENS)), "row")
 
     def no_stream():
-        for command in (["tags"], ["counters"], ["promote", "--token", "1"], ["evict", "--token", "1"],
-                        ["config", "get", "T_SINK"]):
-            result = stage.run(*command, "--stream", "999999", "--json")
+        for command in (["tags"], ["counters"], ["promote", "--token", "1"], ["evict", "--token", "1"], ["scores"],
+                        ["contract", "--token", "1", "--dwell", "2"], ["verdicts"], ["profile"], ["map"],
+                        ["place", "--policy", "1a"], ["config", "999999", "T_SINK"], ["config", "999999", "T_SINK=1"]):
+            stream = [] if command[0] == "config" else ["--stream", "999999"]
+            result = stage.run(*command, *stream, "--json")
             doc = document(result)
             if command == ["tags"] and result.code == 0:
                 equal(doc["devices"][0]["tags"], [], "tags of no stream")
@@ -95,9 +97,10 @@ def tests_of(stage, keys):
     def table_is_json():
         grant = tags(stage)[0]
         rows = table(stage.run("tags", "--stream", sid).out)
-        equal(rows[0], ["STREAM", "TOKEN", "LAYERS", "HEADS", "STATE", "SRAM", "GENERATION"], "heading")
-        equal(rows[1][:5] + rows[1][-1:],
-              [sid, "3", f"0-{LAYERS - 1}", "0-1", "valid", str(grant["generation"])], "row")
+        equal(rows[0], ["STREAM", "TOKEN", "LAYERS", "HEADS", "STATE", "SRAM", "GENERATION", "KIND", "CONTRACT", "AGE",
+                        "EMA"], "heading")
+        equal(rows[1][:5] + rows[1][-5:],
+              [sid, "3", f"0-{LAYERS - 1}", "0-1", "valid", str(grant["generation"]), "entry", "no", "0", "0"], "row")
 
     def evict_it():
         added = delta(stage, lambda: equal(evict(stage, "--token", "3")["entries"], 1, "entries"))
@@ -130,9 +133,11 @@ def tests_of(stage, keys):
         fails(stage.run("promote", "--stream", sid, "--token", str(TOKENS)), 2, "--token", f"0 to {TOKENS - 1}")
         equal(tags(stage), [], "tags")
 
+    def config(*words):
+        return stage.tool("config", sid, *words)["parameters"]
+
     def budget():
-        before = stage.tool("config", "get", "--stream", sid, "SRAM_BUDGET")["parameters"][0]["value"]
-        stage.tool("config", "set", "--stream", sid, "SRAM_BUDGET", "256")
+        before = config("SRAM_BUDGET=256")[0]["previous_text"]
         added = delta(stage, lambda: state.update(
             result=stage.run("promote", "--stream", sid, "--token", "2", "--json")))
         error = document(state["result"], 1)["errors"][0]
@@ -140,32 +145,41 @@ def tests_of(stage, keys):
         assert "raise SRAM_BUDGET" in error["message"], error
         equal(added.get("REFUSALS"), 1, "REFUSALS")
         equal(tags(stage), [], "tags")
-        stage.tool("config", "set", "--stream", sid, "SRAM_BUDGET", str(before))
+        config(f"SRAM_BUDGET={before}")
 
     def config_round_trip():
         for text, value, number in (("0.25", 0x3e800000, 0.25), ("0.1", 0x3dcccccd, 0.1), ("0", 0, 0.0),
                                     ("3.4028235e38", 0x7f7fffff, 3.4028235e38), ("1e-45", 1, 1e-45)):
-            done = stage.tool("config", "set", "--stream", sid, "t_sink", text)["parameters"][0]
-            check_record(done, keys["config set"])
-            again = stage.tool("config", "get", "--stream", sid, "T_SINK")["parameters"][0]
-            check_record(again, keys["config get"])
+            done = config(f"t_sink={text}")[0]
+            check_record(done, keys["config"])
+            again = config("T_SINK")[0]
+            check_record(again, keys["config"])
             equal((again["value"], again["hex"], again["float"]), (value, f"0x{value:08x}", number), text)
-            equal((done["value"], done["float"]), (value, number), text)
+            equal((done["value"], done["float"], done["group"]), (value, number, None), text)
         equal(done["previous"], 0x7f7fffff, "previous")
-        stage.tool("config", "set", "--stream", sid, "SCORE_MODE", "rel")
-        mode = stage.tool("config", "get", "--stream", sid, "SCORE_MODE")["parameters"][0]
-        equal((mode["value"], mode["symbol"]), (2, "REL"), "SCORE_MODE")
-        device = stage.tool("config", "get", "SCORE_MODE")["parameters"][0]
+        mode = config("SCORE_MODE=rel")[0]
+        equal((mode["value"], mode["symbol"], mode["text"]), (2, "REL", "REL"), "SCORE_MODE")
+        device = stage.tool("config", "device", "SCORE_MODE")["parameters"][0]
         equal((device["value"], device["stream"]), (1, None), "the device's default stays")
+        config("SCORE_MODE=MEAN", "T_SINK=0.1")
+
+    def config_texts():
+        """What config prints is what it takes."""
+        for name, texts in (("HEAD_MASK", ("0", "1", "0-1", "all")), ("LAYER_RANGE", ("1-2", "3-3", "all")),
+                            ("SRAM_BUDGET", ("0", "256", "48K", "none")), ("PLACEMENT", ("OBSERVE", "OFF")),
+                            ("TENANT_TAG", ("7", "tenant")), ("ALPHA", ("0.5", "0.9")), ("PRIORITY", ("255", "0")),
+                            ("LAYER_WEIGHT", ("2-3:2.0", "all:1.0")), ("N_DWELL", ("3", "12"))):
+            for text in texts:
+                equal([p["text"] for p in config(f"{name}={text}")], [text], name)
+                equal([p["text"] for p in config(name)], [text], name)
 
     def config_restricts():
-        stage.tool("config", "set", "--stream", sid, "LAYER_RANGE", "1-2")
-        entry = stage.tool("config", "get", "--stream", sid, "LAYER_RANGE")["parameters"][0]
+        entry = config("LAYER_RANGE=1-2")[0]
         equal(entry["fields"], {"begin": 1, "end": 3}, "LAYER_RANGE")
         equal(stage.run("promote", "--stream", sid, "--token", "2", "--layers", "0").code, 1, "outside the range")
         equal(promote(stage, "--token", "2", "--layers", "1-2")["sram_bytes"], units(4 * ROW_BYTES), "inside")
         evict(stage, "--token", "2")
-        stage.tool("config", "set", "--stream", sid, "LAYER_RANGE", "0xffff0000")
+        config("LAYER_RANGE=all")
 
     def injected_failure():
         stage.do("deny", "5")
@@ -193,6 +207,7 @@ def tests_of(stage, keys):
             ("parts of a token: layers and heads", parts),
             ("layers, heads and tokens beyond the stream are refused", beyond_the_stream),
             ("a refusal for lack of budget is named and counted", budget),
-            ("config set and get round trip", config_round_trip),
+            ("config: values come back as they were set", config_round_trip),
+            ("config: what is printed is what is taken", config_texts),
             ("LAYER_RANGE restricts promote", config_restricts),
             ("a failing driver gives errors, not half a document", injected_failure)]

@@ -278,17 +278,17 @@ static int check_thresholds(struct context *c, const struct sc_setting *settings
 static int set(struct context *c, int param, uint32_t group, uint64_t value)
 {
 	uint64_t stream = c->run->target.stream;
+	char why[80];
 	int error;
 
 	if (!stream || sc_params[param].scope != SC_GROUP)
 		group = KVSINK_GROUP_ALL;
 	error = kvs_config_set(c->device->kvs, stream, group, param, value);
+	snprintf(why, sizeof(why), "%s is fixed %s", sc_params[param].name,
+		 param == KVSINK_PARAM_TAIL_TOKENS ? "while a step is open" : "once scores or EMA exist");
 	if (error == -EBUSY)
 		return sc_error(c->run, c->device, error, kvs_code_name(KVSINK_CODE_BUSY),
-				c->run->command->name,
-				param == KVSINK_PARAM_TAIL_TOKENS
-					? "TAIL_TOKENS is fixed while a step is open"
-					: "the parameter is fixed once scores or EMA exist");
+				c->run->command->name, why);
 	return error ? sc_error(c->run, c->device, error, NULL, c->run->command->name, NULL) : 0;
 }
 

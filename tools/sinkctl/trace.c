@@ -9,6 +9,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define COPY_THREAD 1000 /* behind all rings */
@@ -115,6 +116,15 @@ static void write_all(struct sc_run *run, const char *device, FILE *file, const 
 	fprintf(file, "\n]}\n");
 }
 
+/* A device or a pipe that was named as the file stays. */
+static void remove_file(const char *path)
+{
+	struct stat info;
+
+	if (!lstat(path, &info) && S_ISREG(info.st_mode))
+		unlink(path);
+}
+
 /* The whole file, or none: what cannot be written is removed. */
 static int write_file(struct sc_run *run, struct sc_device *device, const char *records, size_t bytes,
 		      int count, struct tally *tally)
@@ -131,7 +141,7 @@ static int write_file(struct sc_run *run, struct sc_device *device, const char *
 		error = errno;
 	if (!error)
 		return 0;
-	unlink(run->output);
+	remove_file(run->output);
 	errno = error;
 failed:
 	return sc_error(run, NULL, -errno, NULL, "trace", run->output);
