@@ -221,6 +221,7 @@ static int kvsink_device_read_info(struct kvsink_device *kdev)
 	info->ring_slots = kvsink_read(kdev, KVSINK_REG_RING_SLOTS);
 	info->gart_pages = kvsink_read(kdev, KVSINK_REG_GART_PAGES);
 	info->burst_bytes = kvsink_read(kdev, KVSINK_REG_BURST_BYTES);
+	info->max_lease_ns = KVSINK_MAX_LEASE_NS;
 	if (!info->rings || info->rings > KVSINK_MAX_RINGS || !is_power_of_2(info->ring_slots) ||
 	    !info->gart_pages || !info->hbm_bytes ||
 	    info->sram_bytes > pci_resource_len(kdev->pdev, KVSINK_BAR_SRAM))

@@ -256,6 +256,7 @@ int kvsink_ioctl_stream_destroy(struct drm_device *dev, void *data, struct drm_f
 int kvsink_ioctl_submit(struct drm_device *dev, void *data, struct drm_file *drm_file);
 int kvsink_ioctl_promote(struct drm_device *dev, void *data, struct drm_file *drm_file);
 int kvsink_ioctl_evict(struct drm_device *dev, void *data, struct drm_file *drm_file);
+int kvsink_ioctl_contract(struct drm_device *dev, void *data, struct drm_file *drm_file);
 int kvsink_ioctl_config_get(struct drm_device *dev, void *data, struct drm_file *drm_file);
 int kvsink_ioctl_config_set(struct drm_device *dev, void *data, struct drm_file *drm_file);
 int kvsink_ioctl_query(struct drm_device *dev, void *data, struct drm_file *drm_file);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The ioctls that are no job or one small one: DEV_QUERY, REG_READ, PROMOTE, EVICT, CONFIG_SET; and the copy
- * of arrays that the others use.
+ * The ioctls that are no job or one small one: DEV_QUERY, REG_READ, PROMOTE, EVICT, CONTRACT, CONFIG_SET; and
+ * the copy of arrays that the others use.
  */
 #include <drm/drm_drv.h>
 #include <drm/drm_print.h>
@@ -77,7 +77,7 @@ int kvsink_ioctl_reg_read(struct drm_device *dev, void *data, struct drm_file *d
 	return 0;
 }
 
-/* ---- PROMOTE, EVICT, CONFIG_SET -------------------------------------------------------------- */
+/* ---- PROMOTE, EVICT, CONTRACT, CONFIG_SET ---------------------------------------------------- */
 
 /* A job with one command, its place, and a lookup that holds what it finds for the job. */
 static struct kvsink_job *kvsink_one_command(struct drm_file *drm_file, struct kvsink_lookup *lookup,
@@ -95,66 +95,128 @@ static struct kvsink_job *kvsink_one_command(struct drm_file *drm_file, struct k
 
 /*
  * What the chip said about a stream's SRAM, for fdinfo. Asking it anew would cost jobs that nobody submitted;
- * what a partial EVICT freed is known at the next QUERY of the stream.
+ * what other grants displaced, and what the chip placed by itself, is known at the next QUERY of the stream.
  */
 static void kvsink_note_promoted(struct kvsink_job *job)
 {
 	kvsink_stream_add_sram(job->streams[0], job->cpl.result[0]);
 }
 
-static void kvsink_note_evicted(struct kvsink_job *job, const struct drm_kvsink_evict *args)
+static void kvsink_note_evicted(struct kvsink_job *job, const struct drm_kvsink_place *place)
 {
 	struct kvsink_stream *stream = job->streams[0];
 
-	if (args->token == KVSINK_TOKEN_ALL && !args->layer_begin &&
-	    args->layer_end == stream->geometry.layers)
+	if (place->token == KVSINK_TOKEN_ALL && !place->layer_begin &&
+	    place->layer_end == stream->geometry.layers && !~place->head_mask)
 		kvsink_stream_set_sram(stream, 0);
+}
+
+/* A one-command job with a list of places. */
+struct kvsink_places_job {
+	/** @lookup: holds the stream for the job. */
+	struct kvsink_lookup lookup;
+	/** @job: the job. */
+	struct kvsink_job *job;
+	/** @cmd: its command. */
+	struct kvsink_cmd *cmd;
+	/** @places: the list, copied in. */
+	struct drm_kvsink_place *places;
+	/** @count: how many. */
+	u32 count;
+};
+
+static int kvsink_places_begin(struct kvsink_places_job *pj, struct drm_file *drm_file,
+			       const struct drm_kvsink_array *array)
+{
+	int err = kvsink_logic_array(array, sizeof(*pj->places), 1, KVSINK_MAX_ITEMS);
+
+	if (err)
+		return err;
+	pj->count = array->count;
+	pj->places = kvsink_copy_array(array, sizeof(*pj->places));
+	if (IS_ERR(pj->places))
+		return PTR_ERR(pj->places);
+	pj->job = kvsink_one_command(drm_file, &pj->lookup, &pj->cmd);
+	if (!IS_ERR(pj->job))
+		return 0;
+	kvfree(pj->places);
+	return PTR_ERR(pj->job);
+}
+
+/* Run it if it could be built; *code is what the chip said. */
+static int kvsink_places_run(struct kvsink_places_job *pj, int err, u32 *code)
+{
+	if (err)
+		return err;
+	pj->job->desc.item_count = pj->count;
+	err = kvsink_job_run(pj->job);
+	*code = pj->job->completed ? pj->job->cpl.code : KVSINK_CODE_ABORTED;
+	return err;
+}
+
+static void kvsink_places_end(struct kvsink_places_job *pj)
+{
+	kvsink_job_put(pj->job);
+	kvfree(pj->places);
 }
 
 int kvsink_ioctl_promote(struct drm_device *dev, void *data, struct drm_file *drm_file)
 {
 	struct drm_kvsink_promote *args = data;
-	struct kvsink_lookup lookup;
-	struct kvsink_cmd *cmd;
-	struct kvsink_job *job = kvsink_one_command(drm_file, &lookup, &cmd);
-	int err;
+	struct kvsink_places_job pj;
+	int err = kvsink_places_begin(&pj, drm_file, &args->places);
 
-	if (IS_ERR(job))
-		return PTR_ERR(job);
-	err = kvsink_logic_build_promote(&lookup.env, args, cmd);
+	if (err)
+		return err;
+	err = kvsink_logic_build_promote(&pj.lookup.env, args, pj.places, pj.cmd, pj.job->mem->items);
+	args->granted = 0;
+	args->sram_bytes = 0;
+	args->generation = 0;
+	err = kvsink_places_run(&pj, err, &args->code);
 	if (!err) {
-		err = kvsink_job_run(job);
-		args->code = job->completed ? job->cpl.code : KVSINK_CODE_ABORTED;
+		args->sram_bytes = pj.job->cpl.result[0];
+		args->generation = pj.job->cpl.result[1];
+		args->granted = pj.job->cpl.result[2];
+		args->code = pj.job->cpl.result[3];
+		kvsink_note_promoted(pj.job);
 	}
-	if (!err) {
-		args->sram_bytes = job->cpl.result[0];
-		args->generation = job->cpl.result[1];
-		kvsink_note_promoted(job);
-	}
-	kvsink_job_put(job);
+	kvsink_places_end(&pj);
 	return err;
 }
 
 int kvsink_ioctl_evict(struct drm_device *dev, void *data, struct drm_file *drm_file)
 {
 	struct drm_kvsink_evict *args = data;
-	struct kvsink_lookup lookup;
-	struct kvsink_cmd *cmd;
-	struct kvsink_job *job = kvsink_one_command(drm_file, &lookup, &cmd);
-	int err;
+	struct kvsink_places_job pj;
+	int err = kvsink_places_begin(&pj, drm_file, &args->places);
 
-	if (IS_ERR(job))
-		return PTR_ERR(job);
-	err = kvsink_logic_build_evict(&lookup.env, args, cmd);
+	if (err)
+		return err;
+	err = kvsink_logic_build_evict(&pj.lookup.env, args, pj.places, pj.cmd, pj.job->mem->items);
+	args->entries = 0;
+	err = kvsink_places_run(&pj, err, &args->code);
 	if (!err) {
-		err = kvsink_job_run(job);
-		args->code = job->completed ? job->cpl.code : KVSINK_CODE_ABORTED;
+		args->entries = pj.job->cpl.result[0];
+		kvsink_note_evicted(pj.job, pj.places);
 	}
-	if (!err) {
-		args->entries = job->cpl.result[0];
-		kvsink_note_evicted(job, args);
-	}
-	kvsink_job_put(job);
+	kvsink_places_end(&pj);
+	return err;
+}
+
+int kvsink_ioctl_contract(struct drm_device *dev, void *data, struct drm_file *drm_file)
+{
+	struct drm_kvsink_contract *args = data;
+	struct kvsink_places_job pj;
+	int err = kvsink_places_begin(&pj, drm_file, &args->places);
+
+	if (err)
+		return err;
+	err = kvsink_logic_build_contract(&pj.lookup.env, args, pj.places, pj.cmd, pj.job->mem->items);
+	args->entries = 0;
+	err = kvsink_places_run(&pj, err, &args->code);
+	if (!err)
+		args->entries = pj.job->cpl.result[0];
+	kvsink_places_end(&pj);
 	return err;
 }
 
@@ -171,8 +233,12 @@ int kvsink_ioctl_config_set(struct drm_device *dev, void *data, struct drm_file 
 	err = kvsink_logic_build_config(&lookup.env, args, cmd);
 	if (!err && !args->stream && !lookup.admin)
 		err = -EACCES;
-	if (!err)
+	args->conflict = ~0u;
+	if (!err) {
 		err = kvsink_job_run(job);
+		if (job->completed && job->cpl.code == KVSINK_CODE_CONFLICT)
+			args->conflict = (u32)job->cpl.address;
+	}
 	kvsink_job_put(job);
 	return err;
 }

@@ -53,30 +53,29 @@ struct kvsink_submit {
 
 /* ---- Pass 1: build --------------------------------------------------------------------------- */
 
-/* An ATTEND brings items of its own; the others have none. */
+/* ATTEND, PROMOTE and EVICT bring a list, which becomes items of the job. */
 static int kvsink_submit_op(struct kvsink_submit *submit, struct kvsink_lookup *lookup,
 			    const struct drm_kvsink_op *op)
 {
 	struct kvsink_job *job = lookup->job;
-	struct drm_kvsink_attend_item *items = NULL;
-	u32 first = job->desc.item_count, count = 0;
+	u32 first = job->desc.item_count, element;
+	const struct drm_kvsink_array *array = kvsink_logic_op_list(op, &element, &lookup->env.field);
+	void *list = NULL;
 	int err;
 
-	if (op->type == DRM_KVSINK_OP_ATTEND) {
-		count = op->attend.items.count;
-		err = kvsink_logic_array(&op->attend.items, sizeof(*items), 1, KVSINK_MAX_ITEMS - first);
-		lookup->env.field = offsetof(struct drm_kvsink_op, attend.items);
+	if (array) {
+		err = kvsink_logic_array(array, element, 1, KVSINK_MAX_ITEMS - first);
 		if (err)
 			return err;
-		items = kvsink_copy_array(&op->attend.items, sizeof(*items));
-		if (IS_ERR(items))
-			return PTR_ERR(items);
+		list = kvsink_copy_array(array, element);
+		if (IS_ERR(list))
+			return PTR_ERR(list);
 	}
-	err = kvsink_logic_build_op(&lookup->env, op, items, first, kvsink_job_cmd(job),
+	err = kvsink_logic_build_op(&lookup->env, op, list, list, first, kvsink_job_cmd(job),
 				    &job->mem->items[first]);
-	if (!err)
-		job->desc.item_count += count;
-	kvfree(items);
+	if (!err && array)
+		job->desc.item_count += array->count;
+	kvfree(list);
 	return err;
 }
 

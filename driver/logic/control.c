@@ -1,130 +1,58 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 /*
- * The ioctls that are one-command jobs: PROMOTE, EVICT, CONFIG, QUERY; and the check of ENTRY_READ.
+ * CONFIG and QUERY as one-command jobs, and the check of ENTRY_READ. Lists of places: place.c.
  *
  * Streams are looked up without ownership: any file of the tenant may act on them. Whether the tenant may
  * touch the device as a whole (stream 0) is for the caller to decide, and for the chip once more.
  */
 #include "check.h"
 
-#define PROMOTE_REFUSE(env, member, err) kvsink_refuse(env, struct drm_kvsink_promote, member, err)
-#define EVICT_REFUSE(env, member, err) kvsink_refuse(env, struct drm_kvsink_evict, member, err)
 #define CONFIG_REFUSE(env, member, err) kvsink_refuse(env, struct drm_kvsink_config, member, err)
 #define QUERY_REFUSE(env, member, err) kvsink_refuse(env, struct drm_kvsink_query, member, err)
 #define ENTRY_REFUSE(env, member, err) kvsink_refuse(env, struct drm_kvsink_entry_read, member, err)
 
 enum param_kind { KIND_F32, KIND_U32, KIND_U64 };
+enum param_scope { SCOPE_DEVICE, SCOPE_STREAM, SCOPE_GROUP };
 
-__attribute__((unused)) static bool heads_valid(const struct kvsink_logic_stream *stream, uint64_t mask)
-{
-	return mask && (stream->kv_heads >= 64 || !(mask >> stream->kv_heads));
-}
-
-static int places_ok(const struct kvsink_logic_stream *st, const struct drm_kvsink_place *p, uint32_t n,
-		     bool all, union kvsink_item *items)
-{
-	for (uint32_t i = 0; i < n; i++) {
-		uint64_t heads = st->kv_heads < 64 ? (1ull << st->kv_heads) - 1 : ~0ull;
-		if (p[i].token >= st->max_tokens && !(all && p[i].token == KVSINK_TOKEN_ALL))
-			return -EINVAL;
-		if (!kvsink_layers_valid(st, p[i].layer_begin, p[i].layer_end))
-			return -EINVAL;
-		if (!p[i].head_mask || (!all && (p[i].head_mask & ~heads)))
-			return -EINVAL;
-		memset(&items[i], 0, sizeof(items[i]));
-		items[i].place = (struct kvsink_place_item){p[i].token,
-							    p[i].layer_begin,
-							    p[i].layer_end,
-							    all ? p[i].head_mask & heads : p[i].head_mask,
-							    {0}};
-		if (!items[i].place.head_mask)
-			return -EINVAL;
-	}
-	return 0;
-}
-int kvsink_logic_build_promote(struct kvsink_logic_env *env, const struct drm_kvsink_promote *args,
-			       const struct drm_kvsink_place *places, struct kvsink_cmd *cmd,
-			       union kvsink_item *items)
-{
-	struct kvsink_logic_stream st;
-	int err = kvsink_find_stream(env, args->stream, false, 0, &st);
-	if (!err)
-		err = places_ok(&st, places, args->places.count, false, items);
-	if (err)
-		return err;
-	if (args->priority > 255)
-		return -EINVAL;
-	memset(cmd, 0, sizeof(*cmd));
-	cmd->opcode = KVSINK_OP_PROMOTE;
-	cmd->flags = args->flags;
-	cmd->promote = (struct kvsink_cmd_promote){
-		args->stream,	   0,		args->places.count, args->dwell_steps, args->priority,
-		args->deadline_ns, args->due_ns};
-	return 0;
-}
-int kvsink_logic_build_evict(struct kvsink_logic_env *env, const struct drm_kvsink_evict *args,
-			     const struct drm_kvsink_place *places, struct kvsink_cmd *cmd,
-			     union kvsink_item *items)
-{
-	struct kvsink_logic_stream st;
-	int err = kvsink_find_stream(env, args->stream, false, 0, &st);
-	if (!err)
-		err = places_ok(&st, places, args->places.count, true, items);
-	if (err)
-		return err;
-	memset(cmd, 0, sizeof(*cmd));
-	cmd->opcode = KVSINK_OP_EVICT;
-	cmd->evict = (struct kvsink_cmd_evict){args->stream, 0, args->places.count};
-	return 0;
-}
-int kvsink_logic_build_contract(struct kvsink_logic_env *env, const struct drm_kvsink_contract *args,
-				const struct drm_kvsink_place *places, struct kvsink_cmd *cmd,
-				union kvsink_item *items)
-{
-	struct kvsink_logic_stream st;
-	int err = kvsink_find_stream(env, args->stream, false, 0, &st);
-	if (!err)
-		err = places_ok(&st, places, args->places.count, true, items);
-	if (err)
-		return err;
-	if (args->priority > 255)
-		return -EINVAL;
-	memset(cmd, 0, sizeof(*cmd));
-	cmd->opcode = KVSINK_OP_CONTRACT;
-	cmd->contract = (struct kvsink_cmd_contract){
-		args->stream, 0, args->places.count, args->dwell_steps, args->priority, args->deadline_ns};
-	return 0;
-}
+static const struct {
+	uint8_t kind, scope;
+} params[KVSINK_PARAM_COUNT] = {
+#define X(name, index, kind, scope, def, doc) [index] = {KIND_##kind, SCOPE_##scope},
+	KVSINK_PARAMS(X)
+#undef X
+};
 
 static int check_config(struct kvsink_logic_env *env, const struct drm_kvsink_config *args)
 {
-	struct kvsink_logic_stream stream;
+	struct kvsink_logic_stream stream = {0};
+	int err = 0;
 
 	env->field = KVSINK_LOGIC_NO_FIELD;
 	if (args->pad)
 		return CONFIG_REFUSE(env, pad, EINVAL);
 	if (args->param >= KVSINK_PARAM_COUNT)
 		return CONFIG_REFUSE(env, param, EINVAL);
-	if (!args->stream)
-		return 0;
-	return kvsink_find_stream(env, args->stream, false, offsetof(struct drm_kvsink_config, stream),
-				  &stream);
+	if (args->stream)
+		err = kvsink_find_stream(env, args->stream, false, offsetof(struct drm_kvsink_config, stream),
+					 &stream);
+	if (err || args->group == KVSINK_GROUP_ALL)
+		return err;
+	if (params[args->param].scope != SCOPE_GROUP || args->group >= stream.score_groups)
+		return CONFIG_REFUSE(env, group, EINVAL);
+	return 0;
 }
 
+/* What holds for every geometry; the chip knows what this stream and its other parameters allow. */
 static bool param_valid(uint32_t param, uint64_t value)
 {
-	static const uint8_t kinds[KVSINK_PARAM_COUNT] = {
-#define X(name, index, kind, scope, def, doc) [index] = KIND_##kind,
-		KVSINK_PARAMS(X)
-#undef X
-	};
-
-	if (kinds[param] == KIND_F32 && value >= KVSINK_LOGIC_INF)
+	if (params[param].kind == KIND_F32 && value >= KVSINK_LOGIC_INF)
 		return false;
-	if (kinds[param] == KIND_U32 && value > 0xffffffffu)
+	if (params[param].kind == KIND_U32 && value > 0xffffffffu)
 		return false;
 	if (param == KVSINK_PARAM_SCORE_MODE)
 		return value <= KVSINK_SCORE_REL;
+	if (param == KVSINK_PARAM_PLACEMENT)
+		return value <= KVSINK_PLACEMENT_AUTO;
 	if (param == KVSINK_PARAM_LAYER_RANGE)
 		return (value & 0xffff) < value >> 16;
 	return true;
@@ -137,6 +65,8 @@ int kvsink_logic_build_config(struct kvsink_logic_env *env, const struct drm_kvs
 
 	if (err)
 		return err;
+	if (args->stream && params[args->param].scope == SCOPE_DEVICE)
+		return CONFIG_REFUSE(env, param, EINVAL);
 	if (!param_valid(args->param, args->value))
 		return CONFIG_REFUSE(env, value, EINVAL);
 
@@ -167,20 +97,25 @@ int kvsink_logic_build_config_get(struct kvsink_logic_env *env, const struct drm
 	return 0;
 }
 
-/* Scores belong to a stream and a group of it; other kinds know no group and may do without a stream. */
+/* Scores belong to a stream and a group of it, parameters of a stream to a group; other kinds know no group.
+ */
 static int check_query_stream(struct kvsink_logic_env *env, const struct drm_kvsink_query *args)
 {
 	struct kvsink_logic_stream stream = {0};
-	bool scores = args->type == DRM_KVSINK_QUERY_SCORES || args->type == DRM_KVSINK_QUERY_SINKS;
+	bool grouped = args->type == DRM_KVSINK_QUERY_SCORES || args->type == DRM_KVSINK_QUERY_SINKS;
+	bool needs_stream =
+		grouped || args->type == DRM_KVSINK_QUERY_VERDICTS || args->type == DRM_KVSINK_QUERY_PROFILE;
 	int err;
 
-	if (scores || args->stream) {
+	if (needs_stream || args->stream) {
 		err = kvsink_find_stream(env, args->stream, false, offsetof(struct drm_kvsink_query, stream),
 					 &stream);
 		if (err)
 			return err;
 	}
-	if (scores ? args->group >= stream.score_groups : args->group != 0)
+	if (args->type == DRM_KVSINK_QUERY_PARAMS && args->stream)
+		grouped = true;
+	if (grouped ? args->group >= stream.score_groups : args->group != 0)
 		return QUERY_REFUSE(env, group, EINVAL);
 	return 0;
 }
@@ -220,7 +155,11 @@ _Static_assert((int)DRM_KVSINK_QUERY_STREAMS == (int)KVSINK_QUERY_STREAMS &&
 		       (int)DRM_KVSINK_QUERY_COUNTERS == (int)KVSINK_QUERY_COUNTERS &&
 		       (int)DRM_KVSINK_QUERY_SCORES == (int)KVSINK_QUERY_SCORES &&
 		       (int)DRM_KVSINK_QUERY_PARAMS == (int)KVSINK_QUERY_PARAMS &&
-		       (int)DRM_KVSINK_QUERY_EVENTS == (int)KVSINK_QUERY_EVENTS,
+		       (int)DRM_KVSINK_QUERY_EVENTS == (int)KVSINK_QUERY_EVENTS &&
+		       (int)DRM_KVSINK_QUERY_SINKS == (int)KVSINK_QUERY_SINKS &&
+		       (int)DRM_KVSINK_QUERY_VERDICTS == (int)KVSINK_QUERY_VERDICTS &&
+		       (int)DRM_KVSINK_QUERY_PROFILE == (int)KVSINK_QUERY_PROFILE &&
+		       (int)DRM_KVSINK_QUERY_SPANS == (int)KVSINK_QUERY_SPANS,
 	       "QUERY kinds have one numbering");
 _Static_assert(sizeof(struct drm_kvsink_list_head) == sizeof(struct kvsink_list_head) &&
 		       sizeof(struct drm_kvsink_sink) == sizeof(struct kvsink_sink_rec) &&

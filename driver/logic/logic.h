@@ -82,8 +82,14 @@ void kvsink_logic_build_scrub(uint64_t hbm, uint64_t bytes, struct kvsink_cmd *c
 void kvsink_logic_build_invalidate(uint32_t first_page, uint32_t count, struct kvsink_cmd *cmd);
 
 /*
- * One operation of a SUBMIT. `items` are the attend items of this operation, copied in; `first_item` is
- * where they will lie in the job's item array, `out_items` is that place.
+ * The list that an operation brings (attend items or places), size of its elements, and where it stands in
+ * struct drm_kvsink_op; NULL if it has none.
+ */
+const struct drm_kvsink_array *kvsink_logic_op_list(const struct drm_kvsink_op *op, uint32_t *element,
+						    uint32_t *field);
+/*
+ * One operation of a SUBMIT. `items` or `places` are its list, copied in; `first_item` is where it will lie
+ * in the job's item array, `out_items` is that place.
  */
 int kvsink_logic_build_op(struct kvsink_logic_env *env, const struct drm_kvsink_op *op,
 			  const struct drm_kvsink_attend_item *items, const struct drm_kvsink_place *places,
@@ -96,6 +102,7 @@ int kvsink_logic_build_op(struct kvsink_logic_env *env, const struct drm_kvsink_
 int kvsink_logic_operand(struct kvsink_logic_env *env, const struct drm_kvsink_ref *ref, size_t field,
 			 uint64_t bytes, bool optional, struct kvsink_ref *out);
 
+/* `places` are those of args, copied in; they become the job's items from 0 on. */
 int kvsink_logic_build_promote(struct kvsink_logic_env *env, const struct drm_kvsink_promote *args,
 			       const struct drm_kvsink_place *places, struct kvsink_cmd *cmd,
 			       union kvsink_item *items);

@@ -17,10 +17,10 @@ struct building {
 	struct kvsink_logic_env *env;
 	const struct drm_kvsink_op *op;
 	const struct drm_kvsink_attend_item *items; /* of an ATTEND */
-	uint32_t first_item;			    /* of an ATTEND, in the job */
+	const struct drm_kvsink_place *places;	    /* of a PROMOTE or EVICT */
+	uint32_t first_item;			    /* of these, in the job */
 	struct kvsink_cmd *cmd;
-	union kvsink_item *out_items; /* of an ATTEND */
-	const struct drm_kvsink_place *places;
+	union kvsink_item *out_items; /* where they go */
 };
 
 /* Handle 0 leaves an operand out: everything else of it must be 0 then. */
@@ -203,6 +203,17 @@ static int build_barrier(struct building *b)
 	return kvsink_find_stream(b->env, b->op->barrier.stream, true, AT(barrier.stream), &stream);
 }
 
+/* Room for the operation's list in the job; the array's header was checked when it was copied in. */
+static int check_list(struct building *b, const struct drm_kvsink_array *array, uint32_t element,
+		      size_t field)
+{
+	int err = kvsink_logic_array(array, element, 1, KVSINK_MAX_ITEMS);
+
+	if (!err && (b->first_item > KVSINK_MAX_ITEMS || array->count > KVSINK_MAX_ITEMS - b->first_item))
+		err = -E2BIG;
+	return err ? kvsink_refuse_at(b->env, field, err) : 0;
+}
+
 /* Bytes of an ATTEND's operands, summed over its items. */
 struct attend_bytes {
 	uint64_t q, out, stats, mass;
@@ -222,7 +233,7 @@ static int add_item(struct building *b, uint32_t i, struct attend_bytes *bytes)
 		return OP_REFUSE(b->env, attend.items.array, EINVAL);
 	bytes->q += row_bytes(item->count, stream.q_heads, stream.d_k);
 	bytes->out += row_bytes(item->count, stream.q_heads, stream.d_v);
-	bytes->mass += (uint64_t)(item->first + item->count) * stream.kv_heads * 4;
+	bytes->mass += ((uint64_t)item->first + item->count) * stream.kv_heads * sizeof(uint32_t);
 	bytes->stats += (uint64_t)item->count * stream.q_heads * sizeof(struct drm_kvsink_attend_stat);
 	if (too_big(bytes->q, bytes->out))
 		return OP_REFUSE(b->env, attend.items.array, E2BIG);
@@ -247,12 +258,7 @@ static int build_attend(struct building *b)
 		return OP_REFUSE(b->env, attend.mode, EINVAL);
 	if (args->pad)
 		return OP_REFUSE(b->env, attend.pad, EINVAL);
-	err = kvsink_logic_array(&args->items, sizeof(*b->items), 1, KVSINK_MAX_ITEMS);
-	if (!err &&
-	    (b->first_item > KVSINK_MAX_ITEMS || args->items.count > KVSINK_MAX_ITEMS - b->first_item))
-		err = -E2BIG;
-	if (err)
-		return OP_REFUSE(b->env, attend.items, -err);
+	err = check_list(b, &args->items, sizeof(*b->items), AT(attend.items));
 	for (i = 0; !err && i < args->items.count; i++)
 		err = add_item(b, i, &bytes);
 	if (err)
@@ -289,51 +295,89 @@ static int build_step_end(struct building *b)
 	return 0;
 }
 
-static int build_op_promote(struct building *b)
+/* Where a field of the ioctl's argument stands in the operation. */
+static uint32_t promote_field(uint32_t field)
 {
-	const struct drm_kvsink_op_promote *a = &b->op->promote;
-	struct drm_kvsink_promote args = {.stream = a->stream,
-					  .places = a->places,
-					  .deadline_ns = a->deadline_ns,
-					  .due_ns = a->due_ns,
-					  .dwell_steps = a->dwell_steps,
-					  .priority = a->priority,
-					  .flags = a->flags};
-	struct kvsink_logic_stream st;
-	int err = kvsink_find_stream(b->env, a->stream, true, AT(promote.stream), &st);
-	err = err ? err : kvsink_logic_build_promote(b->env, &args, b->places, b->cmd, b->out_items);
-	if (err == -EINVAL)
-		b->env->field = AT(promote.places.array);
-	b->cmd->promote.first_item = b->first_item;
-	return err;
+	switch (field) {
+	case offsetof(struct drm_kvsink_promote, stream):
+		return AT(promote.stream);
+	case offsetof(struct drm_kvsink_promote, places.array):
+		return AT(promote.places.array);
+	case offsetof(struct drm_kvsink_promote, priority):
+		return AT(promote.priority);
+	case offsetof(struct drm_kvsink_promote, flags):
+		return AT(promote.flags);
+	default:
+		return AT(promote.pad);
+	}
 }
-static int build_op_evict(struct building *b)
+
+static int build_promote(struct building *b)
 {
-	struct drm_kvsink_evict args = {.stream = b->op->evict.stream, .places = b->op->evict.places};
-	struct kvsink_logic_stream st;
-	int err = kvsink_find_stream(b->env, args.stream, true, AT(evict.stream), &st);
-	err = err ? err : kvsink_logic_build_evict(b->env, &args, b->places, b->cmd, b->out_items);
-	b->cmd->evict.first_item = b->first_item;
-	b->cmd->flags = KVSINK_EVICT_ANY;
-	return err;
-}
-static int build_import(struct building *b)
-{
-	const struct drm_kvsink_op_score_import *a = &b->op->score_import;
-	struct kvsink_logic_stream st;
-	int err = kvsink_find_stream(b->env, a->stream, true, AT(score_import.stream), &st);
+	const struct drm_kvsink_op_promote *op = &b->op->promote;
+	struct drm_kvsink_promote args = {
+		.stream = op->stream,
+		.places = op->places,
+		.deadline_ns = op->deadline_ns,
+		.due_ns = op->due_ns,
+		.dwell_steps = op->dwell_steps,
+		.priority = op->priority,
+		.flags = op->flags,
+		.pad = op->pad,
+	};
+	int err = check_list(b, &op->places, sizeof(*b->places), AT(promote.places));
+
 	if (err)
 		return err;
-	if (a->group >= st.score_groups)
-		return OP_REFUSE(b->env, score_import.group, EINVAL);
-	if (!a->count || a->count > st.max_tokens)
-		return OP_REFUSE(b->env, score_import.count, EINVAL);
-	b->cmd->opcode = KVSINK_OP_SCORE_IMPORT;
-	b->cmd->score_import.stream = a->stream;
-	b->cmd->score_import.group = a->group;
-	b->cmd->score_import.count = a->count;
-	return operand(b, &a->src, AT(score_import.src), 8ull * a->count, false, &b->cmd->score_import.src);
+	err = kvsink_build_promote(b->env, &args, b->places, true, b->cmd, b->out_items);
+	if (err)
+		return kvsink_refuse_at(b->env, promote_field(b->env->field), err);
+	b->cmd->promote.first_item = b->first_item;
+	return 0;
 }
+
+static int build_evict(struct building *b)
+{
+	const struct drm_kvsink_op_evict *op = &b->op->evict;
+	struct drm_kvsink_evict args = {.stream = op->stream, .places = op->places};
+	int err = check_list(b, &op->places, sizeof(*b->places), AT(evict.places));
+
+	if (err)
+		return err;
+	err = kvsink_build_evict(b->env, &args, b->places, true, b->cmd, b->out_items);
+	if (err)
+		return kvsink_refuse_at(b->env,
+					b->env->field == offsetof(struct drm_kvsink_evict, stream)
+						? AT(evict.stream)
+						: AT(evict.places.array),
+					err);
+	b->cmd->evict.first_item = b->first_item;
+	b->cmd->flags = KVSINK_EVICT_ANY;
+	return 0;
+}
+
+static int build_score_import(struct building *b)
+{
+	const struct drm_kvsink_op_score_import *args = &b->op->score_import;
+	struct kvsink_cmd_score_import *import = &b->cmd->score_import;
+	struct kvsink_logic_stream stream;
+	int err = kvsink_find_stream(b->env, args->stream, true, AT(score_import.stream), &stream);
+
+	if (err)
+		return err;
+	if (args->group >= stream.score_groups)
+		return OP_REFUSE(b->env, score_import.group, EINVAL);
+	if (!args->count || args->count > stream.max_tokens)
+		return OP_REFUSE(b->env, score_import.count, EINVAL);
+
+	b->cmd->opcode = KVSINK_OP_SCORE_IMPORT;
+	import->stream = args->stream;
+	import->group = args->group;
+	import->count = args->count;
+	return operand(b, &args->src, AT(score_import.src), (uint64_t)args->count * sizeof(uint64_t), false,
+		       &import->src);
+}
+
 static int build_advance(struct building *b)
 {
 	if (b->op->advance.ns > MAX_ADVANCE_NS)
@@ -355,18 +399,39 @@ static const struct {
 	[DRM_KVSINK_OP_ATTEND] = {build_attend, sizeof(struct drm_kvsink_op_attend)},
 	[DRM_KVSINK_OP_STEP_END] = {build_step_end, sizeof(struct drm_kvsink_op_step_end)},
 	[DRM_KVSINK_OP_ADVANCE] = {build_advance, sizeof(struct drm_kvsink_op_advance)},
-	[DRM_KVSINK_OP_PROMOTE] = {build_op_promote, sizeof(struct drm_kvsink_op_promote)},
-	[DRM_KVSINK_OP_EVICT] = {build_op_evict, sizeof(struct drm_kvsink_op_evict)},
-	[DRM_KVSINK_OP_SCORE_IMPORT] = {build_import, sizeof(struct drm_kvsink_op_score_import)},
+	[DRM_KVSINK_OP_PROMOTE] = {build_promote, sizeof(struct drm_kvsink_op_promote)},
+	[DRM_KVSINK_OP_EVICT] = {build_evict, sizeof(struct drm_kvsink_op_evict)},
+	[DRM_KVSINK_OP_SCORE_IMPORT] = {build_score_import, sizeof(struct drm_kvsink_op_score_import)},
 };
 
 #define OP_TYPES (sizeof(ops) / sizeof(ops[0]))
+
+const struct drm_kvsink_array *kvsink_logic_op_list(const struct drm_kvsink_op *op, uint32_t *element,
+						    uint32_t *field)
+{
+	switch (op->type) {
+	case DRM_KVSINK_OP_ATTEND:
+		*element = sizeof(struct drm_kvsink_attend_item);
+		*field = AT(attend.items);
+		return &op->attend.items;
+	case DRM_KVSINK_OP_PROMOTE:
+		*element = sizeof(struct drm_kvsink_place);
+		*field = AT(promote.places);
+		return &op->promote.places;
+	case DRM_KVSINK_OP_EVICT:
+		*element = sizeof(struct drm_kvsink_place);
+		*field = AT(evict.places);
+		return &op->evict.places;
+	default:
+		return NULL;
+	}
+}
 
 int kvsink_logic_build_op(struct kvsink_logic_env *env, const struct drm_kvsink_op *op,
 			  const struct drm_kvsink_attend_item *items, const struct drm_kvsink_place *places,
 			  uint32_t first_item, struct kvsink_cmd *cmd, union kvsink_item *out_items)
 {
-	struct building b = {env, op, items, first_item, cmd, out_items, places};
+	struct building b = {env, op, items, places, first_item, cmd, out_items};
 	uint32_t word;
 
 	env->field = KVSINK_LOGIC_NO_FIELD;

@@ -29,36 +29,17 @@ struct submit {
 	uint64_t signalled; /* point of the timeline that will have signalled before the job being built */
 };
 
-/* The operation's array of attend items or places, copied in; NULL if it has none. */
-static const struct drm_kvsink_array *array_of(struct submit *submit, const struct drm_kvsink_op *op,
-					       void **to, uint32_t *element)
-{
-	*to = op->type == DRM_KVSINK_OP_ATTEND ? (void *)submit->items : (void *)submit->places;
-	*element = op->type == DRM_KVSINK_OP_ATTEND ? sizeof(*submit->items) : sizeof(*submit->places);
-	switch (op->type) {
-	case DRM_KVSINK_OP_ATTEND:
-		return &op->attend.items;
-	case DRM_KVSINK_OP_PROMOTE:
-		return &op->promote.places;
-	case DRM_KVSINK_OP_EVICT:
-		return &op->evict.places;
-	default:
-		return NULL;
-	}
-}
-
 static int copy_items(struct submit *submit, const struct drm_kvsink_op *op, const struct sim_job *job,
 		      uint32_t *items)
 {
 	uint32_t element;
-	void *to;
-	const struct drm_kvsink_array *array = array_of(submit, op, &to, &element);
+	const struct drm_kvsink_array *array = kvsink_logic_op_list(op, &element, &submit->env.field);
+	void *to = op->type == DRM_KVSINK_OP_ATTEND ? (void *)submit->items : (void *)submit->places;
 	int err;
 
 	*items = 0;
 	if (!array)
 		return 0;
-	submit->env.field = (uint32_t)((const char *)array - (const char *)op);
 	err = sim_copy_array(array, element, 1, DRM_KVSINK_MAX_ITEMS, to);
 	if (!err && array->count > DRM_KVSINK_MAX_ITEMS - job->items)
 		err = -E2BIG;
