@@ -13,3 +13,14 @@ $(B)/obj/tests/sinkctl/%.o: EXTRA = -D_GNU_SOURCE -Iruntime/include -Itools/sink
 $(B)/tests/sinkctl-stage: $(B)/obj/tests/sinkctl/stage.o $(B)/lib/sinkctl.a $(B)/lib/libkvsink.a
 	@mkdir -p $(@D)
 	$(CC) $(LINK_PROG) -Wl,--wrap=kvs_register_read -o $@ $^ $(SINKCTL_LIBS)
+
+# The tutorial runs the real model: its prompt is prefilled on the host, again for each build of the tool.
+ifneq ($(LLAMA),)
+TESTS_GUEST += tests/sinkctl/tutorial
+TESTS_BUILD += $(B)/tests/tutorial.state
+endif
+
+$(B)/tests/tutorial.state: $(B)/bin/kvsink-llm data/prompts/pep-0659.txt | $(LLM_SMOL)
+	@mkdir -p $(@D)
+	$(B)/bin/kvsink-llm prefill --model $(LLM_SMOL) --prompt data/prompts/pep-0659.txt --tokens 512 --threads 2 \
+		--device sim:threads=2 --state $@ --json $@.json
