@@ -65,6 +65,9 @@ struct bad {
 /* The refused field is another one than the changed one. */
 #define BAD_AS(type, member, value, err, field)                                                              \
 	{#member " = " #value, AT(type, member), value, -(err), offsetof(struct type, field)}
+/* A field of the place that is tried; the refusal names `at`. */
+#define BAD_PLACE(member, value, at)                                                                         \
+	{"place." #member " = " #value, AT(drm_kvsink_place, member), value, -EINVAL, at}
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
 /* Change one field, call, change it back. */
@@ -92,12 +95,13 @@ static void try_all(const char *what, void *args, const struct bad *cases, size_
 static struct kvsink_cmd cmd;
 static union kvsink_item items[KVSINK_MAX_ITEMS];
 static struct drm_kvsink_attend_item attend_items[KVSINK_MAX_ITEMS];
+static struct drm_kvsink_place places[KVSINK_MAX_ITEMS];
 static uint32_t first_item;
 
 static int call_op(void *args)
 {
 	memset(&cmd, 0xff, sizeof(cmd));
-	return kvsink_logic_build_op(&env, args, attend_items, first_item, &cmd, items);
+	return kvsink_logic_build_op(&env, args, attend_items, places, first_item, &cmd, items);
 }
 
 #define BAD_OP(member, value, err) BAD(drm_kvsink_op, member, value, err)
@@ -254,7 +258,7 @@ static void test_small_ops(void)
 	tap_ok(!call_op(&op) && cmd.flags == KVSINK_STEP_ABORT, "STEP_END: abort is a flag of the command");
 	op.type = 0;
 	tap_ok(call_op(&op) == -EINVAL && env.field == 0, "operation 0 is refused");
-	op.type = DRM_KVSINK_OP_ADVANCE + 1;
+	op.type = DRM_KVSINK_OP_SCORE_IMPORT + 1;
 	tap_ok(call_op(&op) == -EINVAL && env.field == 0, "an unknown operation is refused");
 	op.type = 0xffffffff;
 	tap_ok(call_op(&op) == -EINVAL && env.field == 0, "operation 0xffffffff is refused");
@@ -295,7 +299,9 @@ static void test_attend_items(void)
 static void test_attend(void)
 {
 	static const struct bad cases[] = {
-		BAD_HEAD(9),
+		BAD_OP(flags, 1, EINVAL),
+		BAD_OP(attend.mass.handle, 99, ENOENT),
+		BAD_OP(attend.mass.pad, 1, EINVAL),
 		BAD_AS(drm_kvsink_op, attend.items.count, 0, EINVAL, attend.items),
 		BAD_AS(drm_kvsink_op, attend.items.count, 257, E2BIG, attend.items),
 		BAD_AS(drm_kvsink_op, attend.items.stride, 8, EINVAL, attend.items),
@@ -422,7 +428,7 @@ static void test_create(void)
 	tap_ok(stream.layers == 4 && stream.kv_heads == 2 && stream.max_tokens == 160 && stream.format == 1,
 	       "STREAM_CREATE: geometry is kept");
 	tap_ok(layout.page_bytes == 8192 && layout.max_pages == 10 && layout.reserve_pages == 2 &&
-		       layout.table_bytes == 4096 && layout.score_bytes == 4096,
+		       layout.table_bytes == 4096 && layout.score_bytes == 12288,
 	       "STREAM_CREATE: 4 layers, 2 heads, 24 halves, 16 tokens make pages of 8 KiB; 17 tokens need "
 	       "2");
 }
@@ -490,53 +496,169 @@ static void test_reserve(void)
 /* ---- one-command ioctls
  * ------------------------------------------------------------------------------------ */
 
+static struct drm_kvsink_promote promote;
+static struct drm_kvsink_evict evict;
+static struct drm_kvsink_contract contract;
+
 static int call_promote(void *args)
 {
-	return kvsink_logic_build_promote(&env, args, &cmd);
+	(void)args;
+	return kvsink_logic_build_promote(&env, &promote, places, &cmd, items);
 }
 
 static int call_evict(void *args)
 {
-	return kvsink_logic_build_evict(&env, args, &cmd);
+	(void)args;
+	return kvsink_logic_build_evict(&env, &evict, places, &cmd, items);
+}
+
+static int call_contract(void *args)
+{
+	(void)args;
+	return kvsink_logic_build_contract(&env, &contract, places, &cmd, items);
+}
+
+#define PROMOTE_PLACES offsetof(struct drm_kvsink_promote, places.array)
+#define EVICT_PLACES offsetof(struct drm_kvsink_evict, places.array)
+#define CONTRACT_PLACES offsetof(struct drm_kvsink_contract, places.array)
+
+/* What every list refuses; `at` is where the list stands. */
+#define BAD_PLACES(at)                                                                                       \
+	BAD_PLACE(token, 64, at), BAD_PLACE(layer_begin, 3, at), BAD_PLACE(layer_end, 5, at),                \
+		BAD_PLACE(head_mask, 0, at)
+
+static void two_places(void)
+{
+	places[0] = (struct drm_kvsink_place){.token = 7, .layer_end = 4, .head_mask = 3};
+	places[1] = (struct drm_kvsink_place){.token = 63, .layer_begin = 1, .layer_end = 3, .head_mask = 2};
 }
 
 static void test_promote(void)
 {
 	static const struct bad cases[] = {
-		BAD(drm_kvsink_promote, stream, 0, ENOENT),
-		BAD(drm_kvsink_promote, stream, 99, ENOENT),
-		BAD(drm_kvsink_promote, token, 64, EINVAL),
-		BAD_AS(drm_kvsink_promote, layer_begin, 3, EINVAL, layer_begin),
-		BAD_AS(drm_kvsink_promote, layer_end, 5, EINVAL, layer_begin),
-		BAD(drm_kvsink_promote, head_mask, 0, EINVAL),
-		BAD(drm_kvsink_promote, head_mask, 4, EINVAL),
-		BAD(drm_kvsink_promote, dwell_steps, 1, EOPNOTSUPP),
-		BAD(drm_kvsink_promote, deadline_ns, 1, EOPNOTSUPP),
-		BAD(drm_kvsink_promote, flags, 1, EINVAL),
-		BAD(drm_kvsink_promote, pad, 1, EINVAL),
+		BAD(drm_kvsink_promote, stream, 0, ENOENT),	BAD(drm_kvsink_promote, stream, 99, ENOENT),
+		BAD(drm_kvsink_promote, flags, 2, EINVAL),	BAD(drm_kvsink_promote, pad, 1, EINVAL),
+		BAD(drm_kvsink_promote, priority, 256, EINVAL),
 	};
-	static const struct bad evict[] = {
-		BAD(drm_kvsink_evict, stream, 99, ENOENT),
-		BAD(drm_kvsink_evict, token, 64, EINVAL),
-		BAD_AS(drm_kvsink_evict, layer_begin, 3, EINVAL, layer_begin),
-		BAD_AS(drm_kvsink_evict, layer_end, 5, EINVAL, layer_begin),
+	static const struct bad rows[] = {
+		BAD_PLACES(PROMOTE_PLACES),
+		BAD_PLACE(token, KVSINK_TOKEN_ALL, PROMOTE_PLACES),
+		BAD_PLACE(head_mask, 4, PROMOTE_PLACES),
 	};
-	struct drm_kvsink_promote args = {
-		.stream = FOREIGN, .token = 63, .layer_begin = 1, .layer_end = 3, .head_mask = 2};
-	struct drm_kvsink_evict evict_args = {
-		.stream = FOREIGN, .token = 63, .layer_begin = 1, .layer_end = 3};
 
-	try_all("PROMOTE", &args, cases, COUNT(cases), call_promote);
-	tap_ok(cmd.opcode == KVSINK_OP_PROMOTE && cmd.promote.token == 63 && cmd.promote.layer_end == 3 &&
-		       cmd.promote.head_mask == 2 && cmd.promote.stream == FOREIGN,
+	two_places();
+	promote = (struct drm_kvsink_promote){
+		.stream = FOREIGN,
+		.places.count = 2,
+		.deadline_ns = 5,
+		.due_ns = 6,
+		.dwell_steps = 7,
+		.priority = 255,
+		.flags = DRM_KVSINK_PROMOTE_PARTIAL,
+	};
+	try_all("PROMOTE", &promote, cases, COUNT(cases), call_promote);
+	try_all("PROMOTE", &places[1], rows, COUNT(rows), call_promote);
+	tap_ok(cmd.opcode == KVSINK_OP_PROMOTE && cmd.flags == KVSINK_PROMOTE_PARTIAL &&
+		       cmd.promote.stream == FOREIGN && cmd.promote.first_item == 0 &&
+		       cmd.promote.item_count == 2 && cmd.promote.deadline_ns == 5 &&
+		       cmd.promote.due_ns == 6 && cmd.promote.dwell_steps == 7 && cmd.promote.priority == 255,
 	       "PROMOTE: acts on other files' streams, as the arguments say");
-	args = (struct drm_kvsink_promote){.stream = WIDE, .layer_end = 4, .head_mask = ~0ull};
-	tap_ok(!call_promote(&args), "PROMOTE: all of 64 heads");
-	try_all("EVICT", &evict_args, evict, COUNT(evict), call_evict);
-	tap_ok(cmd.opcode == KVSINK_OP_EVICT && cmd.evict.token == 63 && cmd.evict.layer_begin == 1,
+	tap_ok(items[0].place.token == 7 && items[1].place.token == 63 && items[1].place.layer_begin == 1 &&
+		       items[1].place.layer_end == 3 && items[1].place.head_mask == 2 &&
+		       !items[1].place.reserved[0] && !items[1].place.reserved[1],
+	       "PROMOTE: each place becomes an item");
+	promote.stream = WIDE;
+	places[0] = (struct drm_kvsink_place){.layer_end = 4, .head_mask = ~0ull};
+	promote.places.count = 1;
+	tap_ok(!call_promote(NULL), "PROMOTE: all of 64 heads");
+}
+
+/* EVICT and CONTRACT look for entries: every token, and heads that the stream lacks, may be named. */
+static void test_search(void)
+{
+	static const struct bad evict_cases[] = {BAD(drm_kvsink_evict, stream, 99, ENOENT)};
+	static const struct bad evict_rows[] = {BAD_PLACES(EVICT_PLACES)};
+	static const struct bad contract_cases[] = {
+		BAD(drm_kvsink_contract, stream, 99, ENOENT),
+		BAD(drm_kvsink_contract, priority, 256, EINVAL),
+	};
+	static const struct bad contract_rows[] = {BAD_PLACES(CONTRACT_PLACES)};
+
+	two_places();
+	evict = (struct drm_kvsink_evict){.stream = FOREIGN, .places.count = 2};
+	contract = (struct drm_kvsink_contract){
+		.stream = FOREIGN, .places.count = 2, .deadline_ns = 5, .dwell_steps = 7, .priority = 255};
+	try_all("EVICT", &evict, evict_cases, COUNT(evict_cases), call_evict);
+	try_all("EVICT", &places[1], evict_rows, COUNT(evict_rows), call_evict);
+	tap_ok(cmd.opcode == KVSINK_OP_EVICT && cmd.evict.item_count == 2 && !cmd.flags,
 	       "EVICT: the command says what the arguments say");
-	evict_args.token = KVSINK_TOKEN_ALL;
-	tap_ok(!call_evict(&evict_args) && cmd.evict.token == KVSINK_TOKEN_ALL, "EVICT: all tokens");
+	try_all("CONTRACT", &contract, contract_cases, COUNT(contract_cases), call_contract);
+	try_all("CONTRACT", &places[1], contract_rows, COUNT(contract_rows), call_contract);
+	tap_ok(cmd.opcode == KVSINK_OP_CONTRACT && cmd.contract.item_count == 2 &&
+		       cmd.contract.deadline_ns == 5 && cmd.contract.dwell_steps == 7 &&
+		       cmd.contract.priority == 255,
+	       "CONTRACT: the command says what the arguments say");
+	places[0].token = KVSINK_TOKEN_ALL;
+	places[0].head_mask = ~0ull;
+	tap_ok(!call_evict(NULL) && items[0].place.token == KVSINK_TOKEN_ALL && !~items[0].place.head_mask,
+	       "EVICT: all tokens, all heads");
+	tap_ok(!call_contract(NULL), "CONTRACT: all tokens, all heads");
+}
+
+/* The same lists as operations of SUBMIT: only the owner's, with the offsets of struct drm_kvsink_op. */
+static void test_list_operations(void)
+{
+	static const struct bad cases[] = {
+		BAD_STREAM(promote.stream),
+		BAD_OP(promote.flags, 2, EINVAL),
+		BAD_OP(promote.pad, 1, EINVAL),
+		BAD_OP(promote.priority, 256, EINVAL),
+		BAD_AS(drm_kvsink_op, promote.places.count, 0, EINVAL, promote.places),
+		BAD_AS(drm_kvsink_op, promote.places.count, 257, E2BIG, promote.places),
+	};
+	static const struct bad rows[] = {BAD_PLACES(offsetof(struct drm_kvsink_op, promote.places.array))};
+	static const struct bad evict_cases[] = {BAD_STREAM(evict.stream)};
+	static const struct bad import_cases[] = {
+		BAD_STREAM(score_import.stream),
+		BAD_OP(score_import.group, 8, EINVAL),
+		BAD_OP(score_import.count, 0, EINVAL),
+		BAD_OP(score_import.count, 65, EINVAL),
+		BAD_REF(score_import.src),
+	};
+	struct drm_kvsink_op op = {
+		.type = DRM_KVSINK_OP_PROMOTE,
+		.promote = {.stream = OWN, .places = {sizeof(*places), 2, 0}, .dwell_steps = 3},
+	};
+
+	two_places();
+	first_item = 9;
+	try_all("PROMOTE operation", &op, cases, COUNT(cases), call_op);
+	for (size_t i = 0; i < COUNT(rows); i++) {
+		struct drm_kvsink_place saved = places[1];
+
+		memcpy((char *)&places[1] + rows[i].offset, &rows[i].value, rows[i].bytes);
+		tap_ok(call_op(&op) == -EINVAL && env.field == rows[i].field,
+		       "PROMOTE operation: %s is refused", rows[i].name);
+		places[1] = saved;
+	}
+	tap_ok(!call_op(&op) && cmd.promote.first_item == 9 && cmd.promote.item_count == 2 &&
+		       cmd.promote.dwell_steps == 3,
+	       "PROMOTE operation: its places are items of the job");
+	first_item = 255;
+	tap_ok(call_op(&op) == -E2BIG, "PROMOTE operation: a 257th item of the job is refused");
+	first_item = 9;
+	op = (struct drm_kvsink_op){.type = DRM_KVSINK_OP_EVICT,
+				    .evict = {.stream = OWN, .places = {sizeof(*places), 2, 0}}};
+	try_all("EVICT operation", &op, evict_cases, COUNT(evict_cases), call_op);
+	tap_ok(cmd.evict.first_item == 9 && cmd.flags == KVSINK_EVICT_ANY,
+	       "EVICT operation: nothing to remove is no error");
+	first_item = 0;
+	op = (struct drm_kvsink_op){
+		.type = DRM_KVSINK_OP_SCORE_IMPORT,
+		.score_import = {.stream = OWN, .group = 0, .count = 64, .src = {BO, 0, 0}}};
+	try_all("SCORE_IMPORT", &op, import_cases, COUNT(import_cases), call_op);
+	tap_ok(cmd.opcode == KVSINK_OP_SCORE_IMPORT && cmd.score_import.count == 64,
+	       "SCORE_IMPORT: the command says what the operation says");
 }
 
 static int call_config(void *args)
@@ -546,7 +668,8 @@ static int call_config(void *args)
 
 static int config(uint32_t param, uint64_t value)
 {
-	struct drm_kvsink_config args = {.stream = OWN, .param = param, .value = value};
+	struct drm_kvsink_config args = {
+		.stream = OWN, .param = param, .group = KVSINK_GROUP_ALL, .value = value};
 
 	return call_config(&args);
 }
@@ -563,12 +686,30 @@ static void test_config(void)
 		BAD(drm_kvsink_config, value, 0x80000000, EINVAL), /* -0 */
 		BAD(drm_kvsink_config, value, 1ull << 32, EINVAL),
 	};
-	struct drm_kvsink_config args = {.stream = OWN, .param = KVSINK_PARAM_T_SINK, .value = 0x7f7fffff};
+	struct drm_kvsink_config args = {
+		.stream = OWN, .param = KVSINK_PARAM_T_SINK, .group = KVSINK_GROUP_ALL, .value = 0x7f7fffff};
 
 	try_all("CONFIG", &args, cases, COUNT(cases), call_config);
 	tap_ok(cmd.opcode == KVSINK_OP_CONFIG && cmd.config.param == KVSINK_PARAM_T_SINK &&
 		       cmd.config.value == 0x7f7fffff,
 	       "CONFIG: the command says what the arguments say");
+	args.group = 0;
+	tap_ok(!call_config(&args) && cmd.config.group == 0,
+	       "CONFIG: one group of a parameter that groups have");
+	args.group = 9;
+	tap_ok(call_config(&args) == -EINVAL && env.field == offsetof(struct drm_kvsink_config, group),
+	       "CONFIG: a group that the stream lacks is refused");
+	args = (struct drm_kvsink_config){.stream = OWN, .param = KVSINK_PARAM_ALPHA, .group = 0};
+	tap_ok(call_config(&args) == -EINVAL,
+	       "CONFIG: a group of a parameter that only streams have is refused");
+	args = (struct drm_kvsink_config){
+		.stream = OWN, .param = KVSINK_PARAM_TENANT_CAP, .group = KVSINK_GROUP_ALL};
+	tap_ok(call_config(&args) == -EINVAL && env.field == offsetof(struct drm_kvsink_config, param),
+	       "CONFIG: a parameter of the device is refused for a stream");
+	args = (struct drm_kvsink_config){
+		.stream = OWN, .param = KVSINK_PARAM_T_SINK, .group = KVSINK_GROUP_ALL, .value = 0x7f7fffff};
+	tap_ok(!config(KVSINK_PARAM_PLACEMENT, 2) && config(KVSINK_PARAM_PLACEMENT, 3) == -EINVAL,
+	       "CONFIG: PLACEMENT is 0, 1 or 2");
 	tap_ok(!config(KVSINK_PARAM_SCORE_MODE, 2) && config(KVSINK_PARAM_SCORE_MODE, 3) == -EINVAL,
 	       "CONFIG: SCORE_MODE is 0, 1 or 2");
 	tap_ok(!config(KVSINK_PARAM_LAYER_RANGE, 0xffff0000) &&
@@ -600,7 +741,7 @@ static void test_query(void)
 {
 	static const struct bad cases[] = {
 		BAD(drm_kvsink_query, type, 0, EINVAL),
-		BAD(drm_kvsink_query, type, 7, EINVAL),
+		BAD(drm_kvsink_query, type, 11, EINVAL),
 		BAD(drm_kvsink_query, group, 2, EINVAL),
 		BAD(drm_kvsink_query, stream, 0, ENOENT), /* scores belong to a stream */
 		BAD(drm_kvsink_query, stream, 99, ENOENT),
@@ -611,7 +752,7 @@ static void test_query(void)
 					.group = 1,
 					.stream = FOREIGN,
 					.first = 5,
-					.size = 16 + 16 * 10 + 15};
+					.size = 16 + 32 * 10 + 31};
 
 	answer_bytes = 1 << 20;
 	try_all("QUERY", &args, cases, COUNT(cases), call_query);
@@ -619,7 +760,7 @@ static void test_query(void)
 		       cmd.query.group == 1 && cmd.query.first == 5 && cmd.query.max == 10 &&
 		       cmd.query.dst.offset == 8192,
 	       "QUERY: as many whole records as fit");
-	answer_bytes = 16 + 16 * 4;
+	answer_bytes = 16 + 32 * 4;
 	tap_ok(!call_query(&args) && cmd.query.max == 4, "QUERY: no more than the answer buffer takes");
 	args = (struct drm_kvsink_query){.type = DRM_KVSINK_QUERY_STREAMS, .size = 16};
 	tap_ok(!call_query(&args) && !cmd.query.max, "QUERY: the head alone");
@@ -662,7 +803,7 @@ static void test_registers(void)
 	       "registers: ERR_CODE is for administrators");
 	tap_ok(kvsink_logic_reg_access(KVSINK_REG_GART_BASE_LO, 4, &wide) == -ENOENT,
 	       "registers: GART_BASE is for nobody");
-	tap_ok(kvsink_logic_reg_access(0x0fc, 4, &wide) == -ENOENT &&
+	tap_ok(kvsink_logic_reg_access(0x0b8, 4, &wide) == -ENOENT &&
 		       kvsink_logic_reg_access(2, 4, &wide) == -ENOENT &&
 		       kvsink_logic_reg_access(0xfffffffc, 4, &wide) == -ENOENT,
 	       "registers: holes, odd and far offsets do not exist");
@@ -694,7 +835,7 @@ static void test_tables(void)
 	tap_ok(kvsink_logic_errno(KVSINK_CODE_COUNT) == -EIO && kvsink_logic_errno(~0u) == -EIO,
 	       "unknown result codes are EIO");
 	tap_ok(kvsink_logic_record_bytes(DRM_KVSINK_QUERY_TAGS) == sizeof(struct kvsink_tag_rec) &&
-		       !kvsink_logic_record_bytes(0) && !kvsink_logic_record_bytes(7),
+		       !kvsink_logic_record_bytes(0) && !kvsink_logic_record_bytes(11),
 	       "record sizes");
 	tap_ok(!kvsink_logic_array(&array, 16, 1, 3) && kvsink_logic_array(&array, 16, 4, 9) == -EINVAL &&
 		       kvsink_logic_array(&array, 16, 0, 2) == -E2BIG &&
@@ -734,6 +875,8 @@ int main(void)
 	test_layers();
 	test_reserve();
 	test_promote();
+	test_search();
+	test_list_operations();
 	test_config();
 	test_query();
 	test_entry();
