@@ -905,7 +905,7 @@ void ref_step_end(struct ref *r, unsigned s, uint32_t count, const uint64_t *con
 {
 	struct ref_stream *st = &r->stream[s];
 	uint64_t mode = st->group[0].params[KVSINK_PARAM_PLACEMENT];
-	uint32_t group, token, made = 0;
+	uint32_t group = 0, token = 0, made = 0;
 
 	st->length += count;
 	for (uint32_t g = 0; g < st->groups; g++) {
