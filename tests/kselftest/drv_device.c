@@ -116,7 +116,10 @@ TEST_F(device, reg_read_refuses_what_is_not_readable)
 TEST_F(device, config_set_is_what_config_get_reads)
 {
 	struct drm_kvsink_config config = {
-		.stream = self->stream, .param = KVSINK_PARAM_T_SINK, .value = 0x3e800000, /* 0.25 */
+		.stream = self->stream,
+		.param = KVSINK_PARAM_T_SINK,
+		.group = KVSINK_GROUP_ALL,
+		.value = 0x3e800000, /* 0.25 */
 	};
 
 	ASSERT_EQ(0, kvt_ioctl(self->fd, DRM_IOCTL_KVSINK_CONFIG_SET, &config));
@@ -127,7 +130,7 @@ TEST_F(device, config_set_is_what_config_get_reads)
 
 TEST_F(device, config_of_the_device_reaches_new_streams)
 {
-	struct drm_kvsink_config config = {.param = KVSINK_PARAM_T_SINK}, old;
+	struct drm_kvsink_config config = {.param = KVSINK_PARAM_T_SINK, .group = KVSINK_GROUP_ALL}, old;
 	uint64_t stream;
 
 	ASSERT_EQ(0, kvt_ioctl(self->fd, DRM_IOCTL_KVSINK_CONFIG_GET, &config));
@@ -137,7 +140,8 @@ TEST_F(device, config_of_the_device_reaches_new_streams)
 	stream = kvt_stream(self->fd);
 	EXPECT_EQ(0, kvt_ioctl(self->fd, DRM_IOCTL_KVSINK_CONFIG_SET, &old));
 	ASSERT_NE(0, stream);
-	config = (struct drm_kvsink_config){.stream = stream, .param = KVSINK_PARAM_T_SINK};
+	config = (struct drm_kvsink_config){
+		.stream = stream, .param = KVSINK_PARAM_T_SINK, .group = KVSINK_GROUP_ALL};
 	ASSERT_EQ(0, kvt_ioctl(self->fd, DRM_IOCTL_KVSINK_CONFIG_GET, &config));
 	EXPECT_EQ(0x3f000000, config.value);
 }
@@ -156,7 +160,8 @@ TEST_F(device, config_refuses_each_bad_field)
 	};
 
 	for (size_t i = 0; i < KVT_COUNT(bad); i++) {
-		struct drm_kvsink_config config = {.stream = self->stream, .param = KVSINK_PARAM_T_SINK};
+		struct drm_kvsink_config config = {
+			.stream = self->stream, .param = KVSINK_PARAM_T_SINK, .group = KVSINK_GROUP_ALL};
 
 		kvt_set(&config, &bad[i]);
 		EXPECT_EQ(-bad[i].err, kvt_ioctl(self->fd, DRM_IOCTL_KVSINK_CONFIG_SET, &config))

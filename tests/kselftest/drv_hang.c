@@ -32,6 +32,7 @@ static int start(int fd, struct kvt_bo *result, uint64_t generation, uint32_t ti
 TEST(a_hang_is_reset_and_the_device_goes_on)
 {
 	const volatile struct drm_kvsink_job_status *status;
+	struct drm_kvsink_place place = kvt_rows(1);
 	struct drm_kvsink_promote promote;
 	struct kvt_bo result;
 	uint64_t generation, stream, point = 0;
@@ -51,7 +52,9 @@ TEST(a_hang_is_reset_and_the_device_goes_on)
 	stream = kvt_stream(fd);
 	ASSERT_NE(0, stream);
 	ASSERT_EQ(0, kvt_fill(fd, stream, TOKENS));
-	ASSERT_EQ(0, kvt_promote(fd, stream, 1, &promote));
+	promote = (struct drm_kvsink_promote){
+		.stream = stream, .places = kvt_places(&place, 1), .dwell_steps = 100};
+	ASSERT_EQ(0, kvt_ioctl(fd, DRM_IOCTL_KVSINK_PROMOTE, &promote));
 
 	/* The script beside us hears this and makes the next job hang; jobs until one was hit. */
 	printf("# kvsink-test: hang\n");
@@ -70,7 +73,8 @@ TEST(a_hang_is_reset_and_the_device_goes_on)
 	EXPECT_EQ(0, start(fd, &result, kvt_generation(fd), timeline, ++point));
 	EXPECT_EQ(0, kvt_wait_point(fd, timeline, point, 30));
 	EXPECT_EQ(KVSINK_CODE_OK, status->code);
-	/* tags are gone, the stream is not */
+	/* tags are gone, the stream is not; the contract was broken, and not silently */
+	EXPECT_EQ(1, kvt_events(fd, stream, KVSINK_EVENT_CONTRACT_BROKEN, KVSINK_REASON_RESET));
 	EXPECT_EQ(0, kvt_total(fd, DRM_KVSINK_QUERY_TAGS));
 	EXPECT_EQ(1, kvt_total(fd, DRM_KVSINK_QUERY_STREAMS));
 	EXPECT_EQ(0, kvt_promote(fd, stream, 1, &promote));

@@ -103,8 +103,8 @@ TEST_F(resident, entry_read_returns_the_appended_rows)
 
 TEST_F(resident, entry_read_finds_a_row_by_its_rank_in_the_mask)
 {
-	struct drm_kvsink_promote promote = {
-		.stream = self->stream, .token = 2, .layer_begin = 1, .layer_end = 2, .head_mask = 2};
+	struct drm_kvsink_place place = {.token = 2, .layer_begin = 1, .layer_end = 2, .head_mask = 2};
+	struct drm_kvsink_promote promote = {.stream = self->stream, .places = kvt_places(&place, 1)};
 	float row[KVT_DK + KVT_DV];
 	struct drm_kvsink_entry_read read = {.stream = self->stream,
 					     .token = 2,
@@ -171,26 +171,47 @@ TEST_F(resident, another_file_of_the_tenant_may_promote_but_not_read)
 	close(other);
 }
 
+static const struct kvt_bad bad_places[] = {
+	KVT_BAD(struct drm_kvsink_place, token, KVT_MAX, EINVAL),
+	KVT_BAD(struct drm_kvsink_place, layer_begin, KVT_LAYERS, EINVAL),
+	KVT_BAD(struct drm_kvsink_place, layer_end, KVT_LAYERS + 1, EINVAL),
+	KVT_BAD(struct drm_kvsink_place, layer_end, 0, EINVAL),
+	KVT_BAD(struct drm_kvsink_place, head_mask, 0, EINVAL),
+};
+
+/* The second of two places is spoiled: the first may not be granted either. */
+TEST_F(resident, promote_refuses_each_bad_place)
+{
+	for (size_t i = 0; i < KVT_COUNT(bad_places); i++) {
+		struct drm_kvsink_place places[2] = {kvt_rows(3), kvt_rows(4)};
+		struct drm_kvsink_promote promote = {.stream = self->stream, .places = kvt_places(places, 2)};
+
+		kvt_set(&places[1], &bad_places[i]);
+		EXPECT_EQ(-bad_places[i].err, kvt_ioctl(self->fd, DRM_IOCTL_KVSINK_PROMOTE, &promote))
+		TH_LOG("%s", bad_places[i].name);
+	}
+	EXPECT_EQ(0, kvt_total(self->fd, DRM_KVSINK_QUERY_TAGS));
+}
+
 TEST_F(resident, promote_refuses_each_bad_field)
 {
 	static const struct kvt_bad bad[] = {
 		KVT_BAD(struct drm_kvsink_promote, stream, 0, ENOENT),
 		KVT_BAD(struct drm_kvsink_promote, stream, 1ull << 40, ENOENT),
-		KVT_BAD(struct drm_kvsink_promote, token, KVT_MAX, EINVAL),
-		KVT_BAD(struct drm_kvsink_promote, layer_begin, KVT_LAYERS, EINVAL),
-		KVT_BAD(struct drm_kvsink_promote, layer_end, KVT_LAYERS + 1, EINVAL),
-		KVT_BAD(struct drm_kvsink_promote, layer_end, 0, EINVAL),
-		KVT_BAD(struct drm_kvsink_promote, head_mask, 0, EINVAL),
-		KVT_BAD(struct drm_kvsink_promote, head_mask, 1 << KVT_KV_HEADS, EINVAL),
-		KVT_BAD(struct drm_kvsink_promote, dwell_steps, 1, EOPNOTSUPP),
-		KVT_BAD(struct drm_kvsink_promote, deadline_ns, 1, EOPNOTSUPP),
-		KVT_BAD(struct drm_kvsink_promote, flags, 1, EINVAL),
+		KVT_BAD(struct drm_kvsink_promote, places.count, 0, EINVAL),
+		KVT_BAD(struct drm_kvsink_promote, places.count, DRM_KVSINK_MAX_ITEMS + 1, E2BIG),
+		KVT_BAD(struct drm_kvsink_promote, places.stride, 8, EINVAL),
+		KVT_BAD(struct drm_kvsink_promote, places.array, 8, EFAULT),
+		KVT_BAD(struct drm_kvsink_promote, priority, 256, EINVAL),
+		KVT_BAD(struct drm_kvsink_promote, deadline_ns, 1, EINVAL),	/* past */
+		KVT_BAD(struct drm_kvsink_promote, deadline_ns, ~0ull, EINVAL), /* too far */
+		KVT_BAD(struct drm_kvsink_promote, flags, 2, EINVAL),
 		KVT_BAD(struct drm_kvsink_promote, pad, 1, EINVAL),
 	};
 
 	for (size_t i = 0; i < KVT_COUNT(bad); i++) {
-		struct drm_kvsink_promote promote = {
-			.stream = self->stream, .token = 3, .layer_end = KVT_LAYERS, .head_mask = 3};
+		struct drm_kvsink_place place = kvt_rows(3);
+		struct drm_kvsink_promote promote = {.stream = self->stream, .places = kvt_places(&place, 1)};
 
 		kvt_set(&promote, &bad[i]);
 		EXPECT_EQ(-bad[i].err, kvt_ioctl(self->fd, DRM_IOCTL_KVSINK_PROMOTE, &promote))
@@ -210,8 +231,10 @@ TEST_F(resident, a_second_entry_for_the_same_rows_is_eexist)
 
 TEST_F(resident, beyond_the_streams_budget_is_enospc_and_named)
 {
-	struct drm_kvsink_config config = {
-		.stream = self->stream, .param = KVSINK_PARAM_SRAM_BUDGET, .value = 512};
+	struct drm_kvsink_config config = {.stream = self->stream,
+					   .param = KVSINK_PARAM_SRAM_BUDGET,
+					   .group = KVSINK_GROUP_ALL,
+					   .value = 512};
 	struct drm_kvsink_promote promote;
 
 	ASSERT_EQ(0, kvt_ioctl(self->fd, DRM_IOCTL_KVSINK_CONFIG_SET, &config));
@@ -219,12 +242,6 @@ TEST_F(resident, beyond_the_streams_budget_is_enospc_and_named)
 	ASSERT_EQ(0, kvt_promote(self->fd, self->stream, 1, &promote));
 	EXPECT_EQ(-ENOSPC, kvt_promote(self->fd, self->stream, 2, &promote));
 	EXPECT_EQ(KVSINK_CODE_BUDGET, promote.code);
-}
-
-static int evict(int fd, uint64_t stream, uint32_t token, struct drm_kvsink_evict *out)
-{
-	*out = (struct drm_kvsink_evict){.stream = stream, .token = token, .layer_end = KVT_LAYERS};
-	return kvt_ioctl(fd, DRM_IOCTL_KVSINK_EVICT, out);
 }
 
 TEST_F(resident, evict_removes_what_it_names)
@@ -235,12 +252,12 @@ TEST_F(resident, evict_removes_what_it_names)
 	for (uint32_t token = 0; token < 4; token++) {
 		ASSERT_EQ(0, kvt_promote(self->fd, self->stream, token, &promote));
 	}
-	ASSERT_EQ(0, evict(self->fd, self->stream, 2, &args));
+	ASSERT_EQ(0, kvt_evict(self->fd, self->stream, 2, &args));
 	EXPECT_EQ(1, args.entries);
-	EXPECT_EQ(-ENOENT, evict(self->fd, self->stream, 2, &args));
+	EXPECT_EQ(-ENOENT, kvt_evict(self->fd, self->stream, 2, &args));
 	EXPECT_EQ(KVSINK_CODE_NOT_RESIDENT, args.code);
 	EXPECT_EQ(3, kvt_total(self->fd, DRM_KVSINK_QUERY_TAGS));
-	ASSERT_EQ(0, evict(self->fd, self->stream, KVSINK_TOKEN_ALL, &args));
+	ASSERT_EQ(0, kvt_evict(self->fd, self->stream, KVSINK_TOKEN_ALL, &args));
 	EXPECT_EQ(3, args.entries);
 	EXPECT_EQ(0, kvt_total(self->fd, DRM_KVSINK_QUERY_TAGS));
 }
@@ -269,9 +286,9 @@ TEST_F(resident, fdinfo_counts_the_sram_of_the_file)
 	ASSERT_EQ(0, kvt_promote(self->fd, self->stream, 0, &promote));
 	ASSERT_EQ(0, kvt_promote(self->fd, self->stream, 1, &promote));
 	EXPECT_EQ(2 * promote.sram_bytes, fdinfo_sram(self->fd));
-	ASSERT_EQ(0, evict(self->fd, self->stream, 0, &args));
+	ASSERT_EQ(0, kvt_evict(self->fd, self->stream, 0, &args));
 	ASSERT_EQ(1, kvt_total(self->fd, DRM_KVSINK_QUERY_TAGS));
-	ASSERT_EQ(0, evict(self->fd, self->stream, KVSINK_TOKEN_ALL, &args));
+	ASSERT_EQ(0, kvt_evict(self->fd, self->stream, KVSINK_TOKEN_ALL, &args));
 	EXPECT_EQ(0, fdinfo_sram(self->fd));
 }
 
@@ -279,17 +296,25 @@ TEST_F(resident, evict_refuses_each_bad_field)
 {
 	static const struct kvt_bad bad[] = {
 		KVT_BAD(struct drm_kvsink_evict, stream, 1ull << 40, ENOENT),
-		KVT_BAD(struct drm_kvsink_evict, token, KVT_MAX, EINVAL),
-		KVT_BAD(struct drm_kvsink_evict, layer_begin, KVT_LAYERS, EINVAL),
-		KVT_BAD(struct drm_kvsink_evict, layer_end, KVT_LAYERS + 1, EINVAL),
+		KVT_BAD(struct drm_kvsink_evict, places.count, 0, EINVAL),
+		KVT_BAD(struct drm_kvsink_evict, places.array, 8, EFAULT),
 	};
+	struct drm_kvsink_place place;
+	struct drm_kvsink_evict args;
 
 	for (size_t i = 0; i < KVT_COUNT(bad); i++) {
-		struct drm_kvsink_evict args = {.stream = self->stream, .token = 3, .layer_end = KVT_LAYERS};
-
+		place = kvt_rows(3);
+		args = (struct drm_kvsink_evict){.stream = self->stream, .places = kvt_places(&place, 1)};
 		kvt_set(&args, &bad[i]);
 		EXPECT_EQ(-bad[i].err, kvt_ioctl(self->fd, DRM_IOCTL_KVSINK_EVICT, &args))
 		TH_LOG("%s", bad[i].name);
+	}
+	for (size_t i = 0; i < KVT_COUNT(bad_places); i++) {
+		place = kvt_rows(3);
+		args = (struct drm_kvsink_evict){.stream = self->stream, .places = kvt_places(&place, 1)};
+		kvt_set(&place, &bad_places[i]);
+		EXPECT_EQ(-bad_places[i].err, kvt_ioctl(self->fd, DRM_IOCTL_KVSINK_EVICT, &args))
+		TH_LOG("%s", bad_places[i].name);
 	}
 }
 

@@ -54,7 +54,7 @@ static int as_nobody(int (*check)(int fd, uint64_t stream), uint64_t stream)
 static int check_stream_hidden(int fd, uint64_t stream)
 {
 	struct drm_kvsink_promote promote;
-	struct drm_kvsink_evict evict = {.stream = stream, .layer_end = KVT_LAYERS};
+	struct drm_kvsink_evict evict;
 	struct drm_kvsink_config config = {.stream = stream};
 	struct drm_kvsink_op op = {.type = DRM_KVSINK_OP_BARRIER, .barrier.stream = stream};
 	struct drm_kvsink_job job = {.ops = {sizeof(op), 1, (uintptr_t)&op}};
@@ -63,7 +63,7 @@ static int check_stream_hidden(int fd, uint64_t stream)
 
 	if (kvt_promote(fd, stream, 0, &promote) != -ENOENT)
 		return 1;
-	if (kvt_ioctl(fd, DRM_IOCTL_KVSINK_EVICT, &evict) != -ENOENT)
+	if (kvt_evict(fd, stream, 0, &evict) != -ENOENT)
 		return 2;
 	if (kvt_ioctl(fd, DRM_IOCTL_KVSINK_CONFIG_GET, &config) != -ENOENT)
 		return 3;
@@ -135,7 +135,8 @@ TEST_F(tenant, events_show_only_the_tenants_own)
 
 static int check_admin_only(int fd, uint64_t stream)
 {
-	struct drm_kvsink_config config = {.param = KVSINK_PARAM_T_SINK, .value = 0x3f000000};
+	struct drm_kvsink_config config = {
+		.param = KVSINK_PARAM_T_SINK, .group = KVSINK_GROUP_ALL, .value = 0x3f000000};
 	struct drm_kvsink_reg_read read = {.offset = KVSINK_REG_SRAM_USED};
 	char answer[1024];
 
@@ -157,7 +158,7 @@ TEST_F(tenant, the_device_as_a_whole_is_the_administrators)
 
 static int check_ordinary_use(int fd, uint64_t stream)
 {
-	struct drm_kvsink_config config = {.param = KVSINK_PARAM_T_SINK};
+	struct drm_kvsink_config config = {.param = KVSINK_PARAM_T_SINK, .group = KVSINK_GROUP_ALL};
 	struct drm_kvsink_reg_read read = {.offset = KVSINK_REG_SRAM_BYTES};
 	uint64_t own = kvt_stream(fd);
 	char answer[1024];
@@ -169,7 +170,8 @@ static int check_ordinary_use(int fd, uint64_t stream)
 		return 2;
 	if (!own || kvt_query(fd, DRM_KVSINK_QUERY_COUNTERS, own, answer, sizeof(answer)))
 		return 3;
-	config = (struct drm_kvsink_config){.stream = own, .param = KVSINK_PARAM_LOCAL_WINDOW, .value = 8};
+	config = (struct drm_kvsink_config){
+		.stream = own, .param = KVSINK_PARAM_LOCAL_WINDOW, .group = KVSINK_GROUP_ALL, .value = 8};
 	return kvt_ioctl(fd, DRM_IOCTL_KVSINK_CONFIG_SET, &config) ? 4 : 0;
 }
 

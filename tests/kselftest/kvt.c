@@ -219,7 +219,7 @@ struct drm_kvsink_op kvt_step_end(uint64_t stream, uint32_t count)
 	};
 }
 
-int kvt_fill(int fd, uint64_t stream, uint32_t tokens)
+int kvt_grow(int fd, uint64_t stream, uint32_t first, uint32_t tokens)
 {
 	struct drm_kvsink_op ops[KVT_LAYERS + 1];
 	struct drm_kvsink_job_status status;
@@ -234,13 +234,13 @@ int kvt_fill(int fd, uint64_t stream, uint32_t tokens)
 		uint64_t k = (uint64_t)((char *)at - (char *)rows.map), v;
 
 		for (uint32_t i = 0; i < tokens * KVT_KV_HEADS * KVT_DK; i++)
-			*at++ = kvt_value(i / (KVT_KV_HEADS * KVT_DK), l, i / KVT_DK % KVT_KV_HEADS,
+			*at++ = kvt_value(first + i / (KVT_KV_HEADS * KVT_DK), l, i / KVT_DK % KVT_KV_HEADS,
 					  i % KVT_DK, false);
 		v = (uint64_t)((char *)at - (char *)rows.map);
 		for (uint32_t i = 0; i < tokens * KVT_KV_HEADS * KVT_DV; i++)
-			*at++ = kvt_value(i / (KVT_KV_HEADS * KVT_DV), l, i / KVT_DV % KVT_KV_HEADS,
+			*at++ = kvt_value(first + i / (KVT_KV_HEADS * KVT_DV), l, i / KVT_DV % KVT_KV_HEADS,
 					  i % KVT_DV, true);
-		ops[l] = kvt_append(stream, l, 0, tokens, rows.handle, k, v);
+		ops[l] = kvt_append(stream, l, first, tokens, rows.handle, k, v);
 	}
 	ops[KVT_LAYERS] = kvt_step_end(stream, tokens);
 	err = kvt_run(fd, &result, ops, KVT_LAYERS + 1, 0, &status);
@@ -249,14 +249,37 @@ int kvt_fill(int fd, uint64_t stream, uint32_t tokens)
 	return err ? err : (int)status.code;
 }
 
+int kvt_fill(int fd, uint64_t stream, uint32_t tokens)
+{
+	return kvt_grow(fd, stream, 0, tokens);
+}
+
+struct drm_kvsink_place kvt_rows(uint32_t token)
+{
+	return (struct drm_kvsink_place){
+		.token = token, .layer_end = KVT_LAYERS, .head_mask = (1 << KVT_KV_HEADS) - 1};
+}
+
+struct drm_kvsink_array kvt_places(const struct drm_kvsink_place *places, uint32_t count)
+{
+	return (struct drm_kvsink_array){
+		.stride = sizeof(*places), .count = count, .array = (uintptr_t)places};
+}
+
+int kvt_evict(int fd, uint64_t stream, uint32_t token, struct drm_kvsink_evict *out)
+{
+	struct drm_kvsink_place place = kvt_rows(token);
+
+	place.head_mask = ~0ull;
+	*out = (struct drm_kvsink_evict){.stream = stream, .places = kvt_places(&place, 1)};
+	return kvt_ioctl(fd, DRM_IOCTL_KVSINK_EVICT, out);
+}
+
 int kvt_promote(int fd, uint64_t stream, uint32_t token, struct drm_kvsink_promote *out)
 {
-	*out = (struct drm_kvsink_promote){
-		.stream = stream,
-		.token = token,
-		.layer_end = KVT_LAYERS,
-		.head_mask = (1 << KVT_KV_HEADS) - 1,
-	};
+	struct drm_kvsink_place place = kvt_rows(token);
+
+	*out = (struct drm_kvsink_promote){.stream = stream, .places = kvt_places(&place, 1)};
 	return kvt_ioctl(fd, DRM_IOCTL_KVSINK_PROMOTE, out);
 }
 
@@ -266,6 +289,22 @@ int kvt_query(int fd, uint32_t type, uint64_t stream, void *buf, uint32_t size)
 		.type = type, .stream = stream, .size = size, .pointer = (uintptr_t)buf};
 
 	return kvt_ioctl(fd, DRM_IOCTL_KVSINK_QUERY, &args);
+}
+
+int kvt_events(int fd, uint64_t stream, uint32_t code, uint32_t reason)
+{
+	static struct {
+		struct drm_kvsink_list_head head;
+		struct kvsink_event_rec recs[KVSINK_EVENT_SLOTS];
+	} events;
+	int n = 0;
+
+	if (kvt_query(fd, DRM_KVSINK_QUERY_EVENTS, 0, &events, sizeof(events)))
+		return -1;
+	for (uint32_t i = 0; i < events.head.written; i++)
+		n += events.recs[i].stream == stream && events.recs[i].code == code &&
+		     events.recs[i].reason == reason;
+	return n;
 }
 
 int kvt_total(int fd, uint32_t type)

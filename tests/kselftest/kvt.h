@@ -62,13 +62,20 @@ int kvt_run(int fd, struct kvt_bo *status_bo, const struct drm_kvsink_op *ops, u
 /* Tokens of the small stream, all layers, and STEP_END; rows are kvt_value(). */
 float kvt_value(uint32_t token, uint32_t layer, uint32_t head, uint32_t element, bool v);
 int kvt_fill(int fd, uint64_t stream, uint32_t tokens);
+int kvt_grow(int fd, uint64_t stream, uint32_t first, uint32_t tokens); /* the same, behind `first` tokens */
 struct drm_kvsink_op kvt_append(uint64_t stream, uint32_t layer, uint32_t first, uint32_t count,
 				uint32_t handle, uint64_t k, uint64_t v);
 struct drm_kvsink_op kvt_step_end(uint64_t stream, uint32_t count);
 
+/* All rows of a token, and a list of such. */
+struct drm_kvsink_place kvt_rows(uint32_t token);
+struct drm_kvsink_array kvt_places(const struct drm_kvsink_place *places, uint32_t count);
+int kvt_evict(int fd, uint64_t stream, uint32_t token, struct drm_kvsink_evict *out);
 int kvt_promote(int fd, uint64_t stream, uint32_t token, struct drm_kvsink_promote *out);
 /* QUERY into buf; 0 or -errno. Its head is at the front. */
 int kvt_query(int fd, uint32_t type, uint64_t stream, void *buf, uint32_t size);
+/* How many events of the stream say so; -1 on failure. */
+int kvt_events(int fd, uint64_t stream, uint32_t code, uint32_t reason);
 /* Streams or tags that this file may see. */
 int kvt_total(int fd, uint32_t type);
 uint64_t kvt_generation(int fd);
