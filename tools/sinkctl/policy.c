@@ -11,7 +11,7 @@
 #include <string.h>
 #include <time.h>
 
-#define POLL_NS 2000000
+#define POLL_NS 10000000 /* each look is a QUERY: it takes modelled time, too */
 
 /* Those that need what only the decoding process sees: attention of each layer, or the future. */
 static const char *const inside[] = {"hindsight", "lru", "lfu", "h2o", NULL};

@@ -5,7 +5,8 @@
  *
  * The rule, the same for both: a (layer, head) counts if its figure reaches a limit: of the profile, the
  * threshold times the largest share; of a table, the threshold itself. A group's mask has the heads that
- * count in any of its layers; the range goes from the first layer with such a head to the last.
+ * count in any of its layers; the range goes from the first layer with such a head to the last. A group
+ * outside of it keeps its mask.
  */
 #include "sinkctl.h"
 
@@ -101,6 +102,15 @@ static uint64_t layer_range(const struct kvsink_stream_rec *stream, const struct
 	return end ? first | (uint64_t)end << 16 : 0;
 }
 
+/* Has the group a layer in the range? If not, its mask does not matter. */
+static bool is_within(const struct kvsink_stream_rec *stream, uint32_t group, uint64_t range)
+{
+	uint32_t begin, end;
+
+	sc_group_layers(stream, group, &begin, &end);
+	return begin < range >> 16 && end > (range & 0xffff);
+}
+
 /* A line of the proposal: what, the value, and the command that sets it. */
 static void put_proposal(struct sc_run *run, json_object *list, int param, uint32_t group, uint64_t value)
 {
@@ -141,8 +151,9 @@ static int propose(struct sc_run *run, struct sc_device *device, const struct kv
 		return sc_error(run, device, -ENODATA, NULL, "profile", "no head reaches the threshold");
 	error = apply_one(run, device, KVSINK_PARAM_LAYER_RANGE, KVSINK_GROUP_ALL, range, set);
 	for (uint32_t g = 0; g < stream->score_groups && !error; g++)
-		error = apply_one(run, device, KVSINK_PARAM_HEAD_MASK, g, group_heads(stream, choice, g),
-				  set);
+		if (is_within(stream, g, range))
+			error = apply_one(run, device, KVSINK_PARAM_HEAD_MASK, g,
+					  group_heads(stream, choice, g), set);
 	if (!error)
 		sc_put_bool(device->record, "applied", run->apply);
 	return error;
