@@ -6,6 +6,7 @@
 #ifndef KVSINK_LLM_FAIL_H
 #define KVSINK_LLM_FAIL_H
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 
@@ -19,7 +20,7 @@ __attribute__((format(printf, 1, 2))) static inline int fail(const char *format,
 	va_list args;
 
 	va_start(args, format);
-	fputs("kvsink-llm: ", stderr);
+	fprintf(stderr, "%s: ", program_invocation_short_name);
 	vfprintf(stderr, format, args);
 	fputc('\n', stderr);
 	va_end(args);
