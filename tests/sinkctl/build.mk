@@ -24,3 +24,8 @@ $(B)/tests/tutorial.state: $(B)/bin/kvsink-llm data/prompts/pep-0659.txt | $(LLM
 	@mkdir -p $(@D)
 	$(B)/bin/kvsink-llm prefill --model $(LLM_SMOL) --prompt data/prompts/pep-0659.txt --tokens 512 --threads 2 \
 		--device sim:threads=2 --state $@ --json $@.json
+
+# cli under a name below $(B), which is what tests/mutants/run builds and runs.
+$(B)/tests/sinkctl-cli: $(B)/bin/sinkctl $(B)/tests/sinkctl-stage tests/sinkctl/cli
+	@printf '#!/bin/sh\nexec $(CURDIR)/tests/sinkctl/cli "$$@"\n' > $@
+	@chmod +x $@

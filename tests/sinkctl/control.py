@@ -175,6 +175,11 @@ def tests_of(stage, keys):
             equal(after[name] - before[name], 0, f"{name}: decode does no placement work")
         equal(length(), tokens + 4, "length")
 
+    def place_refused():
+        fails(stage.run("place", "--stream", sid, "--policy", "1a", "--sram", "4095M"), 2, "sram_bytes", "the device has")
+        fails(stage.run("place", "--stream", sid, "--policy", "1b", "--t-sink", "0.5"), 2, "t_sink", "not an option")
+        fails(stage.run("place", "--stream", sid, "--policy", "1c", "--sram", "8K", "--tail", "4096"), 2, "tail_tokens", "4096")
+
     def observe():
         """1B from another process: the tool sees steps of the stream and carries out verdicts."""
         config("T_PROMOTE=0.3", "T_EVICT=0.1", "N_PROMOTE=2", "N_EVICT=2", "N_DWELL=2", "ALPHA=0.5")
@@ -331,6 +336,7 @@ def tests_of(stage, keys):
             ("config of one score group", groups), ("config sets all or nothing", all_or_none),
             ("config sets both thresholds whatever they were", both_thresholds), ("scores by token and by rank", score_list),
             ("nothing to propose without observations", nothing_to_propose),
+            ("place refuses what the device or the policy lacks", place_refused),
             ("place 1a, and decode does no placement work", place_1a), ("place 1b from another process", observe),
             ("profile as a heat map", heat), ("profile proposes masks and range", proposal),
             ("profile imports a DuoAttention table", imported), ("verdicts", verdict_list),

@@ -119,7 +119,7 @@ int sc_tags(struct sc_run *run, struct sc_device *device)
 
 /* ---- contracts ------------------------------------------------------------------------------- */
 
-/* A grant that says all steps would never end by them. */
+/* null where the contract does not count steps: 0 left would mean that it is over. */
 static void put_dwell(json_object *record, const struct kvsink_tag_rec *tag)
 {
 	uint32_t left = tag->dwell_steps > tag->age_steps ? tag->dwell_steps - tag->age_steps : 0;
