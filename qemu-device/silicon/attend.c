@@ -208,14 +208,27 @@ static void row_lanes(const struct unit *u, const struct tile *tile, uint32_t ro
 
 /* ---- sweeps ---- */
 
+#define AHEAD 8 /* rows that are fetched early: their addresses follow no pattern that a CPU would guess */
+
+static void fetch_early(const struct tile *tile, const uint8_t *const *from, uint32_t lane, uint32_t bytes)
+{
+	if (lane >= TILE || !(tile->present >> lane & 1))
+		return;
+	for (uint32_t i = 0; i < bytes; i += 64)
+		__builtin_prefetch(from[lane] + i);
+}
+
 /* Rows in binary32, padded with zeros to `stride`; absent lanes become zero rows. */
 static void load_rows(const struct unit *u, const struct tile *tile, const uint8_t *const *from, uint32_t d,
 		      uint32_t stride)
 {
-	uint32_t lane;
+	uint32_t bytes = d * kvsink_format_bytes(u->task->rows.format), lane;
 	float *row;
 
+	for (lane = 0; lane < AHEAD; lane++)
+		fetch_early(tile, from, lane, bytes);
 	for (lane = 0; lane < TILE; lane++) {
+		fetch_early(tile, from, lane + AHEAD, bytes);
 		row = u->f32 + (size_t)lane * stride;
 		if (!(tile->present >> lane & 1)) {
 			memset(row, 0, stride * sizeof(*row));

@@ -15,7 +15,7 @@ static int has_sse2(void)
 
 static int has_avx2(void)
 {
-	return __builtin_cpu_supports("avx2");
+	return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("f16c");
 }
 
 static int has_avx512f(void)

@@ -31,9 +31,19 @@ INLINE vf select_f(vi mask, vf yes, vf no)
 	return (vf)((mask & (vi)yes) | (~mask & (vi)no));
 }
 
-/* The exponent is moved by a multiplication, which also normalises subnormals; NaNs are quieted. */
-INLINE vf fp16_to_f32(vi half)
+#ifdef VEC_F16C
+typedef int16_t v8hi __attribute__((vector_size(16)));
+
+/* The CPU's own conversion: exact, and NaNs are quieted. */
+INLINE vf fp16_to_f32(vu16_any half)
 {
+	return (vf)__builtin_ia32_vcvtph2ps256((v8hi)half);
+}
+#else
+/* The exponent is moved by a multiplication, which also normalises subnormals; NaNs are quieted. */
+INLINE vf fp16_to_f32(vu16_any packed)
+{
+	vi half = __builtin_convertvector(packed, vi);
 	vi magnitude = (half & 0x7fff) << 13;
 	vi bits = (vi)((vf)magnitude * 0x1p112f);
 	vi special = magnitude >= 0x0f800000; /* infinity or NaN */
@@ -42,6 +52,7 @@ INLINE vf fp16_to_f32(vi half)
 	bits = (special & (magnitude | 0x7f800000 | (nan & 0x00400000))) | (~special & bits);
 	return (vf)(bits | ((half & 0x8000) << 16));
 }
+#endif
 
 static void fp16_load(float *dst, const void *src, unsigned n)
 {
@@ -51,12 +62,11 @@ static void fp16_load(float *dst, const void *src, unsigned n)
 	unsigned i;
 
 	for (i = 0; i + VF <= n; i += VF)
-		*(vf_any *)(dst + i) =
-			fp16_to_f32(__builtin_convertvector(*(const vu16_any *)(from + 2 * i), vi));
+		*(vf_any *)(dst + i) = fp16_to_f32(*(const vu16_any *)(from + 2 * i));
 	if (i == n)
 		return;
 	memcpy(tail, from + 2 * i, 2 * (n - i));
-	*(vf_any *)out = fp16_to_f32(__builtin_convertvector(*(const vu16_any *)tail, vi));
+	*(vf_any *)out = fp16_to_f32(*(const vu16_any *)tail);
 	memcpy(dst + i, out, 4 * (n - i));
 }
 
