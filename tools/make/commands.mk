@@ -7,7 +7,7 @@
 VM := build/vm
 RESULTS := build/test-results
 
-.PHONY: setup hermetic demo test test-mutants check-style docs clean tests list-tests
+.PHONY: setup hermetic demo test bench test-mutants check-style docs clean tests list-tests
 
 $(VM):
 	@mkdir -p build
@@ -48,6 +48,9 @@ test: hermetic
 	@echo "== tests that start guests"
 	-@tests/run --json $(RESULTS)/vm.json --seconds 1200 $(call HERMETIC_TESTS,TESTS_VM)
 	@tests/run --total $(RESULTS)/host.json $(RESULTS)/guest.json $(RESULTS)/vm.json
+
+bench: hermetic
+	@tools/kvsink-bench/policies
 
 test-mutants: hermetic
 	@tests/mutants/run
