@@ -4,8 +4,8 @@
  * with the plainest data structures, to be compared with the chip after every command.
  *
  * It knows no bytes and no modelled time: the attention mass of a step comes from the test, and whether a
- * copy has ended is not its business. Everything else of residency is: grants and their addresses, refusals, contracts,
- * displacement, EMA, comparator, automatic placement, tails, budgets.
+ * copy has ended is not its business. Everything else of residency is: grants and their addresses, refusals,
+ * contracts, displacement, EMA, comparator, automatic placement, tails, budgets.
  */
 #ifndef KVSINK_TEST_REFERENCE_H
 #define KVSINK_TEST_REFERENCE_H
@@ -62,10 +62,11 @@ struct ref_stream {
 	uint32_t groups;
 	struct ref_group group[REF_GROUPS];
 	uint32_t length;
-	uint32_t appended[REF_LAYERS];			    /* rows of the open step */
+	uint32_t appended[REF_LAYERS];			       /* rows of the open step */
 	uint32_t first_seen[REF_LAYERS], end_seen[REF_LAYERS]; /* observed queries of it */
 	uint32_t weight[REF_LAYERS];
-	uint64_t broken, displaced, promotions, evictions, automatic_in, automatic_out, refusals; /* counters */
+	uint64_t broken, displaced, promotions, evictions, automatic_in, automatic_out,
+		refusals; /* counters */
 };
 
 struct ref {
@@ -80,7 +81,8 @@ struct ref {
 /* What a command answers. */
 struct ref_answer {
 	uint32_t code;
-	uint32_t bytes, generation, count, ended; /* as result[0..3] of PROMOTE; count also for EVICT and CONTRACT */
+	uint32_t bytes, generation, count,
+		ended; /* as result[0..3] of PROMOTE; count also for EVICT and CONTRACT */
 };
 
 struct ref_terms {
@@ -94,13 +96,14 @@ struct ref_stream *ref_create(struct ref *r, unsigned index, uint64_t id, uint32
 void ref_destroy(struct ref *r, unsigned index);
 void ref_reset(struct ref *r); /* engine reset */
 
-struct ref_answer ref_promote(struct ref *r, unsigned s, const struct kvsink_place_item *items, uint32_t count,
-			      const struct ref_terms *terms);
+struct ref_answer ref_promote(struct ref *r, unsigned s, const struct kvsink_place_item *items,
+			      uint32_t count, const struct ref_terms *terms);
 struct ref_answer ref_evict(struct ref *r, unsigned s, const struct kvsink_place_item *items, uint32_t count);
-struct ref_answer ref_contract(struct ref *r, unsigned s, const struct kvsink_place_item *items, uint32_t count,
-			       const struct ref_terms *terms);
+struct ref_answer ref_contract(struct ref *r, unsigned s, const struct kvsink_place_item *items,
+			       uint32_t count, const struct ref_terms *terms);
 /* stream ~0 = the device */
-uint32_t ref_config(struct ref *r, unsigned s, uint32_t group, uint32_t param, uint64_t value, bool privileged);
+uint32_t ref_config(struct ref *r, unsigned s, uint32_t group, uint32_t param, uint64_t value,
+		    bool privileged);
 
 void ref_append(struct ref *r, unsigned s, uint32_t layer, uint32_t count);
 void ref_attend(struct ref *r, unsigned s, uint32_t layer, uint32_t first, uint32_t count);

@@ -27,7 +27,8 @@ static const char usage_text[] =
 	"  --compute NS       modelled time between two layers, in which copies can hide (default 2800: the\n"
 	"                     weights of a layer of SmolLM2-135M in FP16, read at 3,200 GB/s)\n"
 	"  --seed N           of policies that draw (default 1)\n"
-	"  --json[=FILE]      all figures as JSON, instead of the table or, with FILE, into that file beside it\n"
+	"  --json[=FILE]      all figures as JSON, instead of the table or, with FILE, into that file beside "
+	"it\n"
 	"exit status: 0 done, 1 failed, 2 usage\n";
 
 struct options {

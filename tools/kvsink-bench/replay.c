@@ -13,6 +13,7 @@
 
 #define CHUNK 256     /* tokens of one append or score */
 #define JOB_LAYERS 20 /* of a decode step in one job: three operations each */
+#define PROFILED 256  /* newest tokens of the prompt that attend once more for the profile */
 #define ALIGN 64u
 
 struct replay {
@@ -23,6 +24,7 @@ struct replay {
 	struct kvs_batch *batch;
 	struct kvs_buffer *io;
 	struct kvs_policy *policy;
+	uint32_t groups;	     /* score groups */
 	bool mass;		     /* ATTEND gives the attention of each token */
 	uint64_t q, k, v, out, sums; /* offsets into io; of layer l behind those of the layers before it */
 	float *prompt_sums;	     /* [layers][kv_heads][prompt] */
@@ -96,7 +98,7 @@ static int replay_open(struct replay *r, struct kvs_device *device, const struct
 	};
 	int rc;
 
-	*r = (struct replay){.plan = plan, .g = g, .device = device};
+	*r = (struct replay){.plan = plan, .g = g, .device = device, .groups = geometry.score_groups};
 	for (uint32_t i = 0; i < geometry.score_groups; i++)
 		geometry.group_end[i] = (uint16_t)(((i + 1) * g->layers * 2 + geometry.score_groups) /
 						   (2 * geometry.score_groups));
@@ -213,6 +215,28 @@ static int replay_prompt(struct replay *r)
 		rc = prompt_chunk(r, first, count);
 	}
 	return rc;
+}
+
+static int set(struct replay *r, enum kvsink_param param, uint64_t value)
+{
+	int rc = kvs_config_set(r->device, kvs_stream_id(r->stream), KVSINK_GROUP_ALL, param, value);
+
+	return rc ? replay_fail(r, "CONFIG", rc) : 0;
+}
+
+/* The heads' share of attention on sinks: CLASSIFY says what they are, then the prompt's end attends once
+ * more. */
+static int profile_prompt(struct replay *r)
+{
+	uint32_t prompt = r->plan->prompt, count = prompt < PROFILED ? prompt : PROFILED;
+	int rc = run(r, "CLASSIFY",
+		     kvs_batch_classify(r->batch, r->stream, (1u << r->groups) - 1, 0, at(r, r->out)));
+
+	if (rc || set(r, KVSINK_PARAM_PLACEMENT, KVSINK_PLACEMENT_OBSERVE))
+		return -1;
+	for (uint32_t l = 0; l < r->g->layers && !rc; l++)
+		rc = run(r, "ATTEND of the profile", add_attend(r, l, prompt - count, count, 0));
+	return rc ? rc : set(r, KVSINK_PARAM_PLACEMENT, KVSINK_PLACEMENT_OFF);
 }
 
 static int place_prompt(struct replay *r)
@@ -352,8 +376,9 @@ static int measure(struct replay *r, struct bench_run *b)
 {
 	uint64_t prompt[KVSINK_COUNTER_COUNT], start[KVSINK_COUNTER_COUNT];
 
-	if (replay_prompt(r) || counters(r, prompt) || place_prompt(r) || counters(r, start) ||
-	    replay_decode(r) || counters(r, b->decode))
+	if (replay_prompt(r) || (!strcmp(b->policy, "headwise") && profile_prompt(r)) ||
+	    counters(r, prompt) || place_prompt(r) || counters(r, start) || replay_decode(r) ||
+	    counters(r, b->decode))
 		return -1;
 	memcpy(b->placed, b->decode, sizeof(b->placed));
 	since(b->placed, prompt);
@@ -385,11 +410,8 @@ int bench_observe(struct kvs_device *device, const struct bench_plan *plan, doub
 
 	r.mass = true;
 	r.observed = mass;
-	if (!rc) {
-		rc = kvs_config_set(device, kvs_stream_id(r.stream), KVSINK_GROUP_ALL,
-				    KVSINK_PARAM_LOCAL_WINDOW, 0);
-		rc = rc ? replay_fail(&r, "LOCAL_WINDOW", rc) : 0;
-	}
+	if (!rc)
+		rc = set(&r, KVSINK_PARAM_LOCAL_WINDOW, 0);
 	if (!rc)
 		rc = replay_prompt(&r);
 	if (!rc)
