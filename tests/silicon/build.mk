@@ -14,8 +14,8 @@ $(SILICON_TESTS): $(B)/tests/silicon-%: $(B)/obj/tests/silicon/test_%.o $(B)/obj
 	@mkdir -p $(@D)
 	$(CC) $(LINK_PROG) -o $@ $^ -lpthread -lm
 
-# The independent model that chip and model are compared by.
-$(B)/tests/silicon-reference: $(B)/obj/tests/silicon/reference.o
+# The independent model that the chip is compared with.
+$(B)/tests/silicon-reference: $(patsubst %.c,$(B)/obj/%.o,$(sort $(wildcard tests/silicon/reference_*.c)))
 
 .PHONY: silicon-tests silicon-asan
 silicon-tests: $(SILICON_TESTS)
