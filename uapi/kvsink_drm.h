@@ -804,7 +804,7 @@ struct drm_kvsink_entry_read {
 	__u32 layer;
 	/** @head: KV head. */
 	__u32 head;
-	/** @generation: of the entry, from PROMOTE or QUERY TAGS. */
+	/** @generation: of the entry, from PROMOTE or QUERY TAGS; never 0: a tail cannot be read. */
 	__u32 generation;
 	/** @size: bytes at @pointer; must equal the row's size. */
 	__u32 size;
