@@ -142,15 +142,31 @@ enum kvsink_lack {
 };
 #define KVSINK_MAX_DISPLACED 256 /* entries and tails that give way to one command */
 
+#define KVSINK_TRIAL_HINTS 8
+/*
+ * Tags and spans that a plan may look at before it gives up: as many as the largest tag array takes for all
+ * of those that can give way. Lists of many different sizes in a fragmented SRAM would need more.
+ */
+#define KVSINK_PLAN_LOOKS (KVSINK_MAX_DISPLACED * 65536u)
+
+/* Gaps of a trial before `index` are too small for so many bytes; 0 bytes: says nothing. */
+struct kvsink_hint {
+	uint32_t bytes, index;
+};
+
 /*
  * What is granted, on paper: a plan makes and takes back grants here before it does so in earnest. It begins
  * as what a stream's grants would find, and follows the very rules of the real ones.
  */
 struct kvsink_trial {
 	const struct kvsink_stream *stream; /* whose grants are tried */
-	struct kvsink_span
-		*spans; /* room for all entries and tails that can be; span_count used, by offset */
-	uint32_t span_count;
+	/* by offset, an empty one at 0 first; room for that and all entries and tails that can be */
+	struct kvsink_span *spans;
+	uint32_t span_count; /* used */
+	uint32_t last_fit;   /* span that the last grant has lengthened */
+	struct kvsink_hint hint[KVSINK_TRIAL_HINTS];
+	uint32_t next_hint; /* to be replaced */
+	uint64_t looks;	    /* at spans and, by the planner, at tags */
 	uint32_t sram_used, stream_bytes; /* granted on the device, to the stream, */
 	uint64_t account_bytes;		  /* and to the streams of its tenant tag */
 	uint32_t used_tags;
@@ -454,9 +470,12 @@ enum kvsink_lack kvsink_trial_limits(const struct kvsink_chip *chip, uint64_t by
 /* Tags (unless it is a tail), budgets and a range for one more entry: OK, or the code with which PROMOTE
  * refuses. */
 uint32_t kvsink_trial_grant(struct kvsink_chip *chip, uint32_t bytes, bool needs_tag, uint64_t *address);
+/* Take back an entry's grant, whose last_fit was `fit`; nothing was released since. */
+void kvsink_trial_undo(struct kvsink_chip *chip, uint32_t fit, uint32_t bytes);
+/* What is granted in earnest goes. */
 void kvsink_trial_release(struct kvsink_chip *chip, const struct kvsink_tag *tag);
 void kvsink_trial_free(struct kvsink_chip *chip, const struct kvsink_stream *owner, uint32_t offset,
-		       bool has_tag);
+		       uint32_t bytes, bool has_tag);
 
 /* ---- promote.c: entries come and go; used by PROMOTE, EVICT and STEP_END ---- */
 

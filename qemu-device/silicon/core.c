@@ -125,7 +125,7 @@ static int chip_alloc(struct kvsink_chip *chip)
 	chip->stream_hash = calloc(chip->hash_size, sizeof(*chip->stream_hash));
 	chip->tags = calloc(config->tags, sizeof(*chip->tags));
 	chip->spans = calloc(config->sram_bytes / KVSINK_SRAM_UNIT, sizeof(*chip->spans));
-	chip->trial.spans = calloc(config->sram_bytes / KVSINK_SRAM_UNIT, sizeof(*chip->spans));
+	chip->trial.spans = calloc(config->sram_bytes / KVSINK_SRAM_UNIT + 1, sizeof(*chip->spans));
 	chip->copies = calloc(2 * (size_t)config->tags, sizeof(*chip->copies));
 	if (!chip->streams || !chip->layers || !chip->stream_hash || !chip->tags || !chip->spans ||
 	    !chip->trial.spans || !chip->copies || kvsink_place_init(chip))
