@@ -267,6 +267,28 @@ static void runs(void)
 	       "one event when it becomes a sink, one when it ends");
 }
 
+/* Switched off after two steps of three, and on again: the run does not go on where it was. */
+static void runs_anew(void)
+{
+	fresh(1, 0);
+	steer_config(&h, &s, KVSINK_PARAM_ALPHA, 0);
+	steer_config(&h, &s, KVSINK_PARAM_N_PROMOTE, 3);
+	steer_all(&p, 3, 0.5);
+	steer_step(&h, &s, 40, &p);
+	steer_step(&h, &s, 41, &p);
+	steer_config(&h, &s, KVSINK_PARAM_PLACEMENT, KVSINK_PLACEMENT_OFF);
+	steer_config(&h, &s, KVSINK_PARAM_PLACEMENT, KVSINK_PLACEMENT_OBSERVE);
+	steer_step(&h, &s, 42, &p);
+	tap_ok(!sink(3) && steer_look(&h, &s, 0, 3).run == 1, "with a new EMA runs begin anew");
+	steer_step(&h, &s, 43, &p);
+	steer_step(&h, &s, 44, &p);
+	tap_ok(sink(3), "three steps later it is a sink");
+	steer_config(&h, &s, KVSINK_PARAM_PLACEMENT, KVSINK_PLACEMENT_OFF);
+	steer_config(&h, &s, KVSINK_PARAM_PLACEMENT, KVSINK_PLACEMENT_OBSERVE);
+	steer_step(&h, &s, 45, &p);
+	tap_ok(sink(3), "which it remains");
+}
+
 /* E exactly at a threshold: T_PROMOTE is reached, T_EVICT is not passed. */
 static void thresholds(void)
 {
@@ -346,6 +368,7 @@ int main(void)
 	one_command();
 	partly_observed();
 	runs();
+	runs_anew();
 	thresholds();
 	oscillation();
 	band();

@@ -32,6 +32,17 @@ static uint32_t tail(uint32_t group, uint32_t tokens)
 	return h_do(&h);
 }
 
+/* TAIL_TOKENS of a group, as QUERY PARAMS tells it. */
+static uint64_t tail_tokens(uint32_t group)
+{
+	uint64_t value[KVSINK_PARAM_COUNT];
+
+	h_query_cmd(&h, KVSINK_QUERY_PARAMS, s.id, 0, KVSINK_PARAM_COUNT)->query.group = group;
+	h_do(&h);
+	h_get(&h, H_ANSWER + sizeof(struct kvsink_list_head), value, sizeof(value));
+	return value[KVSINK_PARAM_TAIL_TOKENS];
+}
+
 /* The tail's record of a group that begins with `layer`. */
 static bool record(uint32_t layer, struct kvsink_tag_rec *out)
 {
@@ -163,6 +174,8 @@ static void heads(void)
 	h_config(&h, s.id, KVSINK_PARAM_LAYER_RANGE, 1 | 2u << 16);
 	tap_ok(rows_from_sram(0) == 4 && tail(KVSINK_GROUP_ALL, 4) == 0 && rows_from_sram(0) == 0,
 	       "LAYER_RANGE counts from the next setting on");
+	tap_ok(tail_tokens(0) == 0 && tail_tokens(1) == 4,
+	       "TAIL_TOKENS of a group without layers for a tail reads 0");
 	h_close(&h);
 }
 
