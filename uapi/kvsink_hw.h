@@ -194,7 +194,7 @@ enum kvsink_ring_state { KVSINK_RING_IDLE, KVSINK_RING_BUSY, KVSINK_RING_HALTED 
 	X(CONTRACTS_MADE, "1", "contracts granted or renewed, one an entry")                                 \
 	X(CONTRACTS_BROKEN, "1", "contracts in force that could not be kept; each has an event")             \
 	X(TAIL_WRITE, "B", "K and V bytes that APPEND wrote to the tail in SRAM")                            \
-	X(ECC_ERRORS, "1", "entries lost to an uncorrectable error in SRAM")                                 \
+	X(ECC_ERRORS, "1", "entries and tails lost to an uncorrectable error in SRAM")                                 \
 	X(SPANS_LOST, "1", "spans that left the timeline for younger ones")
 
 /* ---- Result codes: X(name, value, errno, description) --------------------------------------------- */
@@ -262,8 +262,8 @@ enum kvsink_placement { KVSINK_PLACEMENT_OFF = 0, KVSINK_PLACEMENT_OBSERVE = 1, 
 	X(STREAM_DESTROYED, 6, "a stream is gone, its entries with it")                                      \
 	X(JOB_FAILED, 7, "a job failed; detail = result code")                                               \
 	X(ENGINE_RESET, 8, "tags and SRAM were lost; detail = new generation")                               \
-	X(CONTRACT_BROKEN, 9, "contracts in force could not be kept; detail = how many entries")             \
-	X(ECC_ERROR, 10, "uncorrectable error in SRAM: the entry is dropped, HBM is read; detail = bytes")   \
+	X(CONTRACT_BROKEN, 9, "contracts in force could not be kept; detail = how many entries and tails")             \
+	X(ECC_ERROR, 10, "uncorrectable error in SRAM: the entry or tail is dropped, HBM is read; detail = bytes")   \
 	X(SINK, 11, "the EMA made a token a sink of the layers' group; detail = EMA (binary32)")             \
 	X(SINK_END, 12, "it no longer is one; detail = EMA (binary32)")                                      \
 	X(COPY_LATE, 13, "a copy ended after it was due; detail = modelled ns too late")

@@ -505,8 +505,8 @@ bool kvsink_in_force(const struct kvsink_chip *chip, const struct kvsink_tag *ta
 /* Priority and deadline are in range? A dwell without a deadline gets MAX_LEASE. */
 uint32_t kvsink_terms_check(struct kvsink_ring *ring, struct kvsink_terms *terms, uint64_t priority_field);
 void kvsink_terms_set(struct kvsink_chip *chip, struct kvsink_tag *tag, const struct kvsink_terms *terms);
-/* An injected uncorrectable error hits the first valid entry of the layer, if no item in flight reads the
- * stream. */
+/* An injected uncorrectable error hits the first valid entry of the layer, else a tail with rows of it, if no
+ * item in flight reads the stream. */
 void kvsink_ecc_strike(struct kvsink_chip *chip, struct kvsink_stream *stream, uint32_t layer);
 /* An engine reset takes everything: one event a stream that had contracts in force; tails end. */
 void kvsink_contracts_lost(struct kvsink_chip *chip);
@@ -516,6 +516,8 @@ void kvsink_contracts_lost(struct kvsink_chip *chip);
 /* CONFIG TAIL_TOKENS of groups [first, end): all of them or, with a code, none. */
 uint32_t kvsink_tail_config(struct kvsink_ring *ring, struct kvsink_stream *stream, uint32_t first,
 			    uint32_t end, uint32_t tokens);
+/* Its layers and heads, and the first token that was appended to it. */
+struct kvsink_place_item kvsink_tail_rows(const struct kvsink_tail *tail);
 /* Is the token in the group's tail while no step is open? */
 bool kvsink_tail_holds(const struct kvsink_stream *stream, uint32_t group, uint32_t token);
 /* STEP_END: leases move on; or, before the open step's rows are dropped, the ring forgets what they

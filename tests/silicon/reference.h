@@ -112,6 +112,7 @@ void ref_step_end(struct ref *r, unsigned s, uint32_t count, const uint64_t *con
 void ref_step_abort(struct ref *r, unsigned s);
 /* an uncorrectable error in the first valid entry of a layer, as the chip reports it */
 void ref_lose(struct ref *r, uint32_t generation);
+void ref_lose_tail(struct ref *r, unsigned s, uint32_t group);
 
 bool ref_in_force(const struct ref *r, const struct ref_entry *e);
 uint32_t ref_used_units(const struct ref *r);
