@@ -53,7 +53,7 @@
 #define KVSINK_MAX_PRIORITY 255
 #define KVSINK_MAX_STEP_PROMOTIONS 64 /* that one STEP_END makes */
 #define KVSINK_MAX_LEASE_NS 60000000000ull /* a contract's deadline is at most this far ahead, and renewable */
-#define KVSINK_EVENT_SLOTS 1024 /* events that the chip keeps */
+#define KVSINK_EVENT_SLOTS 1024 /* events that the chip keeps; broken promises and resets have room of their own */
 #define KVSINK_SPAN_SLOTS 4096 /* spans of the timeline that it keeps */
 
 /* ---- Registers: X(name, offset, access, visibility, description) --------------------------------
@@ -195,7 +195,8 @@ enum kvsink_ring_state { KVSINK_RING_IDLE, KVSINK_RING_BUSY, KVSINK_RING_HALTED 
 	X(CONTRACTS_BROKEN, "1", "contracts in force that could not be kept; each has an event")             \
 	X(TAIL_WRITE, "B", "K and V bytes that APPEND wrote to the tail in SRAM")                            \
 	X(ECC_ERRORS, "1", "entries and tails lost to an uncorrectable error in SRAM")                                 \
-	X(SPANS_LOST, "1", "spans that left the timeline for younger ones")
+	X(SPANS_LOST, "1", "spans that left the timeline for younger ones")                                  \
+	X(EVENTS_LOST, "1", "events that left the log for younger ones; of a stream while it lives")
 
 /* ---- Result codes: X(name, value, errno, description) --------------------------------------------- */
 #define KVSINK_CODES(X)                                                                                  \
@@ -266,7 +267,8 @@ enum kvsink_placement { KVSINK_PLACEMENT_OFF = 0, KVSINK_PLACEMENT_OBSERVE = 1, 
 	X(ECC_ERROR, 10, "uncorrectable error in SRAM: the entry or tail is dropped, HBM is read; detail = bytes")   \
 	X(SINK, 11, "the EMA made a token a sink of the layers' group; detail = EMA (binary32)")             \
 	X(SINK_END, 12, "it no longer is one; detail = EMA (binary32)")                                      \
-	X(COPY_LATE, 13, "a copy ended after it was due; detail = modelled ns too late")
+	X(COPY_LATE, 13, "a copy ended after it was due; detail = modelled ns too late")                     \
+	X(LOST, 14, "events that were asked for gave way to younger ones; detail = how many so far, at least of this tenant")
 
 /* Why (event_rec.reason): X(name, value, description) */
 #define KVSINK_REASONS(X)                                                                                \
@@ -460,7 +462,7 @@ enum kvsink_query_what {
 	KVSINK_QUERY_COUNTERS = 3, /* uint64_t[KVSINK_COUNTER_COUNT]; stream 0 = device (privileged) */
 	KVSINK_QUERY_SCORES = 4, /* struct kvsink_score_rec of tokens [first, first + max) of `group` */
 	KVSINK_QUERY_PARAMS = 5, /* uint64_t[KVSINK_PARAM_COUNT] of `group`; stream 0 = device (group 0) */
-	KVSINK_QUERY_EVENTS = 6, /* struct kvsink_event_rec, oldest first, of the tenant */
+	KVSINK_QUERY_EVENTS = 6, /* struct kvsink_event_rec, oldest first, of the tenant; LOST first if some are gone */
 	KVSINK_QUERY_SINKS = 7, /* struct kvsink_sink_rec of `group`, as CLASSIFY would list them; changes nothing */
 	KVSINK_QUERY_VERDICTS = 8, /* struct kvsink_verdict_rec: what STEP_END would do in AUTO mode, in its order */
 	KVSINK_QUERY_PROFILE = 9, /* struct kvsink_profile_rec, layer by layer, head by head */
@@ -668,7 +670,7 @@ struct kvsink_list_head {
 	uint32_t total; /* records that match in all */
 	uint32_t written; /* records behind this head */
 	uint32_t record_bytes;
-	uint32_t next; /* EVENTS: number of the next event; else 0 */
+	uint32_t next; /* EVENTS, SPANS: number from which to go on; else 0 */
 };
 
 struct kvsink_stream_rec {

@@ -172,6 +172,33 @@ struct kvsink_trial {
 	uint32_t used_tags;
 };
 
+#define KVSINK_EVENT_LOGS 2	/* what tells of a broken promise is in the second */
+#define KVSINK_EVENT_LOSSES 256 /* places in which tenants' losses are noted, by tenant modulo this */
+
+struct kvsink_logged_event {
+	uint64_t number; /* events before it, ever */
+	struct kvsink_event_rec rec;
+};
+
+/* A ring of events. */
+struct kvsink_event_log {
+	struct kvsink_logged_event *slot;
+	uint32_t slots;
+	uint64_t total; /* that were ever put in */
+};
+
+/* Events of tenants that gave way to younger ones. */
+struct kvsink_event_loss {
+	uint64_t behind; /* number behind the last of them */
+	uint64_t modelled_ns; /* of that one */
+	uint32_t count;
+};
+
+/* Where a reader of both logs is. */
+struct kvsink_event_walk {
+	uint64_t at[KVSINK_EVENT_LOGS];
+};
+
 /* What the controller would do: place.c makes a list of these, STEP_END carries it out. */
 struct kvsink_verdict_plan {
 	enum kvsink_verdict verdict;
@@ -315,9 +342,9 @@ struct kvsink_chip {
 	uint32_t sram_used;		 /* bytes granted */
 	struct kvsink_copy *copies;	 /* [2 * config.tags], in the order in which they run */
 	uint32_t copy_first, copy_count; /* the part of `copies` in use */
-	struct kvsink_event_rec events[KVSINK_EVENT_SLOTS];
-	uint32_t event_next;  /* number of the next event, modulo 2^32 */
-	uint64_t event_total; /* events ever, to know how many slots are filled */
+	struct kvsink_event_log event_log[KVSINK_EVENT_LOGS];
+	struct kvsink_event_loss event_loss[KVSINK_EVENT_LOSSES];
+	uint64_t event_next; /* number of the next event; software sees it modulo 2^32 */
 	struct kvsink_span_rec spans_log[KVSINK_SPAN_SLOTS]; /* the timeline */
 	uint32_t span_next;				     /* number of the next span, modulo 2^32 */
 	uint64_t span_total;				     /* spans ever */
@@ -626,6 +653,19 @@ struct kvsink_task_bytes kvsink_ledger_task(const struct kvsink_chip *chip,
 					    const struct kvsink_attend_task *task);
 
 /* ---- event.c ---- */
+
+int kvsink_events_init(struct kvsink_chip *chip);
+void kvsink_events_fini(struct kvsink_chip *chip);
+void kvsink_events_reset(struct kvsink_chip *chip);
+/* The event that software means by its number modulo 2^32: the youngest one, or 0. */
+uint64_t kvsink_event_number(const struct kvsink_chip *chip, uint32_t first);
+/* Events from `number` on that are still there, in their order; NULL behind the last. */
+void kvsink_event_seek(const struct kvsink_chip *chip, struct kvsink_event_walk *walk, uint64_t number);
+const struct kvsink_logged_event *kvsink_event_step(const struct kvsink_chip *chip,
+						    struct kvsink_event_walk *walk);
+/* Are some from `number` on gone, of the tenant's or (NULL) of anyone's? The event that tells so. */
+bool kvsink_event_lost(const struct kvsink_chip *chip, const uint32_t *tenant, uint64_t number,
+		       struct kvsink_event_rec *rec);
 
 void kvsink_event(struct kvsink_chip *chip, enum kvsink_event_code code, const struct kvsink_stream *stream,
 		  uint32_t tenant, uint32_t token, uint32_t detail);
