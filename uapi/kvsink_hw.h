@@ -736,11 +736,15 @@ struct kvsink_sink_rec {
 
 enum kvsink_verdict { KVSINK_VERDICT_EVICT = 1, KVSINK_VERDICT_PROMOTE = 2 };
 
+/* One EVICT or PROMOTE of exactly these rows. An entry to evict may have layers of several groups. */
 struct kvsink_verdict_rec {
-	uint32_t group;
+	uint32_t group; /* whose EMA decided: that of the first layer */
 	uint32_t token;
 	uint32_t verdict; /* enum kvsink_verdict */
 	uint32_t ema; /* binary32 pattern */
+	uint16_t layer_begin, layer_end;
+	uint32_t reserved; /* 0 */
+	uint64_t head_mask;
 };
 
 struct kvsink_profile_rec {

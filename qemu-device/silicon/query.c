@@ -15,7 +15,7 @@ _Static_assert(offsetof(struct kvsink_stream_rec, reserved) +
 		       sizeof(struct kvsink_stream_rec),
 	       "no padding behind a stream's record");
 _Static_assert(sizeof(struct kvsink_tag_rec) == 80 && sizeof(struct kvsink_event_rec) == 40 &&
-		       sizeof(struct kvsink_span_rec) == 48,
+		       sizeof(struct kvsink_span_rec) == 48 && sizeof(struct kvsink_verdict_rec) == 32,
 	       "no padding in the others");
 
 /* What is being put together. */
@@ -268,11 +268,17 @@ static void list_verdicts(struct answer *to)
 	kvsink_place_plan(to->ring, to->stream, &refused);
 	for (uint32_t i = 0; i < chip->plan_count; i++) {
 		const struct kvsink_verdict_plan *plan = &chip->plan[i];
+		struct kvsink_place_item rows = plan->verdict == KVSINK_VERDICT_EVICT
+							? kvsink_tag_rows(&chip->tags[plan->tag])
+							: kvsink_group_rows(to->stream, plan->group, plan->token);
 		struct kvsink_verdict_rec rec = {
 			.group = plan->group,
 			.token = plan->token,
 			.verdict = plan->verdict,
 			.ema = kvsink_q32_pattern(plan->ema),
+			.layer_begin = rows.layer_begin,
+			.layer_end = rows.layer_end,
+			.head_mask = rows.head_mask,
 		};
 
 		emit(to, &rec);
