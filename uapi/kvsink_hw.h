@@ -196,7 +196,8 @@ enum kvsink_ring_state { KVSINK_RING_IDLE, KVSINK_RING_BUSY, KVSINK_RING_HALTED 
 	X(TAIL_WRITE, "B", "K and V bytes that APPEND wrote to the tail in SRAM")                            \
 	X(ECC_ERRORS, "1", "entries and tails lost to an uncorrectable error in SRAM")                                 \
 	X(SPANS_LOST, "1", "spans that left the timeline for younger ones")                                  \
-	X(EVENTS_LOST, "1", "events that left the log for younger ones; of a stream while it lives")
+	X(EVENTS_LOST, "1", "events that left the log for younger ones; of a stream while it lives")         \
+	X(COMMANDS, "1", "commands that have ended, failed ones included; of the device only")
 
 /* ---- Result codes: X(name, value, errno, description) --------------------------------------------- */
 #define KVSINK_CODES(X)                                                                                  \
@@ -219,7 +220,7 @@ enum kvsink_ring_state { KVSINK_RING_IDLE, KVSINK_RING_BUSY, KVSINK_RING_HALTED 
 	X(TENANT, 16, EACCES, "the stream belongs to another tenant; address = its id")                      \
 	X(TOO_BIG, 17, E2BIG, "an operand exceeds KVSINK_STAGE_BYTES; address = its size")                   \
 	X(UNSUPPORTED, 18, EOPNOTSUPP, "a feature that this instance lacks; address = field offset")         \
-	X(BUSY, 19, EBUSY, "not in this state: the parameter is fixed once scores exist")                    \
+	X(BUSY, 19, EBUSY, "not in this state: the parameter is fixed once scores exist; ADVANCE: the clock is half used up") \
 	X(ABORTED, 20, ECANCELED, "a reset overtook the job")                                                \
 	X(CONFLICT, 21, EINVAL, "the value contradicts another parameter; address = that parameter")         \
 	X(TENANT_CAP, 22, ENOSPC, "the tenant's share of SRAM is used up; address = bytes left in it")       \
@@ -598,8 +599,9 @@ struct kvsink_cmd_step_end {
 	uint32_t reserved;
 };
 
+/* BUSY once the clock, which saturates at 2^64 ps, has passed half of that: the rest is for what the chip does. */
 struct kvsink_cmd_advance {
-	uint64_t ns;
+	uint64_t ns; /* 10^9 at most */
 };
 
 struct kvsink_cmd {
