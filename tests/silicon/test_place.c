@@ -461,6 +461,22 @@ static void across_groups(void)
 	tap_ok(h.cpl.result[0] == 1 && held() == 1, "EVICT of them removes it and nothing else");
 }
 
+/* A plan looks at the state of every token, group by group. */
+static void plan_ledger(void)
+{
+	struct kvsink_verdict_rec v;
+	uint64_t before, tokens;
+
+	fresh(3, 2);
+	step();
+	tokens = counter(KVSINK_COUNTER_STEPS);
+	steer_config(&h, &s, KVSINK_PARAM_PLACEMENT, KVSINK_PLACEMENT_OBSERVE);
+	before = counter(KVSINK_COUNTER_SCORE_HBM);
+	steer_ask(&h, KVSINK_QUERY_VERDICTS, 1, 0, 0, 1, &v, sizeof(v));
+	tap_ok(counter(KVSINK_COUNTER_SCORE_HBM) - before == tokens * 2 * 4,
+	       "a plan reads 4 bytes of score memory a token and group");
+}
+
 /* The same random attention, some of it moving on, on both. */
 static void random_attention(uint64_t *seed, uint32_t token, unsigned phase)
 {
@@ -568,6 +584,7 @@ int main(void)
 	not_its_own();
 	tail();
 	across_groups();
+	plan_ledger();
 	soft_like_hard();
 	h_close(&h);
 	return tap_done();

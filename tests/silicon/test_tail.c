@@ -68,6 +68,18 @@ static bool holds(uint32_t layer, uint32_t token, uint32_t tokens)
 	return record(layer, &rec) && rec.token == token && rec.tokens == tokens;
 }
 
+/* Where a tenant is told that the second tail lies. */
+static uint32_t told_offset(uint32_t flags)
+{
+	struct kvsink_tag_rec rec[2];
+
+	h_query_cmd(&h, KVSINK_QUERY_TAGS, s.id, 0, 2);
+	h.desc.flags = flags;
+	h_do(&h);
+	h_get(&h, H_ANSWER + sizeof(struct kvsink_list_head), rec, sizeof(rec));
+	return rec[1].sram_offset;
+}
+
 /* ATTEND of the newest token: the rows that were read from SRAM. */
 static uint64_t rows_from_sram(uint32_t layer)
 {
@@ -113,6 +125,8 @@ static void contents(void)
 	grow(7);
 	tap_ok(holds(0, 8, 4) && rows_from_sram(1) == 8, "it holds the newest four when it has gone round");
 	tap_ok(same_rows(0) && same_rows(1), "what it holds equals what was appended");
+	tap_ok(told_offset(KVSINK_JOB_PRIVILEGED) == 4 * 2 * ROW && told_offset(0) == 0,
+	       "a tenant is not told where in SRAM, the driver is");
 	tap_ok(h_counter(&h, KVSINK_COUNTER_TAIL_WRITE) == 9 * 2 * 2 * ROW, "TAIL_WRITE counts the bytes");
 	tap_ok(h_counter(&h, KVSINK_COUNTER_DMA_COPY) == 0, "no copy was needed");
 	h_close(&h);
