@@ -250,7 +250,6 @@ void lockstep_reset(void)
 	kvsink_reset(both.h.chip, KVSINK_RESET_ENGINE);
 	h_start(&both.h);
 	ref_reset(&both.ref);
-	both.ops++;
 }
 
 void lockstep_time_passes(void)

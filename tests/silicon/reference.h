@@ -74,6 +74,7 @@ struct ref {
 	uint64_t now; /* host time */
 	uint64_t params[KVSINK_PARAM_COUNT];
 	uint32_t generation; /* of the last grant */
+	uint32_t plan_from;  /* that, when the plan under way began: it replaces nothing that it has made itself */
 	struct ref_stream stream[REF_STREAMS];
 	struct ref_entry entry[REF_ENTRIES];
 };
@@ -83,6 +84,12 @@ struct ref_answer {
 	uint32_t code;
 	uint32_t bytes, generation, count,
 		ended; /* as result[0..3] of PROMOTE; count also for EVICT and CONTRACT */
+};
+
+/* What the controller would do, in order. */
+struct ref_verdicts {
+	struct kvsink_verdict_rec rec[REF_ENTRIES + KVSINK_MAX_STEP_PROMOTIONS];
+	uint32_t count;
 };
 
 struct ref_terms {
@@ -101,6 +108,8 @@ struct ref_answer ref_promote(struct ref *r, unsigned s, const struct kvsink_pla
 struct ref_answer ref_evict(struct ref *r, unsigned s, const struct kvsink_place_item *items, uint32_t count);
 struct ref_answer ref_contract(struct ref *r, unsigned s, const struct kvsink_place_item *items,
 			       uint32_t count, const struct ref_terms *terms);
+/* E in the records is in units of 2^-32 */
+void ref_verdicts(const struct ref *r, unsigned s, struct ref_verdicts *out);
 /* stream ~0 = the device */
 uint32_t ref_config(struct ref *r, unsigned s, uint32_t group, uint32_t param, uint64_t value,
 		    bool privileged);
