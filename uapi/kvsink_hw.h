@@ -176,7 +176,7 @@ enum kvsink_ring_state { KVSINK_RING_IDLE, KVSINK_RING_BUSY, KVSINK_RING_HALTED 
 	X(PROMOTIONS, "1", "grants of SRAM")                                                                 \
 	X(PROMOTIONS_VALID, "1", "grants whose copy has ended")                                              \
 	X(EVICTIONS, "1", "entries that were removed")                                                       \
-	X(REFUSALS, "1", "promotions that were refused: BUDGET, FRAGMENTED or TAGS")                         \
+	X(REFUSALS, "1", "promotions that were refused: BUDGET, TENANT_CAP, FRAGMENTED or TAGS")             \
 	X(JOBS, "1", "jobs completed, failed ones included; of the device only, a job may use many streams")\
 	X(JOB_ERRORS, "1", "jobs that failed; of the device only")                                           \
 	X(MODELLED_NS, "ns", "modelled time that commands took")                                             \
@@ -190,7 +190,7 @@ enum kvsink_ring_state { KVSINK_RING_IDLE, KVSINK_RING_BUSY, KVSINK_RING_HALTED 
 	X(EMA_UPDATES, "1", "tokens (times score groups) whose EMA STEP_END has moved")                      \
 	X(AUTO_PROMOTIONS, "1", "grants that STEP_END made by itself")                                       \
 	X(AUTO_EVICTIONS, "1", "entries that STEP_END removed by itself")                                    \
-	X(DISPLACED, "1", "entries that gave way to a contract or a higher priority")                        \
+	X(DISPLACED, "1", "entries and tails that gave way to a contract or a higher priority")              \
 	X(CONTRACTS_MADE, "1", "contracts granted or renewed, one an entry")                                 \
 	X(CONTRACTS_BROKEN, "1", "contracts in force that could not be kept; each has an event")             \
 	X(TAIL_WRITE, "B", "K and V bytes that APPEND wrote to the tail in SRAM")                            \
