@@ -179,9 +179,10 @@ int kvsink_ioctl_config_get(struct drm_device *dev, void *data, struct drm_file 
 /* A tail has no generation, and its rows change: only entries can be read. */
 static bool kvsink_tag_covers(const struct kvsink_tag_rec *tag, const struct drm_kvsink_entry_read *args)
 {
-	return !(tag->flags & KVSINK_TAG_TAIL) && tag->token == args->token && tag->generation == args->generation &&
-	       (tag->flags & KVSINK_TAG_VALID) && tag->layer_begin <= args->layer &&
-	       args->layer < tag->layer_end && tag->head_mask & BIT_ULL(args->head);
+	return !(tag->flags & KVSINK_TAG_TAIL) && tag->token == args->token &&
+	       tag->generation == args->generation && (tag->flags & KVSINK_TAG_VALID) &&
+	       tag->layer_begin <= args->layer && args->layer < tag->layer_end &&
+	       tag->head_mask & BIT_ULL(args->head);
 }
 
 static s64 kvsink_row_offset(const struct kvsink_tag_rec *tag, const struct drm_kvsink_entry_read *args)

@@ -308,8 +308,7 @@ static bool kvsink_ring_overdue(struct kvsink_ring *ring)
  */
 static bool kvsink_job_progresses(struct kvsink_ring *ring, struct kvsink_job *job)
 {
-	u64 commands =
-		kvsink_device_counter(ring->kdev, KVSINK_COUNTER_BASE + 8 * KVSINK_COUNTER_COMMANDS);
+	u64 commands = kvsink_device_counter(ring->kdev, KVSINK_COUNTER_BASE + 8 * KVSINK_COUNTER_COMMANDS);
 	bool moved = commands != ring->commands;
 
 	ring->commands = commands;

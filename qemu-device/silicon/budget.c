@@ -8,8 +8,8 @@
  * stream's budget, the device's, the cap of the account (streams with one tenant tag), tags, a range.
  *
  * On paper a grant only lengthens the span before its gap, so that trying and undoing move nothing; an empty
- * span at 0 is always there to be lengthened. Gaps only shrink until something is released: what was too small
- * for some size need not be looked at again for it or a larger one (hints).
+ * span at 0 is always there to be lengthened. Gaps only shrink until something is released: what was too
+ * small for some size need not be looked at again for it or a larger one (hints).
  */
 #include <string.h>
 

@@ -165,8 +165,8 @@ struct kvsink_trial {
 	uint32_t span_count; /* used */
 	uint32_t last_fit;   /* span that the last grant has lengthened */
 	struct kvsink_hint hint[KVSINK_TRIAL_HINTS];
-	uint32_t next_hint; /* to be replaced */
-	uint64_t looks;	    /* at spans and, by the planner, at tags */
+	uint32_t next_hint;		  /* to be replaced */
+	uint64_t looks;			  /* at spans and, by the planner, at tags */
 	uint32_t sram_used, stream_bytes; /* granted on the device, to the stream, */
 	uint64_t account_bytes;		  /* and to the streams of its tenant tag */
 	uint32_t used_tags;
@@ -189,7 +189,7 @@ struct kvsink_event_log {
 
 /* Events of tenants that gave way to younger ones. */
 struct kvsink_event_loss {
-	uint64_t behind; /* number behind the last of them */
+	uint64_t behind;      /* number behind the last of them */
 	uint64_t modelled_ns; /* of that one */
 	uint32_t count;
 };

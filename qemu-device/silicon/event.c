@@ -5,7 +5,8 @@
  * Any tenant can make as many events as it likes, so those that tell of a broken promise have a ring of their
  * own, which nothing else fills: one for each stream at once (a reset) and KVSINK_EVENT_SLOTS more. An event
  * that gives way to a younger one is counted, and its tenant is remembered: a reader who asks for it is told
- * (event LOST). Tenants share the places for that, so one may be told of another's loss, but none misses its own.
+ * (event LOST). Tenants share the places for that, so one may be told of another's loss, but none misses its
+ * own.
  */
 #include <stdlib.h>
 #include <string.h>

@@ -4,8 +4,8 @@
  *
  * PROMOTE first decides on paper (chip->trial): which entries and tails have to give way, and whether all of
  * the grant fits then. Only if it does, something happens. What gives way goes in the order priority, EMA,
- * age; contracts in force never do. The host's lock is held meanwhile, so who comes first is found out once for
- * each kind of lack, and a plan ends after KVSINK_PLAN_LOOKS.
+ * age; contracts in force never do. The host's lock is held meanwhile, so who comes first is found out once
+ * for each kind of lack, and a plan ends after KVSINK_PLAN_LOOKS.
  */
 #include <stdlib.h>
 
@@ -177,7 +177,8 @@ struct victim {
 	uint32_t group;
 };
 
-/* Those whose going would help with some lack, at most as many as one command displaces; the first one first. */
+/* Those whose going would help with some lack, at most as many as one command displaces; the first one first.
+ */
 struct order {
 	struct victim victim[KVSINK_MAX_DISPLACED];
 	uint32_t count, next;
@@ -217,7 +218,8 @@ static int by_turn(const void *a, const void *b)
 	return comes_first(a, b) ? -1 : comes_first(b, a);
 }
 
-/* A heap whose first victim is the one that comes last: the children of `at` are in order, `at` may not be. */
+/* A heap whose first victim is the one that comes last: the children of `at` are in order, `at` may not be.
+ */
 static void sift_down(struct victim *heap, uint32_t count, uint32_t at)
 {
 	struct victim v = heap[at];

@@ -268,9 +268,10 @@ static void list_verdicts(struct answer *to)
 	kvsink_place_plan(to->ring, to->stream, &refused);
 	for (uint32_t i = 0; i < chip->plan_count; i++) {
 		const struct kvsink_verdict_plan *plan = &chip->plan[i];
-		struct kvsink_place_item rows = plan->verdict == KVSINK_VERDICT_EVICT
-							? kvsink_tag_rows(&chip->tags[plan->tag])
-							: kvsink_group_rows(to->stream, plan->group, plan->token);
+		struct kvsink_place_item rows =
+			plan->verdict == KVSINK_VERDICT_EVICT
+				? kvsink_tag_rows(&chip->tags[plan->tag])
+				: kvsink_group_rows(to->stream, plan->group, plan->token);
 		struct kvsink_verdict_rec rec = {
 			.group = plan->group,
 			.token = plan->token,

@@ -83,8 +83,8 @@ static uint32_t try_tails(struct kvsink_ring *ring, const struct kvsink_stream *
 		struct kvsink_tail tail = tail_of(chip, s, g, tokens);
 
 		if (s->group[g].tail.tokens)
-			kvsink_trial_free(chip, s, s->group[g].tail.sram_offset,
-					  s->group[g].tail.sram_bytes, false);
+			kvsink_trial_free(chip, s, s->group[g].tail.sram_offset, s->group[g].tail.sram_bytes,
+					  false);
 		if (tail.tokens)
 			code = kvsink_trial_grant(chip, tail.sram_bytes, false, &address);
 	}

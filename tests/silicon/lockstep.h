@@ -13,13 +13,13 @@ struct lockstep {
 	struct harness h;
 	struct ref ref; /* ref.now is the host time of both */
 	struct h_stream streams[REF_STREAMS];
-	uint64_t seed;			/* of everything that is random */
+	uint64_t seed;		   /* of everything that is random */
 	unsigned long ops;	   /* that were drawn so far, however many commands each took */
 	unsigned long differences; /* so far */
 	const char *doing;	   /* the operation, for messages */
 	unsigned long verdicts;	   /* that were compared */
-	unsigned long granted;		/* entries, by PROMOTE */
-	uint64_t broken_told;		/* contracts that CONTRACT_BROKEN events have named */
+	unsigned long granted;	   /* entries, by PROMOTE */
+	uint64_t broken_told;	   /* contracts that CONTRACT_BROKEN events have named */
 };
 
 extern struct lockstep both;

@@ -152,8 +152,7 @@ void lockstep_verdicts(unsigned s)
 		want.rec[i].ema = pattern(want.rec[i].ema);
 		if (memcmp(&got[i], &want.rec[i], sizeof(got[i])))
 			lockstep_differ("verdict %u: chip %u of token %u, model %u of token %u", i,
-					got[i].verdict, got[i].token, want.rec[i].verdict,
-					want.rec[i].token);
+					got[i].verdict, got[i].token, want.rec[i].verdict, want.rec[i].token);
 	}
 	both.verdicts += n;
 }

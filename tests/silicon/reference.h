@@ -74,7 +74,8 @@ struct ref {
 	uint64_t now; /* host time */
 	uint64_t params[KVSINK_PARAM_COUNT];
 	uint32_t generation; /* of the last grant */
-	uint32_t plan_from;  /* that, when the plan under way began: it replaces nothing that it has made itself */
+	uint32_t plan_from;  /* that, when the plan under way began: it replaces nothing that it has made
+				itself */
 	struct ref_stream stream[REF_STREAMS];
 	struct ref_entry entry[REF_ENTRIES];
 };

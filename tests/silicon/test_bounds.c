@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
  * How much one guest can ask of its host at once, and one ring of the others: the quantum of
- * kvsink_run(), long commands that go on later, jobs taken back, rings kept waiting, plans of grants, cancelled
- * items.
+ * kvsink_run(), long commands that go on later, jobs taken back, rings kept waiting, plans of grants,
+ * cancelled items.
  */
 #include <time.h>
 
@@ -365,7 +365,8 @@ static void singles(unsigned opcode, uint32_t first, uint32_t step)
 		printf("Bail out! fragments: %s\n", kvsink_code_name(h.cpl.code));
 }
 
-/* Half of its granules are free, one by one; behind them there is just room for the list but its last item. */
+/* Half of its granules are free, one by one; behind them there is just room for the list but its last item.
+ */
 static void open_fragments(void)
 {
 	h_close(&h);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * What the log of events keeps when somebody fills it: broken promises are told of in any case, and who misses
- * something else learns that it does.
+ * What the log of events keeps when somebody fills it: broken promises are told of in any case, and who
+ * misses something else learns that it does.
  */
 #include "harness.h"
 #include "tap.h"
