@@ -74,8 +74,8 @@ struct kvsink_ring {
 	u64 head_since_ns;
 	/** @jobs: jobs in flight, by slot. */
 	struct kvsink_job **jobs;
-	/** @clock_ns: modelled time of the chip when the timeout handler looked last; the handler's alone. */
-	u64 clock_ns;
+	/** @commands: that the chip had ended when the timeout handler looked last; the handler's alone. */
+	u64 commands;
 };
 
 /*

@@ -176,14 +176,27 @@ int kvsink_ioctl_config_get(struct drm_device *dev, void *data, struct drm_file 
 
 /* ---- ENTRY_READ ------------------------------------------------------------------------------ */
 
+/* A tail has no generation, and its rows change: only entries can be read. */
 static bool kvsink_tag_covers(const struct kvsink_tag_rec *tag, const struct drm_kvsink_entry_read *args)
 {
-	return tag->token == args->token && tag->generation == args->generation &&
-	       (tag->flags & KVSINK_TAG_VALID) && tag->layer_begin <= args->layer &&
-	       args->layer < tag->layer_end && tag->head_mask & BIT_ULL(args->head);
+	return !(tag->flags & KVSINK_TAG_TAIL) && tag->token == args->token &&
+	       tag->generation == args->generation && (tag->flags & KVSINK_TAG_VALID) &&
+	       tag->layer_begin <= args->layer && args->layer < tag->layer_end &&
+	       tag->head_mask & BIT_ULL(args->head);
 }
 
-/* Ask the chip where the entry is: SRAM offset of the wanted row, or -ENOENT. */
+static s64 kvsink_row_offset(const struct kvsink_tag_rec *tag, const struct drm_kvsink_entry_read *args)
+{
+	u32 rank = (args->layer - tag->layer_begin) * hweight64(tag->head_mask) +
+		   hweight64(tag->head_mask & (BIT_ULL(args->head) - 1));
+
+	return tag->sram_offset + (s64)rank * tag->row_bytes;
+}
+
+/*
+ * Ask the chip where the entry is: SRAM offset of the wanted row, or -ENOENT. A list that is longer than one
+ * answer is read page by page; the chip has at most info.tags entries and some tails, so there are few.
+ */
 static s64 kvsink_entry_find(struct drm_file *drm_file, const struct drm_kvsink_entry_read *args)
 {
 	struct kvsink_file *file = drm_file->driver_priv;
@@ -196,22 +209,23 @@ static s64 kvsink_entry_find(struct drm_file *drm_file, const struct drm_kvsink_
 	};
 	struct kvsink_list_head *head;
 	struct kvsink_tag_rec *tag;
-	u32 count, rank;
+	u32 count, total, i;
 	int err;
 
-	/* The caller owns the stream; the place of its entry stays with us. */
-	err = kvsink_query_run(drm_file, &query, true);
-	if (err)
-		return err;
-	head = kvsink_answer(file);
-	count = kvsink_answer_records(head, query.size, sizeof(*tag));
-	for (tag = (void *)(head + 1); count; tag++, count--) {
-		if (!kvsink_tag_covers(tag, args))
-			continue;
-		rank = (args->layer - tag->layer_begin) * hweight64(tag->head_mask) +
-		       hweight64(tag->head_mask & (BIT_ULL(args->head) - 1));
-		return tag->sram_offset + (s64)rank * tag->row_bytes;
-	}
+	do {
+		/* The caller owns the stream; the place of its entry stays with us. */
+		err = kvsink_query_run(drm_file, &query, true);
+		if (err)
+			return err;
+		head = kvsink_answer(file);
+		tag = (void *)(head + 1);
+		count = kvsink_answer_records(head, query.size, sizeof(*tag));
+		total = READ_ONCE(head->total);
+		for (i = 0; i < count; i++)
+			if (kvsink_tag_covers(&tag[i], args))
+				return kvsink_row_offset(&tag[i], args);
+		query.first += count;
+	} while (count && query.first < total);
 	return -ENOENT;
 }
 

@@ -303,16 +303,15 @@ static bool kvsink_ring_overdue(struct kvsink_ring *ring)
 }
 
 /*
- * A long job may go on while the chip's clock does, which every command moves. Other rings move it too,
- * hence the limit.
+ * A long job may go on while the chip ends commands. Its clock would not do: it stands still when commands
+ * take no modelled time. Other rings end commands, too, hence the limit.
  */
 static bool kvsink_job_progresses(struct kvsink_ring *ring, struct kvsink_job *job)
 {
-	u64 clock_ns =
-		kvsink_device_counter(ring->kdev, KVSINK_COUNTER_BASE + 8 * KVSINK_COUNTER_MODELLED_NS);
-	bool moved = clock_ns != ring->clock_ns;
+	u64 commands = kvsink_device_counter(ring->kdev, KVSINK_COUNTER_BASE + 8 * KVSINK_COUNTER_COMMANDS);
+	bool moved = commands != ring->commands;
 
-	ring->clock_ns = clock_ns;
+	ring->commands = commands;
 	return moved && job->looks++ < KVSINK_MAX_LOOKS;
 }
 

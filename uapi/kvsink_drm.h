@@ -356,7 +356,7 @@ struct drm_kvsink_list_head {
 	__u32 written;
 	/** @record_bytes: size of one record. */
 	__u32 record_bytes;
-	/** @next: events: number of the next event; else 0. */
+	/** @next: events and spans: number from which to go on; else 0. */
 	__u32 next;
 };
 
@@ -744,7 +744,10 @@ enum drm_kvsink_query_type {
 	DRM_KVSINK_QUERY_SCORES,
 	/** @DRM_KVSINK_QUERY_PARAMS: __u64 in the order of enum kvsink_param. */
 	DRM_KVSINK_QUERY_PARAMS,
-	/** @DRM_KVSINK_QUERY_EVENTS: struct kvsink_event_rec from event number @first. */
+	/**
+	 * @DRM_KVSINK_QUERY_EVENTS: struct kvsink_event_rec from event number @first. When events of the tenant
+	 * from there on gave way to younger ones, the first record is KVSINK_EVENT_LOST and says so.
+	 */
 	DRM_KVSINK_QUERY_EVENTS,
 	/** @DRM_KVSINK_QUERY_SINKS: struct kvsink_sink_rec of @group: what CLASSIFY would list. */
 	DRM_KVSINK_QUERY_SINKS,
@@ -804,7 +807,7 @@ struct drm_kvsink_entry_read {
 	__u32 layer;
 	/** @head: KV head. */
 	__u32 head;
-	/** @generation: of the entry, from PROMOTE or QUERY TAGS. */
+	/** @generation: of the entry, from PROMOTE or QUERY TAGS; never 0: a tail cannot be read. */
 	__u32 generation;
 	/** @size: bytes at @pointer; must equal the row's size. */
 	__u32 size;

@@ -53,7 +53,7 @@
 #define KVSINK_MAX_PRIORITY 255
 #define KVSINK_MAX_STEP_PROMOTIONS 64 /* that one STEP_END makes */
 #define KVSINK_MAX_LEASE_NS 60000000000ull /* a contract's deadline is at most this far ahead, and renewable */
-#define KVSINK_EVENT_SLOTS 1024 /* events that the chip keeps */
+#define KVSINK_EVENT_SLOTS 1024 /* events that the chip keeps; broken promises and resets have room of their own */
 #define KVSINK_SPAN_SLOTS 4096 /* spans of the timeline that it keeps */
 
 /* ---- Registers: X(name, offset, access, visibility, description) --------------------------------
@@ -176,7 +176,7 @@ enum kvsink_ring_state { KVSINK_RING_IDLE, KVSINK_RING_BUSY, KVSINK_RING_HALTED 
 	X(PROMOTIONS, "1", "grants of SRAM")                                                                 \
 	X(PROMOTIONS_VALID, "1", "grants whose copy has ended")                                              \
 	X(EVICTIONS, "1", "entries that were removed")                                                       \
-	X(REFUSALS, "1", "promotions that were refused: BUDGET, FRAGMENTED or TAGS")                         \
+	X(REFUSALS, "1", "promotions that were refused: BUDGET, TENANT_CAP, FRAGMENTED or TAGS")             \
 	X(JOBS, "1", "jobs completed, failed ones included; of the device only, a job may use many streams")\
 	X(JOB_ERRORS, "1", "jobs that failed; of the device only")                                           \
 	X(MODELLED_NS, "ns", "modelled time that commands took")                                             \
@@ -190,12 +190,14 @@ enum kvsink_ring_state { KVSINK_RING_IDLE, KVSINK_RING_BUSY, KVSINK_RING_HALTED 
 	X(EMA_UPDATES, "1", "tokens (times score groups) whose EMA STEP_END has moved")                      \
 	X(AUTO_PROMOTIONS, "1", "grants that STEP_END made by itself")                                       \
 	X(AUTO_EVICTIONS, "1", "entries that STEP_END removed by itself")                                    \
-	X(DISPLACED, "1", "entries that gave way to a contract or a higher priority")                        \
+	X(DISPLACED, "1", "entries and tails that gave way to a contract or a higher priority")              \
 	X(CONTRACTS_MADE, "1", "contracts granted or renewed, one an entry")                                 \
 	X(CONTRACTS_BROKEN, "1", "contracts in force that could not be kept; each has an event")             \
 	X(TAIL_WRITE, "B", "K and V bytes that APPEND wrote to the tail in SRAM")                            \
-	X(ECC_ERRORS, "1", "entries lost to an uncorrectable error in SRAM")                                 \
-	X(SPANS_LOST, "1", "spans that left the timeline for younger ones")
+	X(ECC_ERRORS, "1", "entries and tails lost to an uncorrectable error in SRAM")                                 \
+	X(SPANS_LOST, "1", "spans that left the timeline for younger ones")                                  \
+	X(EVENTS_LOST, "1", "events that left the log for younger ones; of a stream while it lives")         \
+	X(COMMANDS, "1", "commands that have ended, failed ones included; of the device only")
 
 /* ---- Result codes: X(name, value, errno, description) --------------------------------------------- */
 #define KVSINK_CODES(X)                                                                                  \
@@ -218,7 +220,7 @@ enum kvsink_ring_state { KVSINK_RING_IDLE, KVSINK_RING_BUSY, KVSINK_RING_HALTED 
 	X(TENANT, 16, EACCES, "the stream belongs to another tenant; address = its id")                      \
 	X(TOO_BIG, 17, E2BIG, "an operand exceeds KVSINK_STAGE_BYTES; address = its size")                   \
 	X(UNSUPPORTED, 18, EOPNOTSUPP, "a feature that this instance lacks; address = field offset")         \
-	X(BUSY, 19, EBUSY, "not in this state: the parameter is fixed once scores exist")                    \
+	X(BUSY, 19, EBUSY, "not in this state: the parameter is fixed once scores exist; ADVANCE: the clock is half used up") \
 	X(ABORTED, 20, ECANCELED, "a reset overtook the job")                                                \
 	X(CONFLICT, 21, EINVAL, "the value contradicts another parameter; address = that parameter")         \
 	X(TENANT_CAP, 22, ENOSPC, "the tenant's share of SRAM is used up; address = bytes left in it")       \
@@ -262,11 +264,12 @@ enum kvsink_placement { KVSINK_PLACEMENT_OFF = 0, KVSINK_PLACEMENT_OBSERVE = 1, 
 	X(STREAM_DESTROYED, 6, "a stream is gone, its entries with it")                                      \
 	X(JOB_FAILED, 7, "a job failed; detail = result code")                                               \
 	X(ENGINE_RESET, 8, "tags and SRAM were lost; detail = new generation")                               \
-	X(CONTRACT_BROKEN, 9, "contracts in force could not be kept; detail = how many entries")             \
-	X(ECC_ERROR, 10, "uncorrectable error in SRAM: the entry is dropped, HBM is read; detail = bytes")   \
+	X(CONTRACT_BROKEN, 9, "contracts in force could not be kept; detail = how many entries and tails")             \
+	X(ECC_ERROR, 10, "uncorrectable error in SRAM: the entry or tail is dropped, HBM is read; detail = bytes")   \
 	X(SINK, 11, "the EMA made a token a sink of the layers' group; detail = EMA (binary32)")             \
 	X(SINK_END, 12, "it no longer is one; detail = EMA (binary32)")                                      \
-	X(COPY_LATE, 13, "a copy ended after it was due; detail = modelled ns too late")
+	X(COPY_LATE, 13, "a copy ended after it was due; detail = modelled ns too late")                     \
+	X(LOST, 14, "events that were asked for gave way to younger ones; detail = how many so far, at least of this tenant")
 
 /* Why (event_rec.reason): X(name, value, description) */
 #define KVSINK_REASONS(X)                                                                                \
@@ -460,7 +463,7 @@ enum kvsink_query_what {
 	KVSINK_QUERY_COUNTERS = 3, /* uint64_t[KVSINK_COUNTER_COUNT]; stream 0 = device (privileged) */
 	KVSINK_QUERY_SCORES = 4, /* struct kvsink_score_rec of tokens [first, first + max) of `group` */
 	KVSINK_QUERY_PARAMS = 5, /* uint64_t[KVSINK_PARAM_COUNT] of `group`; stream 0 = device (group 0) */
-	KVSINK_QUERY_EVENTS = 6, /* struct kvsink_event_rec, oldest first, of the tenant */
+	KVSINK_QUERY_EVENTS = 6, /* struct kvsink_event_rec, oldest first, of the tenant; LOST first if some are gone */
 	KVSINK_QUERY_SINKS = 7, /* struct kvsink_sink_rec of `group`, as CLASSIFY would list them; changes nothing */
 	KVSINK_QUERY_VERDICTS = 8, /* struct kvsink_verdict_rec: what STEP_END would do in AUTO mode, in its order */
 	KVSINK_QUERY_PROFILE = 9, /* struct kvsink_profile_rec, layer by layer, head by head */
@@ -596,8 +599,9 @@ struct kvsink_cmd_step_end {
 	uint32_t reserved;
 };
 
+/* BUSY once the clock, which saturates at 2^64 ps, has passed half of that: the rest is for what the chip does. */
 struct kvsink_cmd_advance {
-	uint64_t ns;
+	uint64_t ns; /* 10^9 at most */
 };
 
 struct kvsink_cmd {
@@ -668,7 +672,7 @@ struct kvsink_list_head {
 	uint32_t total; /* records that match in all */
 	uint32_t written; /* records behind this head */
 	uint32_t record_bytes;
-	uint32_t next; /* EVENTS: number of the next event; else 0 */
+	uint32_t next; /* EVENTS, SPANS: number from which to go on; else 0 */
 };
 
 struct kvsink_stream_rec {
@@ -734,11 +738,15 @@ struct kvsink_sink_rec {
 
 enum kvsink_verdict { KVSINK_VERDICT_EVICT = 1, KVSINK_VERDICT_PROMOTE = 2 };
 
+/* One EVICT or PROMOTE of exactly these rows. An entry to evict may have layers of several groups. */
 struct kvsink_verdict_rec {
-	uint32_t group;
+	uint32_t group; /* whose EMA decided: that of the first layer */
 	uint32_t token;
 	uint32_t verdict; /* enum kvsink_verdict */
 	uint32_t ema; /* binary32 pattern */
+	uint16_t layer_begin, layer_end;
+	uint32_t reserved; /* 0 */
+	uint64_t head_mask;
 };
 
 struct kvsink_profile_rec {

@@ -6,6 +6,10 @@
  * Granted ranges lie in chip->spans in order of address; free is what is between them. A trial is the same on
  * paper, for plans; the real grants are checked by the same code. Limits are asked in this order: the
  * stream's budget, the device's, the cap of the account (streams with one tenant tag), tags, a range.
+ *
+ * On paper a grant only lengthens the span before its gap, so that trying and undoing move nothing; an empty
+ * span at 0 is always there to be lengthened. Gaps only shrink until something is released: what was too
+ * small for some size need not be looked at again for it or a larger one (hints).
  */
 #include <string.h>
 
@@ -66,30 +70,33 @@ static uint32_t gap(const struct kvsink_chip *chip, const struct kvsink_trial *t
 	return end - *start;
 }
 
-/* The first gap that is large enough: true with its index and start, or false with the largest one's size. */
+/* The first gap from *index on that is large enough: true with its index and start, or false. */
 static bool first_fit(const struct kvsink_chip *chip, const struct kvsink_trial *t, uint32_t bytes,
 		      uint32_t *index, uint32_t *start)
 {
-	uint32_t largest = 0;
-
-	for (*index = 0; *index <= t->span_count; ++*index) {
-		uint32_t size = gap(chip, t, *index, start);
-
-		if (size >= bytes)
+	for (; *index <= t->span_count; ++*index)
+		if (gap(chip, t, *index, start) >= bytes)
 			return true;
+	return false;
+}
+
+static uint32_t largest_gap(const struct kvsink_chip *chip, const struct kvsink_trial *t)
+{
+	uint32_t largest = 0, start;
+
+	for (uint32_t i = 0; i <= t->span_count; i++) {
+		uint32_t size = gap(chip, t, i, &start);
+
 		largest = size > largest ? size : largest;
 	}
-	*start = largest;
-	return false;
+	return largest;
 }
 
 uint32_t kvsink_budget_largest(const struct kvsink_chip *chip)
 {
 	const struct kvsink_trial now = {.spans = chip->spans, .span_count = chip->span_count};
-	uint32_t index, largest;
 
-	first_fit(chip, &now, UINT32_MAX, &index, &largest);
-	return largest;
+	return largest_gap(chip, &now);
 }
 
 static void insert(struct kvsink_span *spans, uint32_t *count, uint32_t index, uint32_t offset,
@@ -100,10 +107,9 @@ static void insert(struct kvsink_span *spans, uint32_t *count, uint32_t index, u
 	++*count;
 }
 
-static uint32_t remove_at(struct kvsink_span *spans, uint32_t *count, uint32_t offset)
+/* The first span from `low` on that begins there or behind. */
+static uint32_t span_at(const struct kvsink_span *spans, uint32_t low, uint32_t high, uint32_t offset)
 {
-	uint32_t low = 0, high = *count, bytes;
-
 	while (low < high) {
 		uint32_t mid = low + (high - low) / 2;
 
@@ -112,9 +118,12 @@ static uint32_t remove_at(struct kvsink_span *spans, uint32_t *count, uint32_t o
 		else
 			high = mid;
 	}
-	bytes = spans[low].bytes;
-	memmove(&spans[low], &spans[low + 1], (--*count - low) * sizeof(spans[0]));
-	return bytes;
+	return low;
+}
+
+static void remove_span(struct kvsink_span *spans, uint32_t *count, uint32_t index)
+{
+	memmove(&spans[index], &spans[index + 1], (--*count - index) * sizeof(spans[0]));
 }
 
 /* ---- limits ---- */
@@ -176,7 +185,10 @@ void kvsink_trial_begin(struct kvsink_chip *chip, const struct kvsink_stream *st
 
 	chip->trial = as_it_is(chip, stream);
 	chip->trial.spans = spans;
-	memcpy(spans, chip->spans, chip->span_count * sizeof(*spans));
+	chip->trial.span_count++;
+	spans[0] = (struct kvsink_span){0};
+	memcpy(spans + 1, chip->spans, chip->span_count * sizeof(*spans));
+	chip->trial.looks = chip->span_count;
 }
 
 enum kvsink_lack kvsink_trial_limits(const struct kvsink_chip *chip, uint64_t bytes, uint32_t tags,
@@ -185,19 +197,55 @@ enum kvsink_lack kvsink_trial_limits(const struct kvsink_chip *chip, uint64_t by
 	return check_limits(chip, &chip->trial, bytes, tags, address);
 }
 
+/* From which gap on there may be one for so many bytes. */
+static uint32_t hinted(const struct kvsink_trial *t, uint32_t bytes)
+{
+	uint32_t index = 0;
+
+	for (uint32_t i = 0; i < KVSINK_TRIAL_HINTS; i++)
+		if (t->hint[i].bytes <= bytes && t->hint[i].index > index)
+			index = t->hint[i].index;
+	return index;
+}
+
+/* Gaps before `index` are too small for so many bytes. */
+static void set_hint(struct kvsink_trial *t, uint32_t bytes, uint32_t index)
+{
+	uint32_t i = 0;
+
+	while (i < KVSINK_TRIAL_HINTS && t->hint[i].bytes != bytes)
+		i++;
+	if (i == KVSINK_TRIAL_HINTS)
+		i = t->next_hint++ % KVSINK_TRIAL_HINTS;
+	t->hint[i] = (struct kvsink_hint){bytes, index};
+}
+
+/* Gaps have grown. */
+static void forget_hints(struct kvsink_trial *t)
+{
+	memset(t->hint, 0, sizeof(t->hint));
+}
+
 uint32_t kvsink_trial_grant(struct kvsink_chip *chip, uint32_t bytes, bool needs_tag, uint64_t *address)
 {
 	struct kvsink_trial *t = &chip->trial;
 	enum kvsink_lack lack = check_limits(chip, t, bytes, needs_tag, address);
-	uint32_t index, start;
+	uint32_t from = hinted(t, bytes), index = from, start;
+	bool fits;
 
 	if (lack)
 		return kvsink_lack_code(lack);
-	if (!first_fit(chip, t, bytes, &index, &start)) {
-		*address = start;
+	fits = first_fit(chip, t, bytes, &index, &start);
+	t->looks += index - from + 1;
+	set_hint(t, bytes, index);
+	if (!fits) {
+		t->looks += t->span_count;
+		*address = largest_gap(chip, t);
 		return KVSINK_CODE_FRAGMENTED;
 	}
-	insert(t->spans, &t->span_count, index, start, bytes);
+	/* no gap lies before the empty span, so there is one to lengthen */
+	t->spans[index - 1].bytes += bytes;
+	t->last_fit = index - 1;
 	t->sram_used += bytes;
 	t->stream_bytes += bytes;
 	t->account_bytes += bytes;
@@ -205,12 +253,32 @@ uint32_t kvsink_trial_grant(struct kvsink_chip *chip, uint32_t bytes, bool needs
 	return KVSINK_CODE_OK;
 }
 
-void kvsink_trial_free(struct kvsink_chip *chip, const struct kvsink_stream *owner, uint32_t offset,
-		       bool has_tag)
+void kvsink_trial_undo(struct kvsink_chip *chip, uint32_t fit, uint32_t bytes)
 {
 	struct kvsink_trial *t = &chip->trial;
-	uint32_t bytes = remove_at(t->spans, &t->span_count, offset);
 
+	t->spans[fit].bytes -= bytes;
+	t->sram_used -= bytes;
+	t->stream_bytes -= bytes;
+	t->account_bytes -= bytes;
+	t->used_tags--;
+	forget_hints(t);
+}
+
+void kvsink_trial_free(struct kvsink_chip *chip, const struct kvsink_stream *owner, uint32_t offset,
+		       uint32_t bytes, bool has_tag)
+{
+	struct kvsink_trial *t = &chip->trial;
+	uint32_t index = span_at(t->spans, 1, t->span_count, offset);
+	struct kvsink_span *span = &t->spans[index];
+
+	/* what was granted on paper since lies behind it in the same span */
+	span->offset += bytes;
+	span->bytes -= bytes;
+	if (!span->bytes)
+		remove_span(t->spans, &t->span_count, index);
+	forget_hints(t);
+	t->looks++;
 	t->sram_used -= bytes;
 	t->used_tags -= has_tag;
 	if (owner == t->stream)
@@ -221,7 +289,7 @@ void kvsink_trial_free(struct kvsink_chip *chip, const struct kvsink_stream *own
 
 void kvsink_trial_release(struct kvsink_chip *chip, const struct kvsink_tag *tag)
 {
-	kvsink_trial_free(chip, tag->stream, tag->sram_offset, true);
+	kvsink_trial_free(chip, tag->stream, tag->sram_offset, tag->sram_bytes, true);
 }
 
 /* ---- in earnest ---- */
@@ -231,13 +299,12 @@ uint32_t kvsink_budget_grant(struct kvsink_chip *chip, struct kvsink_stream *str
 {
 	const struct kvsink_trial now = as_it_is(chip, stream);
 	enum kvsink_lack lack = check_limits(chip, &now, bytes, needs_tag, at);
-	uint32_t index, start;
+	uint32_t index = 0, start;
 
 	if (lack)
 		return kvsink_lack_code(lack);
-	*at = 0;
 	if (!first_fit(chip, &now, bytes, &index, &start)) {
-		*at = start;
+		*at = largest_gap(chip, &now);
 		return KVSINK_CODE_FRAGMENTED;
 	}
 	insert(chip->spans, &chip->span_count, index, start, bytes);
@@ -249,8 +316,9 @@ uint32_t kvsink_budget_grant(struct kvsink_chip *chip, struct kvsink_stream *str
 
 void kvsink_budget_release(struct kvsink_chip *chip, struct kvsink_stream *stream, uint32_t offset)
 {
-	uint32_t bytes = remove_at(chip->spans, &chip->span_count, offset);
+	uint32_t index = span_at(chip->spans, 0, chip->span_count, offset), bytes = chip->spans[index].bytes;
 
+	remove_span(chip->spans, &chip->span_count, index);
 	memset(chip->config.sram + offset, 0, bytes);
 	kvsink_dirty(chip, KVSINK_SPACE_SRAM, offset, bytes);
 	chip->sram_used -= bytes;

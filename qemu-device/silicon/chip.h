@@ -142,18 +142,61 @@ enum kvsink_lack {
 };
 #define KVSINK_MAX_DISPLACED 256 /* entries and tails that give way to one command */
 
+#define KVSINK_TRIAL_HINTS 8
+/*
+ * Tags and spans that a plan may look at before it gives up: as many as the largest tag array takes for all
+ * of those that can give way. Lists of many different sizes in a fragmented SRAM would need more.
+ */
+#define KVSINK_PLAN_LOOKS (KVSINK_MAX_DISPLACED * 65536u)
+
+/* Gaps of a trial before `index` are too small for so many bytes; 0 bytes: says nothing. */
+struct kvsink_hint {
+	uint32_t bytes, index;
+};
+
 /*
  * What is granted, on paper: a plan makes and takes back grants here before it does so in earnest. It begins
  * as what a stream's grants would find, and follows the very rules of the real ones.
  */
 struct kvsink_trial {
 	const struct kvsink_stream *stream; /* whose grants are tried */
-	struct kvsink_span
-		*spans; /* room for all entries and tails that can be; span_count used, by offset */
-	uint32_t span_count;
+	/* by offset, an empty one at 0 first; room for that and all entries and tails that can be */
+	struct kvsink_span *spans;
+	uint32_t span_count; /* used */
+	uint32_t last_fit;   /* span that the last grant has lengthened */
+	struct kvsink_hint hint[KVSINK_TRIAL_HINTS];
+	uint32_t next_hint;		  /* to be replaced */
+	uint64_t looks;			  /* at spans and, by the planner, at tags */
 	uint32_t sram_used, stream_bytes; /* granted on the device, to the stream, */
 	uint64_t account_bytes;		  /* and to the streams of its tenant tag */
 	uint32_t used_tags;
+};
+
+#define KVSINK_EVENT_LOGS 2	/* what tells of a broken promise is in the second */
+#define KVSINK_EVENT_LOSSES 256 /* places in which tenants' losses are noted, by tenant modulo this */
+
+struct kvsink_logged_event {
+	uint64_t number; /* events before it, ever */
+	struct kvsink_event_rec rec;
+};
+
+/* A ring of events. */
+struct kvsink_event_log {
+	struct kvsink_logged_event *slot;
+	uint32_t slots;
+	uint64_t total; /* that were ever put in */
+};
+
+/* Events of tenants that gave way to younger ones. */
+struct kvsink_event_loss {
+	uint64_t behind;      /* number behind the last of them */
+	uint64_t modelled_ns; /* of that one */
+	uint32_t count;
+};
+
+/* Where a reader of both logs is. */
+struct kvsink_event_walk {
+	uint64_t at[KVSINK_EVENT_LOGS];
 };
 
 /* What the controller would do: place.c makes a list of these, STEP_END carries it out. */
@@ -299,9 +342,9 @@ struct kvsink_chip {
 	uint32_t sram_used;		 /* bytes granted */
 	struct kvsink_copy *copies;	 /* [2 * config.tags], in the order in which they run */
 	uint32_t copy_first, copy_count; /* the part of `copies` in use */
-	struct kvsink_event_rec events[KVSINK_EVENT_SLOTS];
-	uint32_t event_next;  /* number of the next event, modulo 2^32 */
-	uint64_t event_total; /* events ever, to know how many slots are filled */
+	struct kvsink_event_log event_log[KVSINK_EVENT_LOGS];
+	struct kvsink_event_loss event_loss[KVSINK_EVENT_LOSSES];
+	uint64_t event_next; /* number of the next event; software sees it modulo 2^32 */
 	struct kvsink_span_rec spans_log[KVSINK_SPAN_SLOTS]; /* the timeline */
 	uint32_t span_next;				     /* number of the next span, modulo 2^32 */
 	uint64_t span_total;				     /* spans ever */
@@ -454,9 +497,12 @@ enum kvsink_lack kvsink_trial_limits(const struct kvsink_chip *chip, uint64_t by
 /* Tags (unless it is a tail), budgets and a range for one more entry: OK, or the code with which PROMOTE
  * refuses. */
 uint32_t kvsink_trial_grant(struct kvsink_chip *chip, uint32_t bytes, bool needs_tag, uint64_t *address);
+/* Take back an entry's grant, whose last_fit was `fit`; nothing was released since. */
+void kvsink_trial_undo(struct kvsink_chip *chip, uint32_t fit, uint32_t bytes);
+/* What is granted in earnest goes. */
 void kvsink_trial_release(struct kvsink_chip *chip, const struct kvsink_tag *tag);
 void kvsink_trial_free(struct kvsink_chip *chip, const struct kvsink_stream *owner, uint32_t offset,
-		       bool has_tag);
+		       uint32_t bytes, bool has_tag);
 
 /* ---- promote.c: entries come and go; used by PROMOTE, EVICT and STEP_END ---- */
 
@@ -486,8 +532,8 @@ bool kvsink_in_force(const struct kvsink_chip *chip, const struct kvsink_tag *ta
 /* Priority and deadline are in range? A dwell without a deadline gets MAX_LEASE. */
 uint32_t kvsink_terms_check(struct kvsink_ring *ring, struct kvsink_terms *terms, uint64_t priority_field);
 void kvsink_terms_set(struct kvsink_chip *chip, struct kvsink_tag *tag, const struct kvsink_terms *terms);
-/* An injected uncorrectable error hits the first valid entry of the layer, if no item in flight reads the
- * stream. */
+/* An injected uncorrectable error hits the first valid entry of the layer, else a tail with rows of it, if no
+ * item in flight reads the stream. */
 void kvsink_ecc_strike(struct kvsink_chip *chip, struct kvsink_stream *stream, uint32_t layer);
 /* An engine reset takes everything: one event a stream that had contracts in force; tails end. */
 void kvsink_contracts_lost(struct kvsink_chip *chip);
@@ -497,6 +543,8 @@ void kvsink_contracts_lost(struct kvsink_chip *chip);
 /* CONFIG TAIL_TOKENS of groups [first, end): all of them or, with a code, none. */
 uint32_t kvsink_tail_config(struct kvsink_ring *ring, struct kvsink_stream *stream, uint32_t first,
 			    uint32_t end, uint32_t tokens);
+/* Its layers and heads, and the first token that was appended to it. */
+struct kvsink_place_item kvsink_tail_rows(const struct kvsink_tail *tail);
 /* Is the token in the group's tail while no step is open? */
 bool kvsink_tail_holds(const struct kvsink_stream *stream, uint32_t group, uint32_t token);
 /* STEP_END: leases move on; or, before the open step's rows are dropped, the ring forgets what they
@@ -605,6 +653,19 @@ struct kvsink_task_bytes kvsink_ledger_task(const struct kvsink_chip *chip,
 					    const struct kvsink_attend_task *task);
 
 /* ---- event.c ---- */
+
+int kvsink_events_init(struct kvsink_chip *chip);
+void kvsink_events_fini(struct kvsink_chip *chip);
+void kvsink_events_reset(struct kvsink_chip *chip);
+/* The event that software means by its number modulo 2^32: the youngest one, or 0. */
+uint64_t kvsink_event_number(const struct kvsink_chip *chip, uint32_t first);
+/* Events from `number` on that are still there, in their order; NULL behind the last. */
+void kvsink_event_seek(const struct kvsink_chip *chip, struct kvsink_event_walk *walk, uint64_t number);
+const struct kvsink_logged_event *kvsink_event_step(const struct kvsink_chip *chip,
+						    struct kvsink_event_walk *walk);
+/* Are some from `number` on gone, of the tenant's or (NULL) of anyone's? The event that tells so. */
+bool kvsink_event_lost(const struct kvsink_chip *chip, const uint32_t *tenant, uint64_t number,
+		       struct kvsink_event_rec *rec);
 
 void kvsink_event(struct kvsink_chip *chip, enum kvsink_event_code code, const struct kvsink_stream *stream,
 		  uint32_t tenant, uint32_t token, uint32_t detail);

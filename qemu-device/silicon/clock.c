@@ -11,6 +11,7 @@
 #include "chip.h"
 
 #define MAX_ADVANCE_NS 1000000000u
+#define MAX_ADVANCED_PS (UINT64_MAX / 2) /* of the clock: nobody can use up all of it by ADVANCE alone */
 
 uint64_t kvsink_clock_add(uint64_t a_ps, uint64_t b_ps)
 {
@@ -146,6 +147,8 @@ uint32_t kvsink_cmd_advance(struct kvsink_ring *ring, const struct kvsink_cmd *c
 {
 	if (cmd->advance.ns > MAX_ADVANCE_NS)
 		return kvsink_fault(ring, KVSINK_CODE_BAD_FIELD, KVSINK_FIELD(advance.ns));
+	if (ring->chip->now_ps > MAX_ADVANCED_PS)
+		return kvsink_fault(ring, KVSINK_CODE_BUSY, KVSINK_FIELD(advance.ns));
 	ring->cost_ps = cmd->advance.ns * KVSINK_PS_PER_NS;
 	return KVSINK_CODE_OK;
 }

@@ -202,8 +202,10 @@ static uint32_t set_stream(struct kvsink_ring *ring, struct kvsink_stream *s,
 		kvsink_set_weights(s, c->value);
 	if (c->param == KVSINK_PARAM_PLACEMENT && !kvsink_param(s, c->param) && c->value)
 		start_placement(s);
+	/* a tail of no layers or heads is none */
 	for (uint32_t g = first; g < end; g++)
-		s->group[g].params[c->param] = c->value;
+		s->group[g].params[c->param] =
+			c->param == KVSINK_PARAM_TAIL_TOKENS ? s->group[g].tail.tokens : c->value;
 	return KVSINK_CODE_OK;
 }
 

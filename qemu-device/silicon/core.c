@@ -125,10 +125,10 @@ static int chip_alloc(struct kvsink_chip *chip)
 	chip->stream_hash = calloc(chip->hash_size, sizeof(*chip->stream_hash));
 	chip->tags = calloc(config->tags, sizeof(*chip->tags));
 	chip->spans = calloc(config->sram_bytes / KVSINK_SRAM_UNIT, sizeof(*chip->spans));
-	chip->trial.spans = calloc(config->sram_bytes / KVSINK_SRAM_UNIT, sizeof(*chip->spans));
+	chip->trial.spans = calloc(config->sram_bytes / KVSINK_SRAM_UNIT + 1, sizeof(*chip->spans));
 	chip->copies = calloc(2 * (size_t)config->tags, sizeof(*chip->copies));
 	if (!chip->streams || !chip->layers || !chip->stream_hash || !chip->tags || !chip->spans ||
-	    !chip->trial.spans || !chip->copies || kvsink_place_init(chip))
+	    !chip->trial.spans || !chip->copies || kvsink_place_init(chip) || kvsink_events_init(chip))
 		return -1;
 	for (uint32_t i = 0; i < config->streams; i++)
 		chip->streams[i].layer = chip->layers + (size_t)i * KVSINK_MAX_LAYERS;
@@ -169,6 +169,7 @@ void kvsink_destroy(struct kvsink_chip *chip)
 		return;
 	for (unsigned i = 0; i < chip->config.rings; i++)
 		kvsink_work_fini(&chip->ring[i]);
+	kvsink_events_fini(chip);
 	kvsink_place_fini(chip);
 	free(chip->copies);
 	free(chip->trial.spans);
@@ -217,9 +218,7 @@ void kvsink_reset(struct kvsink_chip *chip, enum kvsink_reset_kind kind)
 		clear(chip, KVSINK_SPACE_HBM, chip->config.hbm, chip->config.hbm_bytes);
 		memcpy(chip->params, kvsink_param_default, sizeof(chip->params));
 		memset(chip->counters, 0, sizeof(chip->counters));
-		memset(chip->events, 0, sizeof(chip->events));
-		chip->event_next = 0;
-		chip->event_total = 0;
+		kvsink_events_reset(chip);
 		chip->now_ps = 0;
 		chip->host_ns = 0;
 		kvsink_trace_reset(chip);

@@ -86,27 +86,47 @@ static void tell(struct kvsink_chip *chip, struct kvsink_stream *s, const struct
 	kvsink_event_rows(chip, KVSINK_EVENT_CONTRACT_BROKEN, s, rows, count, reason);
 }
 
+static void strike_entry(struct kvsink_chip *chip, struct kvsink_tag *tag)
+{
+	struct kvsink_place_item rows = kvsink_tag_rows(tag);
+	struct kvsink_stream *s = tag->stream;
+	bool broken = kvsink_in_force(chip, tag);
+
+	kvsink_event_rows(chip, KVSINK_EVENT_ECC_ERROR, s, &rows, tag->sram_bytes, KVSINK_REASON_ECC);
+	kvsink_free_entry(chip, tag, KVSINK_REASON_ECC);
+	if (broken)
+		tell(chip, s, &rows, 1, KVSINK_REASON_ECC);
+}
+
+static void strike_tail(struct kvsink_chip *chip, struct kvsink_stream *s, uint32_t group)
+{
+	const struct kvsink_tail *tail = &s->group[group].tail;
+	struct kvsink_place_item rows = kvsink_tail_rows(tail);
+	bool broken = chip->host_ns < tail->deadline_ns;
+
+	kvsink_event_rows(chip, KVSINK_EVENT_ECC_ERROR, s, &rows, tail->sram_bytes, KVSINK_REASON_ECC);
+	kvsink_tail_drop(chip, s, group, KVSINK_REASON_ECC);
+	if (broken)
+		tell(chip, s, &rows, 1, KVSINK_REASON_ECC);
+}
+
 void kvsink_ecc_strike(struct kvsink_chip *chip, struct kvsink_stream *s, uint32_t layer)
 {
-	struct kvsink_place_item rows;
-	uint32_t i = s->first_tag, bytes;
-	bool broken;
+	struct kvsink_tail_range tail = kvsink_tail_range(s, layer);
+	uint32_t i = s->first_tag;
 
 	if (!chip->inject_ecc || s->locks)
 		return;
 	while (i != KVSINK_NONE && !(chip->tags[i].valid && kvsink_tag_covers(&chip->tags[i], layer)))
 		i = chip->tags[i].next;
-	if (i == KVSINK_NONE)
+	if (i == KVSINK_NONE && tail.next >= tail.end)
 		return;
 	chip->inject_ecc--;
-	rows = kvsink_tag_rows(&chip->tags[i]);
-	bytes = chip->tags[i].sram_bytes;
-	broken = kvsink_in_force(chip, &chip->tags[i]);
 	kvsink_ledger_add(chip, s, KVSINK_COUNTER_ECC_ERRORS, 1);
-	kvsink_event_rows(chip, KVSINK_EVENT_ECC_ERROR, s, &rows, bytes, KVSINK_REASON_ECC);
-	kvsink_free_entry(chip, &chip->tags[i], KVSINK_REASON_ECC);
-	if (broken)
-		tell(chip, s, &rows, 1, KVSINK_REASON_ECC);
+	if (i != KVSINK_NONE)
+		strike_entry(chip, &chip->tags[i]);
+	else
+		strike_tail(chip, s, kvsink_stream_group(s, layer));
 }
 
 void kvsink_contracts_lost(struct kvsink_chip *chip)

@@ -132,7 +132,7 @@ static uint64_t observations(const struct observers *o, uint32_t token)
 }
 
 /* E of tokens that enough of the prompt's queries saw is their mean attention, whatever the stream's
- * SCORE_MODE. */
+ * SCORE_MODE. Runs of an EMA before this one say nothing. */
 static void seed(struct kvsink_ring *ring, struct kvsink_stream *s, uint32_t group, struct kvsink_planes *p)
 {
 	struct kvsink_view_layers layers;
@@ -145,10 +145,11 @@ static void seed(struct kvsink_ring *ring, struct kvsink_stream *s, uint32_t gro
 		uint64_t n = kvsink_eligible(&view, t) ? kvsink_observations(&view, t) : 0;
 
 		p->ema[t] = n ? kvsink_mean_q32(p->sum[t], n) : 0;
+		p->state[t] &= KVSINK_STATE_SINK;
 	}
 	s->group[group].seeded = true;
 	kvsink_ledger_add(ring->chip, s, KVSINK_COUNTER_SCORE_HBM,
-			  (uint64_t)s->length * (sizeof(*p->sum) + sizeof(*p->ema)));
+			  (uint64_t)s->length * (sizeof(*p->sum) + sizeof(*p->ema) + 2 * sizeof(*p->state)));
 }
 
 static struct kvsink_hysteresis hysteresis_of(const struct kvsink_group *group)

@@ -281,7 +281,7 @@ static uint32_t plan_promotion(struct planner *p)
 		code = kvsink_trial_grant(chip, bytes, true, &address);
 		if (!code)
 			break;
-		if (!plan_replacement(p, c.ema)) {
+		if (chip->trial.looks >= KVSINK_PLAN_LOOKS || !plan_replacement(p, c.ema)) {
 			plan_cut(p, count);
 			return code;
 		}
@@ -307,7 +307,8 @@ uint32_t kvsink_place_plan(struct kvsink_ring *ring, struct kvsink_stream *s, ui
 	for (uint32_t i = 0; i < ring->chip->plan_count; i++)
 		if (ring->chip->plan[i].verdict == KVSINK_VERDICT_EVICT)
 			ring->chip->tags[ring->chip->plan[i].tag].leaving = false;
-	kvsink_spend(ring, (uint64_t)s->length * s->score_groups * 12 + (uint64_t)s->entries * 64);
+	kvsink_spend(ring, (uint64_t)s->length * s->score_groups * 12 + (uint64_t)s->entries * 64 +
+				   ring->chip->trial.looks * 8);
 	kvsink_ledger_add(ring->chip, s, KVSINK_COUNTER_SCORE_HBM,
 			  (uint64_t)s->length * s->score_groups * sizeof(uint32_t));
 	return code;

@@ -4,8 +4,11 @@
  *
  * PROMOTE first decides on paper (chip->trial): which entries and tails have to give way, and whether all of
  * the grant fits then. Only if it does, something happens. What gives way goes in the order priority, EMA,
- * age; contracts in force never do.
+ * age; contracts in force never do. The host's lock is held meanwhile, so who comes first is found out once
+ * for each kind of lack, and a plan ends after KVSINK_PLAN_LOOKS.
  */
+#include <stdlib.h>
+
 #include "chip.h"
 
 /* ---- one entry ---- */
@@ -174,6 +177,14 @@ struct victim {
 	uint32_t group;
 };
 
+/* Those whose going would help with some lack, at most as many as one command displaces; the first one first.
+ */
+struct order {
+	struct victim victim[KVSINK_MAX_DISPLACED];
+	uint32_t count, next;
+	bool made;
+};
+
 /* A grant being planned, and what it displaces. */
 struct plan {
 	struct kvsink_ring *ring;
@@ -181,9 +192,14 @@ struct plan {
 	const struct kvsink_terms *terms;
 	const union kvsink_item *items;
 	uint32_t count;
+	struct order order[KVSINK_LACK_RANGE + 1];
 	struct victim victim[KVSINK_MAX_DISPLACED];
 	uint32_t victims;
-	uint64_t address; /* of the first refusal */
+	uint32_t fit[KVSINK_MAX_ITEMS];		  /* span of the trial that item i lengthened */
+	uint32_t victims_until[KVSINK_MAX_ITEMS]; /* of them, those that go before item i is granted */
+	uint32_t granted;			  /* items that fit */
+	enum kvsink_lack lack;			  /* of the first that does not */
+	uint64_t address;			  /* what its code says */
 };
 
 static bool comes_first(const struct victim *a, const struct victim *b)
@@ -192,7 +208,46 @@ static bool comes_first(const struct victim *a, const struct victim *b)
 		return a->priority < b->priority;
 	if (a->ema != b->ema)
 		return a->ema < b->ema;
-	return a->generation < b->generation;
+	if (a->generation != b->generation)
+		return a->generation < b->generation;
+	return a->stream != b->stream ? a->stream < b->stream : a->group < b->group;
+}
+
+static int by_turn(const void *a, const void *b)
+{
+	return comes_first(a, b) ? -1 : comes_first(b, a);
+}
+
+/* A heap whose first victim is the one that comes last: the children of `at` are in order, `at` may not be.
+ */
+static void sift_down(struct victim *heap, uint32_t count, uint32_t at)
+{
+	struct victim v = heap[at];
+	uint32_t child;
+
+	for (; (child = 2 * at + 1) < count; at = child) {
+		if (child + 1 < count && comes_first(&heap[child], &heap[child + 1]))
+			child++;
+		if (!comes_first(&v, &heap[child]))
+			break;
+		heap[at] = heap[child];
+	}
+	heap[at] = v;
+}
+
+/* Keep it if it is among the first. */
+static void consider(struct order *o, const struct victim *v)
+{
+	if (o->count == KVSINK_MAX_DISPLACED) {
+		if (!comes_first(v, &o->victim[0]))
+			return;
+		o->victim[0] = *v;
+		sift_down(o->victim, o->count, 0);
+		return;
+	}
+	o->victim[o->count++] = *v;
+	for (uint32_t i = o->count / 2; o->count == KVSINK_MAX_DISPLACED && i-- > 0;)
+		sift_down(o->victim, o->count, i);
 }
 
 /* Would it help if something of this stream went? */
@@ -211,13 +266,6 @@ static bool yields(const struct plan *p, const struct kvsink_tag *tag)
 					 kvsink_account(tag->stream) == kvsink_account(p->stream));
 }
 
-static void consider(struct victim *best, bool *found, const struct victim *v)
-{
-	if (!*found || comes_first(v, best))
-		*best = *v;
-	*found = true;
-}
-
 static bool planned_tail(const struct plan *p, const struct kvsink_stream *s, uint32_t group)
 {
 	for (uint32_t i = 0; i < p->victims; i++)
@@ -227,8 +275,26 @@ static bool planned_tail(const struct plan *p, const struct kvsink_stream *s, ui
 	return false;
 }
 
+static void consider_entries(const struct plan *p, enum kvsink_lack lack, struct order *o)
+{
+	struct kvsink_chip *chip = p->ring->chip;
+
+	for (uint32_t i = 0; i < chip->config.tags; i++) {
+		struct kvsink_tag *tag = &chip->tags[i];
+		struct victim v = {.entry = i, .stream = tag->stream};
+
+		if (!yields(p, tag) || !helps(p, lack, tag->stream))
+			continue;
+		v.priority = tag->priority;
+		v.ema = kvsink_ema(chip, tag->stream, tag->layer_begin, tag->token);
+		v.generation = tag->generation;
+		consider(o, &v);
+	}
+	chip->trial.looks += chip->config.tags;
+}
+
 /* Tails whose lease is over; those of one stream or of all. */
-static void consider_tails(const struct plan *p, enum kvsink_lack lack, struct victim *best, bool *found)
+static void consider_tails(const struct plan *p, enum kvsink_lack lack, struct order *o)
 {
 	struct kvsink_chip *chip = p->ring->chip;
 
@@ -241,83 +307,140 @@ static void consider_tails(const struct plan *p, enum kvsink_lack lack, struct v
 		     g++) {
 			struct victim v = {.entry = KVSINK_NONE, .stream = s, .group = g};
 
-			if (s->group[g].tail.tokens && chip->host_ns >= s->group[g].tail.deadline_ns &&
-			    !planned_tail(p, s, g))
-				consider(best, found, &v);
+			if (s->group[g].tail.tokens && chip->host_ns >= s->group[g].tail.deadline_ns)
+				consider(o, &v);
 		}
 	}
+	chip->trial.looks += chip->config.streams;
 }
 
-static bool next_victim(const struct plan *p, enum kvsink_lack lack, struct victim *best)
+/* Nothing but the plan itself changes the order while it is made. */
+static void find_order(struct plan *p, enum kvsink_lack lack)
 {
-	struct kvsink_chip *chip = p->ring->chip;
-	bool found = false;
+	struct order *o = &p->order[lack];
 
-	if (p->victims == KVSINK_MAX_DISPLACED)
-		return false;
-	for (uint32_t i = 0; i < chip->config.tags; i++) {
-		struct kvsink_tag *tag = &chip->tags[i];
-		struct victim v = {.entry = i, .stream = tag->stream};
-
-		if (!yields(p, tag) || !helps(p, lack, tag->stream))
-			continue;
-		v.priority = tag->priority;
-		v.ema = kvsink_ema(chip, tag->stream, tag->layer_begin, tag->token);
-		v.generation = tag->generation;
-		consider(best, &found, &v);
-	}
-	consider_tails(p, lack, best, &found);
-	kvsink_spend(p->ring, chip->config.tags * 8ull + chip->config.streams * 8ull);
-	return found;
+	o->made = true;
+	if (!p->terms->deadline_ns && !p->terms->priority)
+		return;
+	consider_entries(p, lack, o);
+	consider_tails(p, lack, o);
+	qsort(o->victim, o->count, sizeof(o->victim[0]), by_turn);
 }
 
-static void free_on_paper(struct kvsink_chip *chip, const struct victim *v)
+/* For another lack. */
+static bool gone(const struct plan *p, const struct victim *v)
 {
 	if (v->entry != KVSINK_NONE)
-		kvsink_trial_release(chip, &chip->tags[v->entry]);
-	else
-		kvsink_trial_free(chip, v->stream, v->stream->group[v->group].tail.sram_offset, false);
+		return p->ring->chip->tags[v->entry].leaving;
+	return planned_tail(p, v->stream, v->group);
 }
 
-/* What the grant lacks when the victims so far are gone: all of its bytes and tags, then a range for each
- * item. */
-static enum kvsink_lack lacking(struct plan *p, uint64_t *address)
+/* One more gives way, on paper. */
+static bool next_victim(struct plan *p, enum kvsink_lack lack)
 {
 	struct kvsink_chip *chip = p->ring->chip;
+	struct order *o = &p->order[lack];
+	const struct victim *v;
+
+	if (!o->made)
+		find_order(p, lack);
+	while (o->next < o->count && gone(p, &o->victim[o->next]))
+		o->next++;
+	if (o->next == o->count || p->victims == KVSINK_MAX_DISPLACED)
+		return false;
+	v = &o->victim[o->next++];
+	p->victim[p->victims++] = *v;
+	if (v->entry != KVSINK_NONE) {
+		chip->tags[v->entry].leaving = true;
+		kvsink_trial_release(chip, &chip->tags[v->entry]);
+	} else {
+		const struct kvsink_tail *tail = &v->stream->group[v->group].tail;
+
+		kvsink_trial_free(chip, v->stream, tail->sram_offset, tail->sram_bytes, false);
+	}
+	return true;
+}
+
+/* They stay, those behind the first `count`. The trial is of no use then. */
+static void withdraw(struct plan *p, uint32_t count)
+{
+	while (p->victims > count) {
+		const struct victim *v = &p->victim[--p->victims];
+
+		if (v->entry != KVSINK_NONE)
+			p->ring->chip->tags[v->entry].leaving = false;
+	}
+}
+
+static uint32_t item_bytes(const struct plan *p, uint32_t i)
+{
+	return kvsink_entry_bytes(p->stream, &p->items[i].place);
+}
+
+/* A range for each of the items, on paper; or none of them. */
+static bool ranges_fit(struct plan *p, uint32_t first, uint32_t end, uint64_t *address)
+{
+	struct kvsink_chip *chip = p->ring->chip;
+	uint32_t i = first;
+
+	for (; i < end && !kvsink_trial_grant(chip, item_bytes(p, i), true, address); i++)
+		p->fit[i] = chip->trial.last_fit;
+	if (i == end)
+		return true;
+	while (i-- > first)
+		kvsink_trial_undo(chip, p->fit[i], item_bytes(p, i));
+	return false;
+}
+
+/* What items [first, end) lack: all of their bytes and tags, then a range for each. With NOTHING they are
+ * granted on paper. */
+static enum kvsink_lack lacking(struct plan *p, uint32_t first, uint32_t end, uint64_t *address)
+{
 	uint64_t bytes = 0;
 	enum kvsink_lack lack;
 
-	kvsink_trial_begin(chip, p->stream);
-	for (uint32_t i = 0; i < p->victims; i++)
-		free_on_paper(chip, &p->victim[i]);
-	for (uint32_t i = 0; i < p->count; i++)
-		bytes += kvsink_entry_bytes(p->stream, &p->items[i].place);
-	lack = kvsink_trial_limits(chip, bytes, p->count, address);
-	for (uint32_t i = 0; i < p->count && !lack; i++)
-		if (kvsink_trial_grant(chip, kvsink_entry_bytes(p->stream, &p->items[i].place), true,
-				       address))
-			lack = KVSINK_LACK_RANGE;
-	kvsink_spend(p->ring, (uint64_t)chip->span_count * (p->count + 1) * 8);
+	for (uint32_t i = first; i < end; i++)
+		bytes += item_bytes(p, i);
+	lack = kvsink_trial_limits(p->ring->chip, bytes, end - first, address);
+	if (!lack && !ranges_fit(p, first, end, address))
+		lack = KVSINK_LACK_RANGE;
 	return lack;
 }
 
-/* Find out who has to give way. NOTHING, or what was lacking first; then nobody does. */
-static enum kvsink_lack make_plan(struct plan *p)
+/* Find out who has to give way for some items. NOTHING, or what was lacking first; then nobody does. */
+static enum kvsink_lack make_room(struct plan *p, uint32_t first, uint32_t end)
 {
-	struct kvsink_chip *chip = p->ring->chip;
-	enum kvsink_lack first = lacking(p, &p->address), lack = first;
+	const struct kvsink_trial *trial = &p->ring->chip->trial;
+	enum kvsink_lack before = lacking(p, first, end, &p->address), lack = before;
+	uint32_t victims = p->victims;
 	uint64_t address;
 
-	while (lack && next_victim(p, lack, &p->victim[p->victims])) {
-		if (p->victim[p->victims].entry != KVSINK_NONE)
-			chip->tags[p->victim[p->victims].entry].leaving = true;
-		p->victims++;
-		lack = lacking(p, &address);
+	while (lack && trial->looks < KVSINK_PLAN_LOOKS && next_victim(p, lack))
+		lack = lacking(p, first, end, &address);
+	if (!lack)
+		return KVSINK_LACK_NOTHING;
+	withdraw(p, victims);
+	return before;
+}
+
+/* All of the items or none; in part, those before the first that does not fit. */
+static void make_plan(struct plan *p, bool partial)
+{
+	struct kvsink_chip *chip = p->ring->chip;
+	uint32_t step = partial ? 1 : p->count, victims;
+
+	kvsink_trial_begin(chip, p->stream);
+	while (p->granted < p->count && !p->lack) {
+		p->lack = make_room(p, p->granted, p->granted + step);
+		if (p->lack)
+			break;
+		p->victims_until[p->granted] = p->victims;
+		p->granted += step;
 	}
-	for (uint32_t i = 0; i < p->victims; i++)
-		if (p->victim[i].entry != KVSINK_NONE)
-			chip->tags[p->victim[i].entry].leaving = false;
-	return lack ? first : KVSINK_LACK_NOTHING;
+	victims = p->victims;
+	withdraw(p, 0);
+	p->victims = victims;
+	kvsink_spend(p->ring, chip->trial.looks * 8);
 }
 
 static void displace(struct kvsink_chip *chip, const struct victim *v)
@@ -338,61 +461,63 @@ static void set_results(struct kvsink_ring *ring, const struct kvsink_tag *tag)
 		ring->result[1] = tag->generation;
 }
 
-/* All of the items, or none. */
-static uint32_t grant_items(struct kvsink_ring *ring, struct kvsink_stream *s, const union kvsink_item *items,
-			    uint32_t count, const struct kvsink_terms *terms)
+/* In earnest. The code of what was refused. */
+static uint32_t carry_out(struct plan *p)
 {
-	struct plan p = {.ring = ring, .stream = s, .terms = terms, .items = items, .count = count};
-	uint32_t code = kvsink_lack_code(make_plan(&p));
+	uint32_t code = KVSINK_CODE_OK, victim = 0;
 	struct kvsink_tag *tag;
 
-	if (code) {
-		kvsink_refuse(ring, s, items[0].place.token, code);
-		return kvsink_fault(ring, code, p.address);
-	}
-	for (uint32_t i = 0; i < p.victims; i++)
-		displace(ring->chip, &p.victim[i]);
-	for (uint32_t i = 0; i < count && !code; i++) {
-		code = kvsink_grant(ring, s, &items[i].place, terms, &tag);
+	for (uint32_t i = 0; i < p->granted && !code; i++) {
+		while (victim < p->victims_until[i])
+			displace(p->ring->chip, &p->victim[victim++]);
+		code = kvsink_grant(p->ring, p->stream, &p->items[i].place, p->terms, &tag);
 		if (!code)
-			set_results(ring, tag);
+			set_results(p->ring, tag);
 	}
-	return code;
+	if (code || !p->lack)
+		return code;
+	code = kvsink_lack_code(p->lack);
+	kvsink_refuse(p->ring, p->stream, p->items[p->granted].place.token, code);
+	return kvsink_fault(p->ring, code, p->address);
 }
 
-/* Must someone give way, whose rows an item in flight may be reading? */
-static bool disturbs(struct kvsink_ring *ring, struct kvsink_stream *s, const union kvsink_item *items,
-		     uint32_t count, const struct kvsink_terms *terms)
+static uint32_t check_promote(struct kvsink_ring *ring, const struct kvsink_cmd_promote *c,
+			      struct kvsink_terms *terms, struct kvsink_stream **s)
 {
-	struct plan p = {.ring = ring, .stream = s, .items = items, .count = count};
-	uint64_t address;
-
-	return (terms->deadline_ns || terms->priority) && lacking(&p, &address);
-}
-
-uint32_t kvsink_cmd_promote(struct kvsink_ring *ring, const struct kvsink_cmd *cmd)
-{
-	const struct kvsink_cmd_promote *c = &cmd->promote;
-	const union kvsink_item *items = kvsink_items(ring, c->first_item);
-	struct kvsink_terms terms = {c->dwell_steps, c->priority, c->deadline_ns, c->due_ns, false};
-	bool partial = cmd->flags & KVSINK_PROMOTE_PARTIAL;
-	struct kvsink_stream *s;
-	uint32_t step = partial ? 1 : c->item_count, code = kvsink_stream_get(ring, c->stream, &s);
+	uint32_t code = kvsink_stream_get(ring, c->stream, s);
 
 	if (!code)
 		code = check_list(ring, c->first_item, c->item_count, KVSINK_FIELD(promote.first_item));
 	if (!code)
-		code = kvsink_terms_check(ring, &terms, KVSINK_FIELD(promote.priority));
+		code = kvsink_terms_check(ring, terms, KVSINK_FIELD(promote.priority));
 	if (!code)
-		code = check_places(ring, s, items, c->item_count);
+		code = check_places(ring, *s, kvsink_items(ring, c->first_item), c->item_count);
+	return code;
+}
+
+/* Rows of what gives way may be read by items in flight: then it waits for them, and plans anew. */
+uint32_t kvsink_cmd_promote(struct kvsink_ring *ring, const struct kvsink_cmd *cmd)
+{
+	const struct kvsink_cmd_promote *c = &cmd->promote;
+	struct kvsink_terms terms = {c->dwell_steps, c->priority, c->deadline_ns, c->due_ns, false};
+	struct plan p = {.ring = ring,
+			 .terms = &terms,
+			 .items = kvsink_items(ring, c->first_item),
+			 .count = c->item_count};
+	bool partial = cmd->flags & KVSINK_PROMOTE_PARTIAL;
+	uint32_t code;
+
+	if (ring->waits && kvsink_wait_for(ring, KVSINK_WAIT_ITEMS))
+		return KVSINK_STALL;
+	code = check_promote(ring, c, &terms, &p.stream);
 	if (code)
 		return code;
-	if (disturbs(ring, s, items, c->item_count, &terms) && kvsink_wait_for(ring, KVSINK_WAIT_ITEMS))
+	make_plan(&p, partial);
+	if (p.victims && kvsink_wait_for(ring, KVSINK_WAIT_ITEMS))
 		return KVSINK_STALL;
 	for (unsigned i = 0; i < 4; i++)
 		ring->result[i] = 0;
-	for (uint32_t i = 0; i < c->item_count && !code; i += step)
-		code = grant_items(ring, s, &items[i], step, &terms);
+	code = carry_out(&p);
 	if (!partial)
 		return code;
 	ring->result[3] = code;

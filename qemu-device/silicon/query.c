@@ -15,7 +15,7 @@ _Static_assert(offsetof(struct kvsink_stream_rec, reserved) +
 		       sizeof(struct kvsink_stream_rec),
 	       "no padding behind a stream's record");
 _Static_assert(sizeof(struct kvsink_tag_rec) == 80 && sizeof(struct kvsink_event_rec) == 40 &&
-		       sizeof(struct kvsink_span_rec) == 48,
+		       sizeof(struct kvsink_span_rec) == 48 && sizeof(struct kvsink_verdict_rec) == 32,
 	       "no padding in the others");
 
 /* What is being put together. */
@@ -268,11 +268,18 @@ static void list_verdicts(struct answer *to)
 	kvsink_place_plan(to->ring, to->stream, &refused);
 	for (uint32_t i = 0; i < chip->plan_count; i++) {
 		const struct kvsink_verdict_plan *plan = &chip->plan[i];
+		struct kvsink_place_item rows =
+			plan->verdict == KVSINK_VERDICT_EVICT
+				? kvsink_tag_rows(&chip->tags[plan->tag])
+				: kvsink_group_rows(to->stream, plan->group, plan->token);
 		struct kvsink_verdict_rec rec = {
 			.group = plan->group,
 			.token = plan->token,
 			.verdict = plan->verdict,
 			.ema = kvsink_q32_pattern(plan->ema),
+			.layer_begin = rows.layer_begin,
+			.layer_end = rows.layer_end,
+			.head_mask = rows.head_mask,
 		};
 
 		emit(to, &rec);
@@ -293,62 +300,50 @@ static void list_profile(struct answer *to)
 			  (uint64_t)s->layers * s->kv_heads * sizeof(uint64_t));
 }
 
-/* Resets concern every tenant; anything else only the one it happened to. */
-static bool event_wanted(const struct answer *to, const void *record)
-{
-	const struct kvsink_event_rec *event = record;
+/* ---- logs: from a number on; `next` is where to go on ---- */
 
+/* A record that is wanted, with its number. */
+static void emit_numbered(struct answer *to, uint32_t number, const void *rec)
+{
+	struct kvsink_list_head *head = to->head;
+
+	if (head->total++ == to->c->max)
+		head->next = number;
+	if (head->written < to->c->max)
+		memcpy(to->rec + (size_t)head->written++ * head->record_bytes, rec, head->record_bytes);
+}
+
+/* Resets concern every tenant; anything else only the one it happened to. */
+static bool event_wanted(const struct answer *to, const struct kvsink_event_rec *event)
+{
 	if (to->stream && event->stream != to->stream->id)
 		return false;
 	return kvsink_privileged(to->ring) || event->tenant == to->ring->desc.tenant ||
 	       event->code == KVSINK_EVENT_ENGINE_RESET;
 }
 
-/* A log that keeps its last entries. */
-struct log {
-	uint32_t next;	/* number of the next entry, modulo 2^32 */
-	uint64_t total; /* entries ever */
-	uint32_t slots;
-	const uint8_t *records;
-	bool (*wanted)(const struct answer *to, const void *record);
-};
-
-/* From entry number `first`, or from the oldest that is still there; `next` is where to go on. */
-static void list_log(struct answer *to, const struct log *log)
-{
-	uint32_t kept = log->total < log->slots ? (uint32_t)log->total : log->slots;
-	struct kvsink_list_head *head = to->head;
-	uint32_t number = to->c->first;
-
-	if (log->next - number > kept)
-		number = log->next - kept;
-	head->next = log->next;
-	kvsink_spend(to->ring, (uint64_t)(log->next - number) * head->record_bytes);
-	for (; number != log->next; number++) {
-		const uint8_t *record = log->records + (size_t)(number % log->slots) * head->record_bytes;
-
-		if (!log->wanted(to, record))
-			continue;
-		if (head->total++ == to->c->max)
-			head->next = number;
-		if (head->written < to->c->max)
-			memcpy(to->rec + (size_t)head->written++ * head->record_bytes, record,
-			       head->record_bytes);
-	}
-}
-
 static void list_events(struct answer *to)
 {
 	const struct kvsink_chip *chip = to->ring->chip;
+	const uint32_t *tenant = kvsink_privileged(to->ring) ? NULL : &to->ring->desc.tenant;
+	uint64_t number = kvsink_event_number(chip, to->c->first);
+	const struct kvsink_logged_event *event;
+	struct kvsink_event_walk walk;
+	struct kvsink_event_rec lost;
 
-	list_log(to, &(struct log){chip->event_next, chip->event_total, KVSINK_EVENT_SLOTS,
-				   (const uint8_t *)chip->events, event_wanted});
+	to->head->next = (uint32_t)chip->event_next;
+	if (kvsink_event_lost(chip, tenant, number, &lost))
+		emit_numbered(to, (uint32_t)number, &lost);
+	for (unsigned i = 0; i < KVSINK_EVENT_LOGS; i++)
+		kvsink_spend(to->ring, (uint64_t)chip->event_log[i].slots * sizeof(*event));
+	kvsink_event_seek(chip, &walk, number);
+	while ((event = kvsink_event_step(chip, &walk)))
+		if (event_wanted(to, &event->rec))
+			emit_numbered(to, (uint32_t)event->number, &event->rec);
 }
 
-static bool span_wanted(const struct answer *to, const void *record)
+static bool span_wanted(const struct answer *to, const struct kvsink_span_rec *span)
 {
-	const struct kvsink_span_rec *span = record;
-
 	if (to->stream && span->stream != to->stream->id)
 		return false;
 	return kvsink_privileged(to->ring) || span->tenant == to->ring->desc.tenant;
@@ -357,9 +352,19 @@ static bool span_wanted(const struct answer *to, const void *record)
 static void list_spans(struct answer *to)
 {
 	const struct kvsink_chip *chip = to->ring->chip;
+	uint32_t kept = chip->span_total < KVSINK_SPAN_SLOTS ? (uint32_t)chip->span_total : KVSINK_SPAN_SLOTS;
+	uint32_t number = to->c->first;
 
-	list_log(to, &(struct log){chip->span_next, chip->span_total, KVSINK_SPAN_SLOTS,
-				   (const uint8_t *)chip->spans_log, span_wanted});
+	if (chip->span_next - number > kept)
+		number = chip->span_next - kept;
+	to->head->next = chip->span_next;
+	kvsink_spend(to->ring, (uint64_t)(chip->span_next - number) * to->head->record_bytes);
+	for (; number != chip->span_next; number++) {
+		const struct kvsink_span_rec *span = &chip->spans_log[number % KVSINK_SPAN_SLOTS];
+
+		if (span_wanted(to, span))
+			emit_numbered(to, number, span);
+	}
 }
 
 static const struct query_desc queries[] = {

@@ -294,6 +294,7 @@ static uint32_t execute(struct kvsink_ring *ring, const struct kvsink_cmd *cmd)
 void kvsink_ring_advance(struct kvsink_ring *ring, uint32_t code)
 {
 	wait_end(ring);
+	kvsink_ledger_add(ring->chip, NULL, KVSINK_COUNTER_COMMANDS, 1);
 	kvsink_clock_pass(ring, code);
 	if (code)
 		ring_complete(ring, code);

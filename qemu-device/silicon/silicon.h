@@ -74,7 +74,7 @@ enum kvsink_reset_kind {
 enum kvsink_inject {
 	KVSINK_INJECT_HANG,	 /* the next `count` jobs never end, until a reset */
 	KVSINK_INJECT_DMA_ERROR, /* the next `count` operand transfers fail */
-	KVSINK_INJECT_ECC,	 /* the next `count` ATTENDs that find an entry lose the first one */
+	KVSINK_INJECT_ECC,	 /* the next `count` ATTENDs with rows in SRAM lose an entry or a tail */
 	KVSINK_INJECT_KINDS,
 };
 

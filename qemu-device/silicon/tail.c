@@ -22,7 +22,7 @@ static uint32_t heads_of(const struct kvsink_tail *tail)
 	return (uint32_t)__builtin_popcountll(tail->head_mask);
 }
 
-static struct kvsink_place_item rows_of(const struct kvsink_tail *tail)
+struct kvsink_place_item kvsink_tail_rows(const struct kvsink_tail *tail)
 {
 	return (struct kvsink_place_item){
 		.token = tail->from,
@@ -60,7 +60,7 @@ void kvsink_tail_drop(struct kvsink_chip *chip, struct kvsink_stream *s, uint32_
 		      enum kvsink_reason reason)
 {
 	struct kvsink_tail *tail = &s->group[group].tail;
-	struct kvsink_place_item rows = rows_of(tail);
+	struct kvsink_place_item rows = kvsink_tail_rows(tail);
 
 	if (!tail->tokens)
 		return;
@@ -83,7 +83,8 @@ static uint32_t try_tails(struct kvsink_ring *ring, const struct kvsink_stream *
 		struct kvsink_tail tail = tail_of(chip, s, g, tokens);
 
 		if (s->group[g].tail.tokens)
-			kvsink_trial_free(chip, s, s->group[g].tail.sram_offset, false);
+			kvsink_trial_free(chip, s, s->group[g].tail.sram_offset, s->group[g].tail.sram_bytes,
+					  false);
 		if (tail.tokens)
 			code = kvsink_trial_grant(chip, tail.sram_bytes, false, &address);
 	}
@@ -93,7 +94,7 @@ static uint32_t try_tails(struct kvsink_ring *ring, const struct kvsink_stream *
 static void set_tail(struct kvsink_chip *chip, struct kvsink_stream *s, uint32_t group, uint32_t tokens)
 {
 	struct kvsink_tail tail = tail_of(chip, s, group, tokens);
-	struct kvsink_place_item rows = rows_of(&tail);
+	struct kvsink_place_item rows = kvsink_tail_rows(&tail);
 	uint64_t at;
 
 	kvsink_tail_drop(chip, s, group, KVSINK_REASON_CONFIG);

@@ -265,11 +265,13 @@ int sim_ioctl_reg_read(struct sim_file *file, void *data)
 	return 0;
 }
 
+/* A tail has no generation, and its rows change: only entries can be read. */
 static bool tag_matches(const struct kvsink_tag_rec *tag, const struct drm_kvsink_entry_read *args)
 {
-	return tag->token == args->token && tag->generation == args->generation &&
-	       (tag->flags & KVSINK_TAG_VALID) && args->layer >= tag->layer_begin &&
-	       args->layer < tag->layer_end && (tag->head_mask >> args->head & 1);
+	return !(tag->flags & KVSINK_TAG_TAIL) && tag->token == args->token &&
+	       tag->generation == args->generation && (tag->flags & KVSINK_TAG_VALID) &&
+	       args->layer >= tag->layer_begin && args->layer < tag->layer_end &&
+	       (tag->head_mask >> args->head & 1);
 }
 
 /* -ENOENT if no valid entry has that row in that generation. */

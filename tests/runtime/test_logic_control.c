@@ -130,11 +130,12 @@ static void test_entry(void)
 		BAD(drm_kvsink_entry_read, token, 64, EINVAL),
 		BAD(drm_kvsink_entry_read, layer, 4, EINVAL),
 		BAD(drm_kvsink_entry_read, head, 2, EINVAL),
+		BAD(drm_kvsink_entry_read, generation, 0, EINVAL),
 		BAD(drm_kvsink_entry_read, size, 95, EINVAL),
 		BAD(drm_kvsink_entry_read, pad, 1, EINVAL),
 	};
 	struct drm_kvsink_entry_read args = {
-		.stream = OWN, .token = 63, .layer = 3, .head = 1, .size = (16 + 8) * 4};
+		.stream = OWN, .token = 63, .layer = 3, .head = 1, .generation = 1, .size = (16 + 8) * 4};
 
 	try_all("ENTRY_READ", &args, cases, COUNT(cases), call_entry);
 }

@@ -90,6 +90,29 @@ static void test_entry_bytes(uint32_t format, const char *name)
 	rig_close(&rig);
 }
 
+/* A tail's record has generation 0: no row may be found through it, nor in its stead. */
+static void test_tail_rows(void)
+{
+	struct kvs_geometry geometry = rig_geometry(KVSINK_FORMAT_F32);
+	struct rig_stream stream;
+	unsigned char bytes[96];
+	bool refused = true;
+	struct rig rig;
+	uint64_t id;
+
+	rig_open(&rig, "sim:hbm=16M");
+	rig_stream_open(&rig, &geometry, &stream);
+	id = kvs_stream_id(stream.kvs);
+	rig_must(&rig, "tail",
+		 kvs_config_set(rig.device, id, KVSINK_GROUP_ALL, KVSINK_PARAM_TAIL_TOKENS, 16));
+	rig_append(&stream, 20);
+	for (uint32_t t = 0; t < 20; t++)
+		refused &= kvs_entry_read(stream.kvs, t, 0, 0, 0, bytes, sizeof(bytes)) == -EINVAL;
+	tap_ok(refused, "generation 0 reads no row of a tail");
+	rig_stream_close(&stream);
+	rig_close(&rig);
+}
+
 static void test_promote(void)
 {
 	struct kvs_geometry geometry = rig_geometry(KVSINK_FORMAT_F32);
@@ -296,6 +319,7 @@ int main(void)
 {
 	test_entry_bytes(KVSINK_FORMAT_F32, "F32");
 	test_entry_bytes(KVSINK_FORMAT_FP16, "FP16");
+	test_tail_rows();
 	test_promote();
 	test_budget();
 	test_fragmented();

@@ -512,6 +512,28 @@ static void test_1b_is_1c(int32_t tail, const char *how)
 	model_close(&c);
 }
 
+/* An entry that somebody made of all layers: no group of its own, but one verdict. */
+static void test_1b_across_groups(void)
+{
+	struct kvs_policy_options options = options_for(6, 0);
+	bool resident[MODEL_TOKENS];
+	struct model model;
+
+	model_open(&model, DEVICE);
+	for (uint32_t l = 0; l < MODEL_LAYERS; l++)
+		heat(&model, 0, l, 1, 2 * HOT); /* nothing is left for token 3 */
+	model_policy(&model, "1b", &options);
+	model_prefill(&model, PROMPT);
+	promote_one(model.rig.device, model.id, 3, 0, MODEL_LAYERS, 3, NULL);
+	model_residents(&model, 0, resident);
+	tap_ok(resident[3], "1b: somebody else promotes a token in all layers");
+	for (int i = 0; i < 20; i++)
+		model_step(&model);
+	model_residents(&model, 0, resident);
+	tap_ok(!resident[3], "1b: evicts it, though its entry has layers of two groups");
+	model_close(&model);
+}
+
 /* Attention served from SRAM by steps of a topic that the prompt did not have. */
 static uint64_t served_after_change(const char *name)
 {
@@ -659,6 +681,7 @@ int main(void)
 	test_parameters();
 	test_1b_is_1c(0, "no tail");
 	test_1b_is_1c(2, "with a tail");
+	test_1b_across_groups();
 	test_topic_change();
 	test_budgets();
 	test_example();

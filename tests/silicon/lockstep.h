@@ -13,11 +13,13 @@ struct lockstep {
 	struct harness h;
 	struct ref ref; /* ref.now is the host time of both */
 	struct h_stream streams[REF_STREAMS];
-	uint64_t seed;			/* of everything that is random */
-	unsigned long ops, differences; /* so far */
-	const char *doing;		/* the operation, for messages */
-	unsigned long granted;		/* entries, by PROMOTE */
-	uint64_t broken_told;		/* contracts that CONTRACT_BROKEN events have named */
+	uint64_t seed;		   /* of everything that is random */
+	unsigned long ops;	   /* that were drawn so far, however many commands each took */
+	unsigned long differences; /* so far */
+	const char *doing;	   /* the operation, for messages */
+	unsigned long verdicts;	   /* that were compared */
+	unsigned long granted;	   /* entries, by PROMOTE */
+	uint64_t broken_told;	   /* contracts that CONTRACT_BROKEN events have named */
 };
 
 extern struct lockstep both;
@@ -43,7 +45,7 @@ __attribute__((format(printf, 1, 2))) void lockstep_differ(const char *format, .
 
 /* Let the chip do the job that was built, as the owner of stream s; REF_STREAMS for none. Its code. */
 uint32_t lockstep_run(unsigned s);
-/* The same as the kernel; counts as no operation. */
+/* The same as the kernel. */
 uint32_t lockstep_run_privileged(void);
 /* QUERY the chip: how many records it wrote, which are in `out`. */
 uint32_t lockstep_ask(uint32_t what, uint64_t stream, uint32_t group, uint32_t first, uint32_t max, void *out,
@@ -61,6 +63,7 @@ void lockstep_look(void);   /* at everything, scores and counters of one stream 
 void lockstep_promote(unsigned s);
 void lockstep_evict(unsigned s);
 void lockstep_contract(unsigned s);
+void lockstep_verdicts(unsigned s); /* QUERY VERDICTS against what the model's controller would do */
 void lockstep_config(unsigned s, uint32_t group, uint32_t param, uint64_t value, bool privileged);
 void lockstep_config_any(void); /* of some stream or the device */
 

@@ -130,6 +130,33 @@ void lockstep_contract(unsigned s)
 		SAME(both.h.cpl.result[0], want.count, "entries under contract");
 }
 
+static uint32_t pattern(uint32_t ema)
+{
+	float value = (float)((double)ema * 0x1p-32);
+	uint32_t bits;
+
+	memcpy(&bits, &value, sizeof(bits));
+	return bits;
+}
+
+void lockstep_verdicts(unsigned s)
+{
+	static struct kvsink_verdict_rec got[REF_ENTRIES + KVSINK_MAX_STEP_PROMOTIONS];
+	static struct ref_verdicts want;
+	uint32_t n = lockstep_ask(KVSINK_QUERY_VERDICTS, both.streams[s].id, 0, 0,
+				  sizeof(got) / sizeof(got[0]), got, sizeof(got[0]));
+
+	ref_verdicts(&both.ref, s, &want);
+	SAME(n, want.count, "verdicts");
+	for (uint32_t i = 0; i < n && i < want.count; i++) {
+		want.rec[i].ema = pattern(want.rec[i].ema);
+		if (memcmp(&got[i], &want.rec[i], sizeof(got[i])))
+			lockstep_differ("verdict %u: chip %u of token %u, model %u of token %u", i,
+					got[i].verdict, got[i].token, want.rec[i].verdict, want.rec[i].token);
+	}
+	both.verdicts += n;
+}
+
 /* Values that are good, and some that are not. */
 static uint64_t some_value(uint32_t param)
 {

@@ -8,7 +8,7 @@
 #define TENANTS 2
 
 static uint64_t next_id = 1;
-static bool ecc_pending; /* injected, but no entry is lost yet */
+static bool ecc_pending; /* injected, but nothing is lost yet */
 
 unsigned lockstep_some_stream(void)
 {
@@ -95,28 +95,53 @@ void lockstep_destroy(unsigned s)
 	ref_destroy(&both.ref, s);
 }
 
-/* An entry that the chip no longer has was lost to the injected error. */
-static void find_the_loss(unsigned s)
+static bool has_entry(const struct kvsink_tag_rec *tags, uint32_t n, uint32_t generation)
+{
+	for (uint32_t i = 0; i < n; i++)
+		if (tags[i].generation == generation)
+			return true;
+	return false;
+}
+
+static bool has_tail(const struct kvsink_tag_rec *tags, uint32_t n, const struct ref_tail *tail)
+{
+	for (uint32_t i = 0; i < n; i++)
+		if (tags[i].flags & KVSINK_TAG_TAIL && tags[i].layer_begin == tail->begin)
+			return true;
+	return false;
+}
+
+/* What the chip no longer has was lost to the injected error: an entry of the layer, else a tail of it. */
+static void find_the_loss(unsigned s, uint32_t layer)
 {
 	static struct kvsink_tag_rec tags[LOCKSTEP_RECORDS];
 	uint32_t n = lockstep_ask(KVSINK_QUERY_TAGS, both.streams[s].id, 0, 0, LOCKSTEP_RECORDS, tags,
 				  sizeof(tags[0]));
+	struct ref_stream *st = &both.ref.stream[s];
 	unsigned lost = 0;
 
 	for (unsigned i = 0; i < REF_ENTRIES; i++) {
-		bool there = false;
+		const struct ref_entry *e = &both.ref.entry[i];
 
-		if (!both.ref.entry[i].used || both.ref.entry[i].stream != s)
+		if (!e->used || e->stream != s || has_entry(tags, n, e->generation))
 			continue;
-		for (uint32_t j = 0; j < n; j++)
-			there |= tags[j].generation == both.ref.entry[i].generation;
-		if (there)
+		if (layer < e->begin || layer >= e->end)
+			lockstep_differ("an error in layer %u took an entry of others", layer);
+		ref_lose(&both.ref, e->generation);
+		lost++;
+	}
+	for (uint32_t g = 0; g < st->groups; g++) {
+		const struct ref_tail *tail = &st->group[g].tail;
+
+		if (!tail->tokens || has_tail(tags, n, tail))
 			continue;
-		ref_lose(&both.ref, both.ref.entry[i].generation);
+		if (lost || layer < tail->begin || layer >= tail->end)
+			lockstep_differ("an error in layer %u took a tail of others", layer);
+		ref_lose_tail(&both.ref, s, g);
 		lost++;
 	}
 	if (lost > 1)
-		lockstep_differ("one error took %u entries", lost);
+		lockstep_differ("one error took %u entries and tails", lost);
 	ecc_pending = lost == 0;
 }
 
@@ -126,7 +151,7 @@ static void attend(unsigned s, uint32_t layer, uint32_t first, uint32_t count)
 	SAME(lockstep_run(s), KVSINK_CODE_OK, "ATTEND");
 	ref_attend(&both.ref, s, layer, first, count);
 	if (ecc_pending)
-		find_the_loss(s);
+		find_the_loss(s, layer);
 }
 
 static void append(unsigned s, uint32_t layer, uint32_t count)
@@ -225,7 +250,6 @@ void lockstep_reset(void)
 	kvsink_reset(both.h.chip, KVSINK_RESET_ENGINE);
 	h_start(&both.h);
 	ref_reset(&both.ref);
-	both.ops++;
 }
 
 void lockstep_time_passes(void)

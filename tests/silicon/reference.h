@@ -74,6 +74,8 @@ struct ref {
 	uint64_t now; /* host time */
 	uint64_t params[KVSINK_PARAM_COUNT];
 	uint32_t generation; /* of the last grant */
+	uint32_t plan_from;  /* that, when the plan under way began: it replaces nothing that it has made
+				itself */
 	struct ref_stream stream[REF_STREAMS];
 	struct ref_entry entry[REF_ENTRIES];
 };
@@ -83,6 +85,12 @@ struct ref_answer {
 	uint32_t code;
 	uint32_t bytes, generation, count,
 		ended; /* as result[0..3] of PROMOTE; count also for EVICT and CONTRACT */
+};
+
+/* What the controller would do, in order. */
+struct ref_verdicts {
+	struct kvsink_verdict_rec rec[REF_ENTRIES + KVSINK_MAX_STEP_PROMOTIONS];
+	uint32_t count;
 };
 
 struct ref_terms {
@@ -101,6 +109,8 @@ struct ref_answer ref_promote(struct ref *r, unsigned s, const struct kvsink_pla
 struct ref_answer ref_evict(struct ref *r, unsigned s, const struct kvsink_place_item *items, uint32_t count);
 struct ref_answer ref_contract(struct ref *r, unsigned s, const struct kvsink_place_item *items,
 			       uint32_t count, const struct ref_terms *terms);
+/* E in the records is in units of 2^-32 */
+void ref_verdicts(const struct ref *r, unsigned s, struct ref_verdicts *out);
 /* stream ~0 = the device */
 uint32_t ref_config(struct ref *r, unsigned s, uint32_t group, uint32_t param, uint64_t value,
 		    bool privileged);
@@ -112,6 +122,7 @@ void ref_step_end(struct ref *r, unsigned s, uint32_t count, const uint64_t *con
 void ref_step_abort(struct ref *r, unsigned s);
 /* an uncorrectable error in the first valid entry of a layer, as the chip reports it */
 void ref_lose(struct ref *r, uint32_t generation);
+void ref_lose_tail(struct ref *r, unsigned s, uint32_t group);
 
 bool ref_in_force(const struct ref *r, const struct ref_entry *e);
 uint32_t ref_used_units(const struct ref *r);

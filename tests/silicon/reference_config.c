@@ -78,7 +78,8 @@ static uint32_t config_stream(struct ref *r, unsigned s, uint32_t group, uint32_
 		if (param == KVSINK_PARAM_TAIL_TOKENS)
 			code = ref_set_tail(r, s, g, (uint32_t)value);
 		if (!code)
-			st->group[g].params[param] = value;
+			st->group[g].params[param] =
+				param == KVSINK_PARAM_TAIL_TOKENS ? st->group[g].tail.tokens : value;
 	}
 	if (code)
 		*r = keep;

@@ -69,8 +69,10 @@ void ref_update_group(struct ref_stream *st, struct ref_group *g, const uint64_t
 
 	if (!observed(st, g))
 		return;
-	if (!g->seeded) /* the test has no scores */
+	if (!g->seeded) { /* the test has no scores */
 		memset(g->ema, 0, sizeof(g->ema));
+		memset(g->run, 0, sizeof(g->run));
+	}
 	g->seeded = true;
 	for (uint32_t t = 0; t < st->length; t++) {
 		uint64_t n = observers(st, g, t), b;

@@ -67,7 +67,8 @@ void ref_update_group(struct ref_stream *st, struct ref_group *g, const uint64_t
 
 /* ---- reference_place.c ------------------------------------------------------------------------------ */
 
-/* What the controller evicts and promotes by itself at the end of a step, until one is refused. */
-void ref_place_sinks(struct ref *r, unsigned s);
+/* What the controller evicts and promotes by itself at the end of a step, until one is refused; noted in
+ * `log` unless that is NULL. */
+void ref_place_sinks(struct ref *r, unsigned s, struct ref_verdicts *log);
 
 #endif

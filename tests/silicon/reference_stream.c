@@ -101,7 +101,7 @@ void ref_step_end(struct ref *r, unsigned s, uint32_t count, const uint64_t *con
 	}
 	forget_step(st);
 	if (mode == KVSINK_PLACEMENT_AUTO)
-		ref_place_sinks(r, s);
+		ref_place_sinks(r, s, NULL);
 }
 
 void ref_reset(struct ref *r)

@@ -37,6 +37,14 @@ uint32_t ref_set_tail(struct ref *r, unsigned s, uint32_t g, uint32_t tokens)
 	return ref_lack_code[lack];
 }
 
+void ref_lose_tail(struct ref *r, unsigned s, uint32_t group)
+{
+	struct ref_group *g = &r->stream[s].group[group];
+
+	r->stream[s].broken += r->now < g->tail.deadline;
+	ref_drop_tail(g);
+}
+
 bool ref_in_tail(const struct ref_stream *st, const struct ref_group *g, uint32_t token)
 {
 	return g->tail.tokens && token >= g->tail.from && token + g->tail.tokens >= st->length;

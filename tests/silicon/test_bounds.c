@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: MIT
 /*
  * How much one guest can ask of its host at once, and one ring of the others: the quantum of
- * kvsink_run(), long commands that go on later, jobs taken back, rings kept waiting, cancelled items.
+ * kvsink_run(), long commands that go on later, jobs taken back, rings kept waiting, plans of grants,
+ * cancelled items.
  */
 #include <time.h>
 
+#include "chip.h"
 #include "harness.h"
 #include "tap.h"
 
@@ -277,6 +279,136 @@ static void no_starvation(void)
 		finish(work);
 }
 
+/* ---- PROMOTE ---- */
+
+/* One entry fits into the stream's budget, and token 0 has it, without a contract. */
+static void room_for_one(uint32_t bytes)
+{
+	fresh();
+	h_config(&h, s.id, KVSINK_PARAM_SRAM_BUDGET, 512);
+	h_promote(&h, &s, 0, 0, 2, 3);
+	h_barrier(&h, &s);
+	h_config(&h, s.id, KVSINK_PARAM_SRAM_BUDGET, bytes);
+}
+
+static uint32_t submit_contract(uint32_t token, uint16_t flags)
+{
+	struct kvsink_cmd *cmd = h_promote_cmd(&h, &s, token, 0, 2, 3);
+
+	cmd->flags = flags;
+	cmd->promote.dwell_steps = 5;
+	return h_submit(&h, 0);
+}
+
+static void grants_wait(void)
+{
+	struct kvsink_item_work *work;
+	struct kvsink_tag_rec rec;
+	uint32_t index;
+
+	room_for_one(512);
+	work = start_item(1);
+	index = submit_contract(1, 0);
+	kvsink_run(h.chip, 0);
+	tap_ok(head(0) == index && !kvsink_pending(h.chip),
+	       "a grant that displaces waits for the items in flight");
+	finish(work);
+	h_run(&h);
+	tap_ok(head(0) == index + 1 && !h_completion(&h, 0, index).code && h_entry(&h, &s, 1, &rec) &&
+		       !h_entry(&h, &s, 0, &rec),
+	       "then it is made");
+
+	room_for_one(0);
+	work = start_item(1);
+	index = submit_contract(1, 0);
+	kvsink_run(h.chip, 0);
+	tap_ok(head(0) == index + 1 && h_completion(&h, 0, index).code == KVSINK_CODE_BUDGET,
+	       "one that could displace nothing is refused at once");
+	index = submit_contract(1, KVSINK_PROMOTE_PARTIAL);
+	kvsink_run(h.chip, 0);
+	tap_ok(head(0) == index + 1 && h_completion(&h, 0, index).result[3] == KVSINK_CODE_BUDGET,
+	       "in part as well");
+	finish(work);
+}
+
+#define SINGLES 8192u /* entries of one granule: one layer and head of a token with rows of 8 B */
+#define LARGEST 128u  /* granules of the largest but the last item of the list */
+#define SMALLEST 2u
+
+static void tune_fragments(struct kvsink_chip_config *config)
+{
+	uint32_t units = SINGLES;
+
+	for (uint32_t n = SMALLEST; n <= LARGEST; n++)
+		units += n;
+	config->sram_bytes = units * KVSINK_SRAM_UNIT;
+	config->hbm_bytes = 64 << 20;
+	config->tags = 2 * SINGLES;
+}
+
+/* PROMOTE or EVICT of entries [first, first + step * KVSINK_MAX_ITEMS) of token 0, each of one granule. */
+static void singles(unsigned opcode, uint32_t first, uint32_t step)
+{
+	struct kvsink_cmd *cmd = h_cmd(&h, opcode);
+
+	cmd->promote.stream = s.id;
+	cmd->promote.item_count = KVSINK_MAX_ITEMS;
+	for (uint32_t i = 0; i < KVSINK_MAX_ITEMS; i++) {
+		uint32_t n = first + i * step;
+		union kvsink_item item = {.place = {.layer_begin = (uint16_t)(n / 64),
+						    .layer_end = (uint16_t)(n / 64 + 1),
+						    .head_mask = 1ull << n % 64}};
+
+		h_item(&h, &item);
+	}
+	if (h_do(&h))
+		printf("Bail out! fragments: %s\n", kvsink_code_name(h.cpl.code));
+}
+
+/* Half of its granules are free, one by one; behind them there is just room for the list but its last item.
+ */
+static void open_fragments(void)
+{
+	h_close(&h);
+	h_open(&h, tune_fragments);
+	s = h_geometry(1);
+	s.layers = 128;
+	s.q_heads = s.kv_heads = 64;
+	s.d_k = s.d_v = 1;
+	s.max_tokens = 256;
+	s.group_end[0] = 64;
+	s.group_end[1] = 128;
+	h_stream(&h, &s);
+	for (uint32_t at = 0; at < 256; at += 16)
+		h_fill(&h, &s, at, 16);
+	for (uint32_t n = SINGLES; n; n -= KVSINK_MAX_ITEMS)
+		singles(KVSINK_OP_PROMOTE, n - KVSINK_MAX_ITEMS, 1);
+	for (uint32_t n = 0; n < SINGLES; n += 2 * KVSINK_MAX_ITEMS)
+		singles(KVSINK_OP_EVICT, n, 2);
+}
+
+/* Every size is looked for anew, after each of the entries that give way: that must come to an end. */
+static void plans_end(void)
+{
+	struct kvsink_cmd *cmd;
+	uint32_t index, token = 1;
+
+	open_fragments();
+	cmd = h_promote_cmd(&h, &s, token++, 0, (uint16_t)LARGEST, UINT32_MAX);
+	for (uint32_t n = LARGEST - 1; n >= SMALLEST; n--)
+		h_item(&h, &(union kvsink_item){.place = {token++, 0, (uint16_t)n, UINT32_MAX, {0}}});
+	h_item(&h, &(union kvsink_item){.place = {token++, 0, (uint16_t)(LARGEST / 2 + 1), UINT64_MAX, {0}}});
+	cmd->promote.item_count = h.desc.item_count;
+	cmd->promote.dwell_steps = 5;
+	index = h_submit(&h, 0);
+	kvsink_run(h.chip, 0);
+	tap_ok(h_completion(&h, 0, index).code == KVSINK_CODE_FRAGMENTED &&
+		       h_counter(&h, KVSINK_COUNTER_DISPLACED) == 0,
+	       "a list of many sizes in a fragmented SRAM is refused when its plan takes too long");
+	tap_ok(h.chip->ring[0].spent / 8 < KVSINK_PLAN_LOOKS + 2ull * LARGEST * SINGLES,
+	       "after %llu looks at tags and spans", (unsigned long long)h.chip->ring[0].spent / 8);
+}
+
 static double cpu_seconds(void)
 {
 	struct timespec now;
@@ -329,6 +461,8 @@ int main(void)
 	fill_meets_invalidate();
 	taken_back();
 	no_starvation();
+	grants_wait();
+	plans_end();
 	cancelled();
 	h_close(&h);
 	return tap_done();

@@ -278,6 +278,96 @@ static void breaking(void)
 	h_close(&h);
 }
 
+static uint64_t sram_read(void)
+{
+	uint64_t before = h_counter(&h, KVSINK_COUNTER_KV_SRAM_READ);
+
+	h_attend_cmd(&h, &s, 0, 45, 1);
+	h_do(&h);
+	return h_counter(&h, KVSINK_COUNTER_KV_SRAM_READ) - before;
+}
+
+/* A tail is hit when no entry is: its lease is a contract like any other. */
+static void tail_struck(void)
+{
+	uint32_t detail = 0;
+	float want[64], got[64], worst = 0;
+
+	open_with(40);
+	steps(0);
+	h_queries(&h, 1, 64);
+	h_config(&h, s.id, KVSINK_PARAM_TAIL_TOKENS, 4);
+	kvsink_inject(h.chip, KVSINK_INJECT_ECC, 1);
+	h_attend_cmd(&h, &s, 0, 39, 1);
+	tap_ok(h_do(&h) == 0 && h_counter(&h, KVSINK_COUNTER_ECC_ERRORS) == 0,
+	       "a tail without rows is not hit");
+	kvsink_inject(h.chip, KVSINK_INJECT_ECC, 0);
+	steps(6);
+	tap_ok(sram_read(), "rows come from the tail");
+	h_get(&h, H_OUT, want, sizeof(want));
+	kvsink_inject(h.chip, KVSINK_INJECT_ECC, 1);
+	tap_ok(!sram_read() && h_counter(&h, KVSINK_COUNTER_ECC_ERRORS) == 1,
+	       "an uncorrectable error takes a tail: its rows come from HBM");
+	h_get(&h, H_OUT, got, sizeof(got));
+	for (unsigned i = 0; i < 64; i++)
+		worst = fmaxf(worst, fabsf(got[i] - want[i]));
+	tap_ok(worst < 1e-5f, "and are the same up to rounding");
+	tap_ok(events(KVSINK_EVENT_ECC_ERROR, KVSINK_REASON_ECC, &detail) == 1 && detail == 4 * 2 * 128,
+	       "an event tells of the error, with the tail's bytes");
+	tap_ok(events(KVSINK_EVENT_CONTRACT_BROKEN, KVSINK_REASON_ECC, &detail) == 1 && detail == 1,
+	       "its lease was in force: an event says so");
+	h.host_ns += 2 * LEASE;
+	kvsink_inject(h.chip, KVSINK_INJECT_ECC, 1);
+	h_attend_cmd(&h, &s, 1, 45, 1);
+	tap_ok(h_do(&h) == 0 && h_counter(&h, KVSINK_COUNTER_ECC_ERRORS) == 2 &&
+		       events(KVSINK_EVENT_CONTRACT_BROKEN, KVSINK_REASON_ECC, NULL) == 1,
+	       "one whose lease is over is lost without that event");
+	tap_ok(kvsink_mmio_read(h.chip, KVSINK_REG_SRAM_USED) == 0, "their SRAM is free");
+	h_close(&h);
+}
+
+/* Rows that an item in flight reads stay as they are: the error comes with the next ATTEND. */
+static void no_strike_in_flight(void)
+{
+	struct kvsink_item_work *work;
+
+	open_with(40);
+	hold(0, 100);
+	h_barrier(&h, &s);
+	h_queries(&h, 1, 64);
+	h_attend_cmd(&h, &s, 1, 39, 1);
+	h_submit(&h, 1);
+	work = kvsink_run(h.chip, 1);
+	kvsink_inject(h.chip, KVSINK_INJECT_ECC, 1);
+	h_attend_cmd(&h, &s, 0, 39, 1);
+	tap_ok(work && h_do(&h) == 0 && has(0), "no error strikes rows that an item in flight reads");
+	kvsink_exec(work, 0, 1);
+	kvsink_retire(h.chip, work);
+	h_attend_cmd(&h, &s, 0, 39, 1);
+	tap_ok(h_do(&h) == 0 && !has(0), "when it has retired, one does");
+	h_close(&h);
+}
+
+static void made(void)
+{
+	open_with(40);
+	list(&s, 0, 3)->promote.dwell_steps = 5;
+	h_do(&h);
+	list(&s, 5, 2);
+	h_do(&h);
+	tap_ok(h_counter(&h, KVSINK_COUNTER_CONTRACTS_MADE) == 3,
+	       "CONTRACTS_MADE counts one an entry, and none without terms");
+	contract_cmd(5)->contract.dwell_steps = 9;
+	h_do(&h);
+	contract_cmd(0)->contract.dwell_steps = 9;
+	h_do(&h);
+	tap_ok(h_counter(&h, KVSINK_COUNTER_CONTRACTS_MADE) == 5, "made later or renewed, it counts");
+	contract_cmd(0);
+	h_do(&h);
+	tap_ok(h_counter(&h, KVSINK_COUNTER_CONTRACTS_MADE) == 5, "the end of one does not");
+	h_close(&h);
+}
+
 /* Two tenants, a cap; then one account for both. */
 static void accounts(void)
 {
@@ -348,6 +438,9 @@ int main(void)
 	expiry();
 	leases();
 	breaking();
+	tail_struck();
+	no_strike_in_flight();
+	made();
 	accounts();
 	tenants();
 	return tap_done();

@@ -5,6 +5,7 @@
  * engine takes 1 of them, a command costs nothing by itself. A token's copy (two layers, two heads, 512
  * bytes of bursts) takes 150 + 512 ns; one query of one layer at token 19 reads 5,120 bytes: 150 + 1,280 ns.
  */
+#include "chip.h"
 #include "harness.h"
 #include "tap.h"
 
@@ -475,6 +476,31 @@ static void timeline_is_bounded(void)
 	       "asked for a stream, only its own are listed");
 }
 
+/* As if somebody had let 106 days pass: what the chip does takes its time all the same. */
+static void end_of_the_clock(void)
+{
+	uint64_t before, commands;
+
+	fresh(NULL);
+	h.chip->now_ps = UINT64_MAX / 2 - 1;
+	h_cmd(&h, KVSINK_OP_ADVANCE)->advance.ns = 1000000000;
+	tap_ok(!h_do(&h), "ADVANCE reaches half of the clock");
+	before = h.chip->now_ps;
+	h_cmd(&h, KVSINK_OP_ADVANCE)->advance.ns = 1;
+	tap_ok(h_do(&h) == KVSINK_CODE_BUSY, "behind it ADVANCE is refused");
+	tap_ok(h.chip->now_ps - before < 1000000, "and takes no more than any command");
+	before = h.chip->now_ps;
+	h_attend_cmd(&h, &s, 0, 9, 1);
+	tap_ok(!h_do(&h) && h.chip->now_ps > before, "ATTEND still takes modelled time");
+
+	h.chip->now_ps = UINT64_MAX;
+	commands = h_counter(&h, KVSINK_COUNTER_COMMANDS);
+	h_attend_cmd(&h, &s, 0, 9, 1);
+	h_attend_cmd(&h, &s, 0, 9, 1);
+	tap_ok(!h_do(&h) && h_counter(&h, KVSINK_COUNTER_COMMANDS) == commands + 2,
+	       "when the clock stands still, COMMANDS goes on");
+}
+
 static void same_again(void)
 {
 	static struct kvsink_span_rec before[64];
@@ -513,6 +539,7 @@ int main(void)
 	timeline();
 	timeline_is_bounded();
 	same_again();
+	end_of_the_clock();
 	h_close(&h);
 	return tap_done();
 }

@@ -208,6 +208,86 @@ static void one_command(void)
 	}
 }
 
+static struct kvsink_item_work *start_attend(unsigned ring, uint32_t first)
+{
+	struct kvsink_item_work *work;
+
+	h_attend_cmd(&h, &s, 0, first, 1);
+	h_submit(&h, ring);
+	work = kvsink_run(h.chip, ring);
+	if (!work)
+		steer_check(KVSINK_CODE_BUSY, "no item");
+	return work;
+}
+
+static void finish(struct kvsink_item_work *work)
+{
+	kvsink_exec(work, 0, 1);
+	kvsink_retire(h.chip, work);
+}
+
+/* Both look at the open step before either has ended. */
+static void two_rings(void)
+{
+	struct kvsink_item_work *a, *b;
+
+	fresh(1, 0);
+	steer_config(&h, &s, KVSINK_PARAM_ALPHA, 0);
+	steer_all(&p, 3, 0.5);
+	steer_append(&h, &s, 0, 40, 1);
+	steer_queries(&h, &s, 40, 1, &p);
+	a = start_attend(0, 40);
+	b = start_attend(1, 40);
+	finish(b);
+	finish(a);
+	steer_check(h_step_end(&h, &s, 1), "STEP_END");
+	tap_ok(steer_count(&h, &s, KVSINK_COUNTER_OBSERVED_QUERIES) == STEER_Q_HEADS &&
+		       fabs(ema(3) - 0.5) < 1e-6,
+	       "queries that two rings attend to at the same time count once (%g)", ema(3));
+}
+
+static void tune_long(struct kvsink_chip_config *config)
+{
+	config->hbm_bytes = 64 << 20;
+}
+
+/* As many items as observe all that one ATTEND can, and one more. */
+static uint32_t attend_to_all(uint32_t items)
+{
+	union kvsink_item item = {.attend = {.stream = 1, .first = KVSINK_MAX_TOKENS - 1, .count = 1}};
+	struct kvsink_cmd *cmd = h_attend_cmd(&h, &s, 0, KVSINK_MAX_TOKENS - 1, 1);
+
+	for (uint32_t i = 1; i < items; i++)
+		h_item(&h, &item);
+	cmd->attend.item_count = items;
+	return h_do(&h);
+}
+
+static void too_many_tokens(void)
+{
+	const uint32_t chunk = 16384, items = (4u << 20) / KVSINK_MAX_TOKENS;
+
+	h_close(&h);
+	h_open(&h, tune_long);
+	s = steer_geometry(1, 1);
+	s.q_heads = s.kv_heads = 1;
+	s.d_k = s.d_v = 4;
+	s.page_tokens = 256;
+	s.max_tokens = KVSINK_MAX_TOKENS;
+	h_stream(&h, &s);
+	steer_config(&h, &s, KVSINK_PARAM_PLACEMENT, KVSINK_PLACEMENT_OBSERVE);
+	for (uint32_t at = 0; at < KVSINK_MAX_TOKENS; at += chunk)
+		h_cmd(&h, KVSINK_OP_APPEND)->append =
+			(struct kvsink_cmd_append){1, 0, at, chunk, 0, h_gart(H_K), h_gart(H_V)};
+	steer_check(h_do(&h), "APPEND");
+	steer_check(h_step_end(&h, &s, KVSINK_MAX_TOKENS), "STEP_END");
+	tap_ok(!attend_to_all(items), "one ATTEND can observe 4 Mi tokens, summed over its items");
+	tap_ok(attend_to_all(items + 1) == KVSINK_CODE_TOO_BIG && h.cpl.address == KVSINK_MAX_TOKENS * 8ull,
+	       "one item more is TOO_BIG");
+	steer_config(&h, &s, KVSINK_PARAM_PLACEMENT, KVSINK_PLACEMENT_OFF);
+	tap_ok(!attend_to_all(items + 1), "unless nothing is observed");
+}
+
 static void partly_observed(void)
 {
 	fresh(2, 0);
@@ -265,6 +345,28 @@ static void runs(void)
 	tap_ok(steer_events(&h, &s, KVSINK_EVENT_SINK, UINT32_MAX) == 1 &&
 		       steer_events(&h, &s, KVSINK_EVENT_SINK_END, UINT32_MAX) == 1,
 	       "one event when it becomes a sink, one when it ends");
+}
+
+/* Switched off after two steps of three, and on again: the run does not go on where it was. */
+static void runs_anew(void)
+{
+	fresh(1, 0);
+	steer_config(&h, &s, KVSINK_PARAM_ALPHA, 0);
+	steer_config(&h, &s, KVSINK_PARAM_N_PROMOTE, 3);
+	steer_all(&p, 3, 0.5);
+	steer_step(&h, &s, 40, &p);
+	steer_step(&h, &s, 41, &p);
+	steer_config(&h, &s, KVSINK_PARAM_PLACEMENT, KVSINK_PLACEMENT_OFF);
+	steer_config(&h, &s, KVSINK_PARAM_PLACEMENT, KVSINK_PLACEMENT_OBSERVE);
+	steer_step(&h, &s, 42, &p);
+	tap_ok(!sink(3) && steer_look(&h, &s, 0, 3).run == 1, "with a new EMA runs begin anew");
+	steer_step(&h, &s, 43, &p);
+	steer_step(&h, &s, 44, &p);
+	tap_ok(sink(3), "three steps later it is a sink");
+	steer_config(&h, &s, KVSINK_PARAM_PLACEMENT, KVSINK_PLACEMENT_OFF);
+	steer_config(&h, &s, KVSINK_PARAM_PLACEMENT, KVSINK_PLACEMENT_OBSERVE);
+	steer_step(&h, &s, 45, &p);
+	tap_ok(sink(3), "which it remains");
 }
 
 /* E exactly at a threshold: T_PROMOTE is reached, T_EVICT is not passed. */
@@ -344,8 +446,11 @@ int main(void)
 	seeding();
 	each_once();
 	one_command();
+	two_rings();
+	too_many_tokens();
 	partly_observed();
 	runs();
+	runs_anew();
 	thresholds();
 	oscillation();
 	band();

@@ -433,16 +433,48 @@ static struct h_stream soft_s;
 
 static void place(struct harness *to, const struct h_stream *stream, const struct kvsink_verdict_rec *v)
 {
-	uint32_t begin = v->group ? stream->group_end[v->group - 1] : 0, end = stream->group_end[v->group];
-	struct kvsink_cmd *cmd;
-
-	if (v->verdict == KVSINK_VERDICT_EVICT) {
-		h_evict_cmd(to, stream, v->token, begin, end, UINT64_MAX);
-	} else {
-		cmd = h_promote_cmd(to, stream, v->token, begin, end, 3);
-		cmd->promote.dwell_steps = 3;
-	}
+	if (v->verdict == KVSINK_VERDICT_EVICT)
+		h_evict_cmd(to, stream, v->token, v->layer_begin, v->layer_end, v->head_mask);
+	else
+		h_promote_cmd(to, stream, v->token, v->layer_begin, v->layer_end, v->head_mask)
+			->promote.dwell_steps = 3;
 	steer_check(h_do(to), "a verdict");
+}
+
+/* Software's entries need not be those that the chip would make: a verdict names the rows. */
+static void across_groups(void)
+{
+	struct kvsink_verdict_rec v = {0};
+
+	fresh(3, 2);
+	steer_config(&h, &s, KVSINK_PARAM_PLACEMENT, KVSINK_PLACEMENT_OBSERVE);
+	steer_check(h_promote(&h, &s, 2, 0, 3, 1), "PROMOTE");
+	steer_check(h_promote(&h, &s, 2, 0, 1, 2), "PROMOTE");
+	h_barrier(&h, &s);
+	for (unsigned i = 0; i < 5; i++)
+		step();
+	tap_ok(steer_ask(&h, KVSINK_QUERY_VERDICTS, 1, 0, 0, 1, &v, sizeof(v)) == 1 &&
+		       v.verdict == KVSINK_VERDICT_EVICT && v.layer_begin == 0 && v.layer_end == 3 &&
+		       v.head_mask == 1,
+	       "an entry of two groups is named by its rows");
+	place(&h, &s, &v);
+	tap_ok(h.cpl.result[0] == 1 && held() == 1, "EVICT of them removes it and nothing else");
+}
+
+/* A plan looks at the state of every token, group by group. */
+static void plan_ledger(void)
+{
+	struct kvsink_verdict_rec v;
+	uint64_t before, tokens;
+
+	fresh(3, 2);
+	step();
+	tokens = counter(KVSINK_COUNTER_STEPS);
+	steer_config(&h, &s, KVSINK_PARAM_PLACEMENT, KVSINK_PLACEMENT_OBSERVE);
+	before = counter(KVSINK_COUNTER_SCORE_HBM);
+	steer_ask(&h, KVSINK_QUERY_VERDICTS, 1, 0, 0, 1, &v, sizeof(v));
+	tap_ok(counter(KVSINK_COUNTER_SCORE_HBM) - before == tokens * 2 * 4,
+	       "a plan reads 4 bytes of score memory a token and group");
 }
 
 /* The same random attention, some of it moving on, on both. */
@@ -551,6 +583,8 @@ int main(void)
 	envelope();
 	not_its_own();
 	tail();
+	across_groups();
+	plan_ledger();
 	soft_like_hard();
 	h_close(&h);
 	return tap_done();

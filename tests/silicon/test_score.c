@@ -237,6 +237,45 @@ static void states(void)
 	tap_ok(sinks(0, 1, classified) == 0 && !is_sink(1, 3), "one unit of binary32 below does not");
 }
 
+/* A token of which too little is known to be a sink may have the greatest sum. */
+static void greatest_of_all(void)
+{
+	double want = 0.05 * (PROMPT - 2 - 5) / (0.9 * (PROMPT - 50 - 5));
+	struct kvsink_sink_rec rec[8];
+
+	fresh();
+	memset(p, 0, sizeof(p));
+	steer_all(&p, 2, 0.05);
+	steer_all(&p, 50, 0.9);
+	steer_score(&h, &s, 0, 0, PROMPT, &p);
+	steer_config(&h, &s, KVSINK_PARAM_SCORE_MODE, KVSINK_SCORE_REL);
+	tap_ok(fabs(steer_value(steer_look(&h, &s, 0, 2).score) - want) < 2e-6 &&
+		       steer_look(&h, &s, 0, 50).score == 0x3f800000,
+	       "REL divides by the greatest sum of all tokens, eligible or not");
+	steer_config(&h, &s, KVSINK_PARAM_T_SINK, steer_pattern(want + 0.01));
+	tap_ok(sinks(KVSINK_QUERY_SINKS, 0, rec) == 0 && sinks(0, 0, rec) == 0, "SINKS and CLASSIFY do, too");
+	steer_config(&h, &s, KVSINK_PARAM_T_SINK, steer_pattern(want - 0.01));
+	tap_ok(sinks(KVSINK_QUERY_SINKS, 0, rec) == 1 && rec[0].token == 2 && sinks(0, 0, rec) == 1,
+	       "and take none for a sink that is not eligible");
+}
+
+/* What layers have seen of different numbers of queries cannot be compared. */
+static void uneven_layers(void)
+{
+	fresh();
+	memset(p, 0, sizeof(p));
+	steer_score(&h, &s, 0, 0, PROMPT, &p);
+	steer_score(&h, &s, 1, 0, PROMPT, &p);
+	steer_score(&h, &s, 2, 0, 40, &p);
+	h_cmd(&h, KVSINK_OP_CLASSIFY)->classify = (struct kvsink_cmd_classify){1, 2, 8, h_gart(H_ANSWER)};
+	tap_ok(h_do(&h) == KVSINK_CODE_SEQUENCE && h.cpl.address == 40,
+	       "CLASSIFY of a group whose layers were scored unevenly: SEQUENCE, with the queries of one");
+	h_cmd(&h, KVSINK_OP_CLASSIFY)->classify = (struct kvsink_cmd_classify){1, 3, 8, h_gart(H_ANSWER)};
+	tap_ok(h_do(&h) == KVSINK_CODE_SEQUENCE, "so with another group");
+	h_cmd(&h, KVSINK_OP_CLASSIFY)->classify = (struct kvsink_cmd_classify){1, 1, 8, h_gart(H_ANSWER)};
+	tap_ok(!h_do(&h), "the other alone is listed");
+}
+
 /* Bytes of scores are HBM traffic like any other. */
 static void ledger(void)
 {
@@ -261,6 +300,8 @@ int main(void)
 	round_trip();
 	refused_imports();
 	states();
+	greatest_of_all();
+	uneven_layers();
 	ledger();
 	h_close(&h);
 	return tap_done();

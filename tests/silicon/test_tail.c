@@ -32,6 +32,17 @@ static uint32_t tail(uint32_t group, uint32_t tokens)
 	return h_do(&h);
 }
 
+/* TAIL_TOKENS of a group, as QUERY PARAMS tells it. */
+static uint64_t tail_tokens(uint32_t group)
+{
+	uint64_t value[KVSINK_PARAM_COUNT];
+
+	h_query_cmd(&h, KVSINK_QUERY_PARAMS, s.id, 0, KVSINK_PARAM_COUNT)->query.group = group;
+	h_do(&h);
+	h_get(&h, H_ANSWER + sizeof(struct kvsink_list_head), value, sizeof(value));
+	return value[KVSINK_PARAM_TAIL_TOKENS];
+}
+
 /* The tail's record of a group that begins with `layer`. */
 static bool record(uint32_t layer, struct kvsink_tag_rec *out)
 {
@@ -55,6 +66,18 @@ static bool holds(uint32_t layer, uint32_t token, uint32_t tokens)
 	struct kvsink_tag_rec rec;
 
 	return record(layer, &rec) && rec.token == token && rec.tokens == tokens;
+}
+
+/* Where a tenant is told that the second tail lies. */
+static uint32_t told_offset(uint32_t flags)
+{
+	struct kvsink_tag_rec rec[2];
+
+	h_query_cmd(&h, KVSINK_QUERY_TAGS, s.id, 0, 2);
+	h.desc.flags = flags;
+	h_do(&h);
+	h_get(&h, H_ANSWER + sizeof(struct kvsink_list_head), rec, sizeof(rec));
+	return rec[1].sram_offset;
 }
 
 /* ATTEND of the newest token: the rows that were read from SRAM. */
@@ -102,6 +125,8 @@ static void contents(void)
 	grow(7);
 	tap_ok(holds(0, 8, 4) && rows_from_sram(1) == 8, "it holds the newest four when it has gone round");
 	tap_ok(same_rows(0) && same_rows(1), "what it holds equals what was appended");
+	tap_ok(told_offset(KVSINK_JOB_PRIVILEGED) == 4 * 2 * ROW && told_offset(0) == 0,
+	       "a tenant is not told where in SRAM, the driver is");
 	tap_ok(h_counter(&h, KVSINK_COUNTER_TAIL_WRITE) == 9 * 2 * 2 * ROW, "TAIL_WRITE counts the bytes");
 	tap_ok(h_counter(&h, KVSINK_COUNTER_DMA_COPY) == 0, "no copy was needed");
 	h_close(&h);
@@ -163,6 +188,8 @@ static void heads(void)
 	h_config(&h, s.id, KVSINK_PARAM_LAYER_RANGE, 1 | 2u << 16);
 	tap_ok(rows_from_sram(0) == 4 && tail(KVSINK_GROUP_ALL, 4) == 0 && rows_from_sram(0) == 0,
 	       "LAYER_RANGE counts from the next setting on");
+	tap_ok(tail_tokens(0) == 0 && tail_tokens(1) == 4,
+	       "TAIL_TOKENS of a group without layers for a tail reads 0");
 	h_close(&h);
 }
 

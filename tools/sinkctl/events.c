@@ -51,6 +51,9 @@ static void detail_text(const struct kvsink_event_rec *event, char *text, size_t
 	case KVSINK_EVENT_SINK_END:
 		snprintf(text, size, "EMA %.6g", (double)sc_from_pattern(detail));
 		break;
+	case KVSINK_EVENT_LOST:
+		snprintf(text, size, "%u so far", detail);
+		break;
 	case KVSINK_EVENT_COPY_LATE:
 		snprintf(text, size, "%u ns too late (modelled)", detail);
 		break;
@@ -91,9 +94,10 @@ static json_object *event_record(const struct kvsink_event_rec *event)
 	return record;
 }
 
+/* What is lost may have been of any stream. */
 static bool is_wanted(const struct sc_run *run, const struct kvsink_event_rec *event)
 {
-	return !run->target.stream || event->stream == run->target.stream;
+	return !run->target.stream || event->stream == run->target.stream || event->code == KVSINK_EVENT_LOST;
 }
 
 int sc_events(struct sc_run *run, struct sc_device *device)

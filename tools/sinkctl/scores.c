@@ -133,14 +133,11 @@ static json_object *verdict_record(const struct kvsink_stream_rec *stream,
 {
 	json_object *record = json_object_new_object();
 	bool evict = verdict->verdict == KVSINK_VERDICT_EVICT;
-	uint32_t begin = 0, end = 0;
 
-	if (verdict->group < stream->score_groups)
-		sc_group_layers(stream, verdict->group, &begin, &end);
 	sc_put_u64(record, "stream", stream->stream);
 	sc_put_u64(record, "group", verdict->group);
-	sc_put_u64(record, "layer_begin", begin);
-	sc_put_u64(record, "layer_end", end);
+	sc_put_u64(record, "layer_begin", verdict->layer_begin);
+	sc_put_u64(record, "layer_end", verdict->layer_end);
 	sc_put_u64(record, "token", verdict->token);
 	sc_put_text(record, "verdict", evict ? "evict" : "promote");
 	sc_put(record, "ema", sc_float(verdict->ema));

@@ -188,7 +188,7 @@ static const struct sc_key score_keys[] = {
 static const struct sc_key verdict_keys[] = {
 	INT("stream", "STREAM", "stream id"),
 	INT("group", "GROUP", "score group"),
-	LAYERS("layers of the group"),
+	LAYERS("layers of the entry"),
 	INT("token", "TOKEN", "token"),
 	TEXT("verdict", "VERDICT", "evict or promote"),
 	NUMBER("ema", "EMA", "its EMA"),

@@ -32,23 +32,13 @@ static int execute(struct kvs_policy *policy, uint32_t verdict, const struct kvs
 	return err < 0 ? err : 0;
 }
 
+/* A device of another version may have shorter records: places without heads are refused then. */
 static struct kvsink_verdict_rec verdict_at(const void *records, size_t bytes, int i)
 {
-	struct kvsink_verdict_rec rec;
+	struct kvsink_verdict_rec rec = {0};
 
-	memcpy(&rec, (const char *)records + (size_t)i * bytes, sizeof(rec));
+	memcpy(&rec, (const char *)records + (size_t)i * bytes, bytes < sizeof(rec) ? bytes : sizeof(rec));
 	return rec;
-}
-
-/* An eviction concerns whatever the group holds of the token. */
-static int add(struct kvs_policy *policy, struct kvs_places *places, const struct kvsink_verdict_rec *rec,
-	       uint32_t begin, uint32_t end)
-{
-	const struct drm_kvsink_place all = {rec->token, (uint16_t)begin, (uint16_t)end, UINT64_MAX};
-
-	return rec->verdict == KVSINK_VERDICT_EVICT
-		       ? kvs_places_add_place(policy, places, &all)
-		       : kvs_places_add(policy, places, rec->token, begin, end, NULL);
 }
 
 /* Neighbours with the same verdict go in one call: a list is granted item by item in its order. */
@@ -60,10 +50,9 @@ static int execute_all(struct kvs_policy *policy, const void *records, size_t by
 
 	for (int i = 0; !err && i < count; i++) {
 		struct kvsink_verdict_rec rec = verdict_at(records, bytes, i);
-		uint32_t begin, end;
+		struct drm_kvsink_place place = {rec.token, rec.layer_begin, rec.layer_end, rec.head_mask};
 
-		kvs_policy_group(policy, rec.group, &begin, &end);
-		err = add(policy, &places, &rec, begin, end);
+		err = kvs_places_add_place(policy, &places, &place);
 		if (err || (i + 1 < count && verdict_at(records, bytes, i + 1).verdict == rec.verdict))
 			continue;
 		err = execute(policy, rec.verdict, &places, contract);
@@ -83,8 +72,6 @@ static int step(struct kvs_policy *policy)
 	int err = count < 0 ? count : 0;
 
 	if (count > 0)
-		err = kvs_policy_read_masks(policy); /* somebody may have changed them */
-	if (count > 0 && !err)
 		err = read_contract(policy, &contract);
 	if (count > 0 && !err)
 		err = execute_all(policy, records, bytes, count, &contract);

@@ -54,7 +54,8 @@ static int refresh(struct kvs_policy *policy)
 	return 0;
 }
 
-int kvs_policy_read_masks(struct kvs_policy *policy)
+/* heads[]: what HEAD_MASK of the groups and LAYER_RANGE allow now. */
+static int read_masks(struct kvs_policy *policy)
 {
 	uint64_t all = policy->stream.kv_heads < 64 ? (1ull << policy->stream.kv_heads) - 1 : UINT64_MAX;
 	uint64_t range, mask;
@@ -79,7 +80,7 @@ static int read_stream(struct kvs_policy *policy, uint64_t stream)
 	if (!stream) /* QUERY takes it for all of them */
 		return kvs_fail(policy->device, -ENOENT, "policy: stream 0: allowed is the id of a stream");
 	err = refresh(policy);
-	err = err ? err : kvs_policy_read_masks(policy);
+	err = err ? err : read_masks(policy);
 	policy->row_bytes = kvsink_row_bytes(policy->stream.d_k, policy->stream.d_v, policy->stream.format);
 	return err;
 }

@@ -110,8 +110,6 @@ int kvs_policy_pin_tokens(struct kvs_policy *policy, uint32_t begin, uint32_t en
 
 int kvs_policy_get(struct kvs_policy *policy, uint32_t group, enum kvsink_param param, uint64_t *value);
 int kvs_policy_set(struct kvs_policy *policy, uint32_t group, enum kvsink_param param, uint64_t value);
-/* heads[]: what HEAD_MASK of the groups and LAYER_RANGE allow now. */
-int kvs_policy_read_masks(struct kvs_policy *policy);
 /* Layers of a score group. */
 void kvs_policy_group(const struct kvs_policy *policy, uint32_t group, uint32_t *begin, uint32_t *end);
 
