@@ -139,6 +139,22 @@ def tests_of(stage, keys):
         fails(stage.run("config", sid, "N_DWELL=3", "ALPHA=0.25", "TAIL_TOKENS=4096"), 1, "ENOSPC")
         equal([(p["name"], p["value"]) for p in config()], before, "taken back")
 
+    def weights_are_taken_back():
+        """Each layer gets the weight that it had, though LAYER_WEIGHT itself tells only what was set last."""
+        def weights():
+            return [(r["layer"], r["weight"]) for r in stage.tool("profile", "--stream", sid)["profile"]]
+
+        equal([p["text"] for p in config("LAYER_WEIGHT")], ["all:1.0"], "one record if all layers agree")
+        config("LAYER_WEIGHT=1-2:2")
+        done = config("LAYER_WEIGHT=0-1:0.5")
+        equal([(p["text"], p["previous_text"]) for p in done],
+              [("0-0:0.5", "0-0:1.0"), ("1-1:0.5", "1-1:2.0"), ("2-2:2.0", "2-2:2.0"), ("3-3:1.0", "3-3:1.0")], "by layer")
+        before = weights()
+        fails(stage.run("config", sid, "LAYER_WEIGHT=2-3:3", "LAYER_WEIGHT=all:7", "TAIL_TOKENS=4096"), 1, "ENOSPC")
+        equal(weights(), before, "taken back")
+        equal([p["text"] for p in config("LAYER_WEIGHT")], ["0-1:0.5", "2-2:2.0", "3-3:1.0"], "runs of layers")
+        config("LAYER_WEIGHT=all:1")
+
     def both_thresholds():
         for promote_at, evict_at in (("0.9", "0.8"), ("0.01", "0.001"), ("0.005", "0.002")):
             config(f"T_EVICT={evict_at}", f"T_PROMOTE={promote_at}")
@@ -334,6 +350,7 @@ def tests_of(stage, keys):
             ("contracts: dwell and time left", contract_of_a_grant), ("contract makes, renews and ends", set_a_contract),
             ("a deadline passes by itself", deadline_passes), ("a contract holds against other grants", contract_holds),
             ("config of one score group", groups), ("config sets all or nothing", all_or_none),
+            ("config: weights of layers are taken back as well", weights_are_taken_back),
             ("config sets both thresholds whatever they were", both_thresholds), ("scores by token and by rank", score_list),
             ("nothing to propose without observations", nothing_to_propose),
             ("place refuses what the device or the policy lacks", place_refused),
