@@ -79,8 +79,7 @@ const char *kvs_policy_name(unsigned index);
 const char *kvs_policy_about(unsigned index);
 
 /* kvs_policy_traits() */
-#define KVS_POLICY_INSIDE (1u << 0) /* needs what only who decodes sees: kvs_policy_layer(), or the future   \
-				     */
+#define KVS_POLICY_INSIDE (1u << 0)    /* needs kvs_policy_layer(), or the future */
 #define KVS_POLICY_EACH_STEP (1u << 1) /* kvs_policy_step() does something */
 #define KVS_POLICY_SCORES (1u << 2)    /* places by the scores of the prompt, nothing without them */
 
