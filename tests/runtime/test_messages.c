@@ -186,6 +186,19 @@ static void test_terms(struct model *model)
 	     "CONTRACT: stream 1, deadline_ns");
 }
 
+/* ---- operations ---- */
+
+/* A job's line holds the code's text, which must be true of every operation. */
+static void test_import(struct model *model)
+{
+	struct rig *rig = &model->rig;
+
+	rig_must(rig, "import",
+		 kvs_batch_score_import(rig->batch, model->stream, 0, 60, rig_at(rig, RIG_OUT)));
+	says(model, rig_run(rig, NULL), -EBUSY,
+	     "(SCORE_IMPORT): BUSY: not in this state: scores or EMA exist already");
+}
+
 /* ---- calls without a name ---- */
 
 static void test_null(struct model *model)
@@ -212,6 +225,7 @@ int main(void)
 	test_exists(&model);
 	test_room(&model);
 	test_terms(&model);
+	test_import(&model);
 	test_null(&model);
 	rig_must(&model.rig, "alpha", set_all(&model, KVSINK_PARAM_ALPHA, bits(0.5f)));
 	model_close(&model);
