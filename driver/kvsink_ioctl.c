@@ -143,14 +143,23 @@ static int kvsink_places_begin(struct kvsink_places_job *pj, struct drm_file *dr
 	return PTR_ERR(pj->job);
 }
 
-/* Run it if it could be built; *code is what the chip said. */
-static int kvsink_places_run(struct kvsink_places_job *pj, int err, u32 *code)
+/* What the chip said of a job that has run; @address only with a code. */
+static void kvsink_job_said(const struct kvsink_job *job, u32 *code, u64 *address)
 {
+	*code = job->completed ? job->cpl.code : KVSINK_CODE_ABORTED;
+	*address = job->completed && job->cpl.code ? job->cpl.address : 0;
+}
+
+/* Run it if it could be built. */
+static int kvsink_places_run(struct kvsink_places_job *pj, int err, u32 *code, u64 *address)
+{
+	*code = 0;
+	*address = 0;
 	if (err)
 		return err;
 	pj->job->desc.item_count = pj->count;
 	err = kvsink_job_run(pj->job);
-	*code = pj->job->completed ? pj->job->cpl.code : KVSINK_CODE_ABORTED;
+	kvsink_job_said(pj->job, code, address);
 	return err;
 }
 
@@ -172,7 +181,7 @@ int kvsink_ioctl_promote(struct drm_device *dev, void *data, struct drm_file *dr
 	args->granted = 0;
 	args->sram_bytes = 0;
 	args->generation = 0;
-	err = kvsink_places_run(&pj, err, &args->code);
+	err = kvsink_places_run(&pj, err, &args->code, &args->address);
 	if (!err) {
 		args->sram_bytes = pj.job->cpl.result[0];
 		args->generation = pj.job->cpl.result[1];
@@ -189,12 +198,13 @@ int kvsink_ioctl_evict(struct drm_device *dev, void *data, struct drm_file *drm_
 	struct drm_kvsink_evict *args = data;
 	struct kvsink_places_job pj;
 	int err = kvsink_places_begin(&pj, drm_file, &args->places);
+	u64 address;
 
 	if (err)
 		return err;
 	err = kvsink_logic_build_evict(&pj.lookup.env, args, pj.places, pj.cmd, pj.job->mem->items);
 	args->entries = 0;
-	err = kvsink_places_run(&pj, err, &args->code);
+	err = kvsink_places_run(&pj, err, &args->code, &address);
 	if (!err) {
 		args->entries = pj.job->cpl.result[0];
 		kvsink_note_evicted(pj.job, pj.places);
@@ -213,7 +223,7 @@ int kvsink_ioctl_contract(struct drm_device *dev, void *data, struct drm_file *d
 		return err;
 	err = kvsink_logic_build_contract(&pj.lookup.env, args, pj.places, pj.cmd, pj.job->mem->items);
 	args->entries = 0;
-	err = kvsink_places_run(&pj, err, &args->code);
+	err = kvsink_places_run(&pj, err, &args->code, &args->address);
 	if (!err)
 		args->entries = pj.job->cpl.result[0];
 	kvsink_places_end(&pj);
@@ -234,10 +244,13 @@ int kvsink_ioctl_config_set(struct drm_device *dev, void *data, struct drm_file 
 	if (!err && !args->stream && !lookup.admin)
 		err = -EACCES;
 	args->conflict = ~0u;
+	args->code = 0;
+	args->address = 0;
 	if (!err) {
 		err = kvsink_job_run(job);
-		if (job->completed && job->cpl.code == KVSINK_CODE_CONFLICT)
-			args->conflict = (u32)job->cpl.address;
+		kvsink_job_said(job, &args->code, &args->address);
+		if (args->code == KVSINK_CODE_CONFLICT)
+			args->conflict = (u32)args->address;
 	}
 	kvsink_job_put(job);
 	return err;

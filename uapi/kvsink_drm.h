@@ -676,6 +676,11 @@ struct drm_kvsink_promote {
 	__u32 generation;
 	/** @pad: 0. */
 	__u32 pad;
+	/**
+	 * @address: out: what @code says, see KVSINK_CODES: bytes left (BUDGET, TENANT_CAP), the largest free range
+	 * (FRAGMENTED), a token (EXISTS, NOT_RESIDENT), host time (LEASE); 0 without a code.
+	 */
+	__u64 address;
 };
 
 /**
@@ -710,6 +715,8 @@ struct drm_kvsink_contract {
 	__u32 code;
 	/** @entries: out: entries whose contract was set. ENOENT if there was none. */
 	__u32 entries;
+	/** @address: out: as in PROMOTE. */
+	__u64 address;
 };
 
 /**
@@ -726,8 +733,10 @@ struct drm_kvsink_config {
 	__u64 value;
 	/** @conflict: out: with EINVAL the parameter that @value contradicts; ~0 if it is none. */
 	__u32 conflict;
-	/** @pad: 0. */
-	__u32 pad;
+	/** @code: out, of CONFIG_SET: enum kvsink_code; with ENOSPC what a tail ran out of. 0 if nobody asked the chip. */
+	__u32 code;
+	/** @address: out, of CONFIG_SET: as in PROMOTE; of a tail bytes left before any of it is granted. */
+	__u64 address;
 };
 
 /**

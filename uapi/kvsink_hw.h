@@ -220,7 +220,7 @@ enum kvsink_ring_state { KVSINK_RING_IDLE, KVSINK_RING_BUSY, KVSINK_RING_HALTED 
 	X(TENANT, 16, EACCES, "the stream belongs to another tenant; address = its id")                      \
 	X(TOO_BIG, 17, E2BIG, "an operand exceeds KVSINK_STAGE_BYTES; address = its size")                   \
 	X(UNSUPPORTED, 18, EOPNOTSUPP, "a feature that this instance lacks; address = field offset")         \
-	X(BUSY, 19, EBUSY, "not in this state: the parameter is fixed once scores exist; ADVANCE: the clock is half used up") \
+	X(BUSY, 19, EBUSY, "not in this state: scores or EMA exist already, a step is open; ADVANCE: the clock is half used up") \
 	X(ABORTED, 20, ECANCELED, "a reset overtook the job")                                                \
 	X(CONFLICT, 21, EINVAL, "the value contradicts another parameter; address = that parameter")         \
 	X(TENANT_CAP, 22, ENOSPC, "the tenant's share of SRAM is used up; address = bytes left in it")       \

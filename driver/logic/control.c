@@ -28,8 +28,6 @@ static int check_config(struct kvsink_logic_env *env, const struct drm_kvsink_co
 	int err = 0;
 
 	env->field = KVSINK_LOGIC_NO_FIELD;
-	if (args->pad)
-		return CONFIG_REFUSE(env, pad, EINVAL);
 	if (args->param >= KVSINK_PARAM_COUNT)
 		return CONFIG_REFUSE(env, param, EINVAL);
 	if (args->stream)

@@ -70,13 +70,16 @@ void kvsink_tail_drop(struct kvsink_chip *chip, struct kvsink_stream *s, uint32_
 	s->group[group].params[KVSINK_PARAM_TAIL_TOKENS] = 0;
 }
 
-/* The same releases and grants on paper; the code of the first that fails. */
+/*
+ * The same releases and grants on paper; the code of the first that fails. What is left is told as it was
+ * before the groups that did fit, so that it compares with the tails of all groups.
+ */
 static uint32_t try_tails(struct kvsink_ring *ring, const struct kvsink_stream *s, uint32_t first,
 			  uint32_t end, uint32_t tokens)
 {
 	struct kvsink_chip *chip = ring->chip;
 	uint32_t code = KVSINK_CODE_OK;
-	uint64_t address;
+	uint64_t address, granted = 0;
 
 	kvsink_trial_begin(chip, s);
 	for (uint32_t g = first; g < end && !code; g++) {
@@ -87,7 +90,10 @@ static uint32_t try_tails(struct kvsink_ring *ring, const struct kvsink_stream *
 					  false);
 		if (tail.tokens)
 			code = kvsink_trial_grant(chip, tail.sram_bytes, false, &address);
+		granted += code ? 0 : tail.sram_bytes;
 	}
+	if (code == KVSINK_CODE_BUDGET || code == KVSINK_CODE_TENANT_CAP)
+		address += granted;
 	return code ? kvsink_fault(ring, code, address) : KVSINK_CODE_OK;
 }
 

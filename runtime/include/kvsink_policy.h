@@ -78,6 +78,19 @@ const char *kvs_policy_name(unsigned index);
  */
 const char *kvs_policy_about(unsigned index);
 
+/* kvs_policy_traits() */
+#define KVS_POLICY_INSIDE (1u << 0)    /* needs kvs_policy_layer(), or the future */
+#define KVS_POLICY_EACH_STEP (1u << 1) /* kvs_policy_step() does something */
+#define KVS_POLICY_SCORES (1u << 2)    /* places by the scores of the prompt, nothing without them */
+
+/**
+ * kvs_policy_traits - what a policy needs
+ * @index: less than kvs_policy_count()
+ *
+ * Returns KVS_POLICY_* flags; 0 beyond the last one.
+ */
+unsigned kvs_policy_traits(unsigned index);
+
 /**
  * kvs_policy_open - choose a policy for a stream and configure the stream for it
  * @device: the device
@@ -86,9 +99,14 @@ const char *kvs_policy_about(unsigned index);
  * @options: what it may use; NULL for defaults and KVS_TAIL_OWN
  * @policy: receives the policy, to be dropped with kvs_policy_close()
  *
- * Returns 0, -EINVAL (no such policy, or an option that is out of range or not this policy's:
- * kvs_device_error() says which), -E2BIG (@options is of a newer library), -ENOENT (stream), -ENOSPC (a tail
- * that does not fit), -ENOMEM.
+ * Options are checked before anything changes, and parameters are put back when something fails later: then
+ * entries are gone only if a tail that fits by its size found no piece that is large enough (FRAGMENTED), or
+ * if somebody else took the SRAM meanwhile. Not put back are the rows of an earlier tail and an EMA that was
+ * running (PLACEMENT begins it anew).
+ *
+ * Returns 0, -EINVAL (no such policy, an option that is out of range or not this policy's, or HEAD_MASK and
+ * LAYER_RANGE leave no head: kvs_device_error() says which), -E2BIG (@options is of a newer library), -ENOENT
+ * (stream), -ENOSPC (a tail that does not fit; the line names the code, bytes wanted and left), -ENOMEM.
  */
 int kvs_policy_open(struct kvs_device *device, uint64_t stream, const char *name,
 		    const struct kvs_policy_options *options, struct kvs_policy **policy);
@@ -118,7 +136,8 @@ int kvs_policy_prefilled(struct kvs_policy *policy);
  *
  * Call it for each layer of a step in ascending order.
  *
- * Returns as kvs_policy_prefilled() does; -EINVAL for a layer or a number of tokens that cannot be.
+ * Returns as kvs_policy_prefilled() does; -EINVAL for a layer or a number of tokens that cannot be, and for
+ * mass that is negative, infinite or not a number.
  */
 int kvs_policy_layer(struct kvs_policy *policy, uint32_t layer, uint32_t tokens, const float *mass);
 

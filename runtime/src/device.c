@@ -63,6 +63,10 @@ fail:
 
 KVS_PUBLIC int kvs_open(const char *name, struct kvs_device **device)
 {
+	if (!name) {
+		*device = NULL;
+		return kvs_fail_open(-EINVAL, "no name of a device: allowed are drm:PATH and sim:OPTIONS");
+	}
 	return kvs_open_os(name, &kvs_os_real, NULL, device);
 }
 

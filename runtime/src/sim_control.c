@@ -103,6 +103,12 @@ static int build_contract(struct kvsink_logic_env *env, const void *args,
 	return kvsink_logic_build_contract(env, args, places, &job->cmd[0], job->item);
 }
 
+/* What the code says; nothing without one. */
+static uint64_t address_of(const struct kvsink_completion *cpl)
+{
+	return cpl->code ? cpl->address : 0;
+}
+
 int sim_ioctl_promote(struct sim_file *file, void *data)
 {
 	struct drm_kvsink_promote *args = data;
@@ -110,6 +116,7 @@ int sim_ioctl_promote(struct sim_file *file, void *data)
 	int err = run_places(file, &args->places, args, build_promote, &cpl);
 
 	args->code = err ? cpl.code : cpl.result[3];
+	args->address = address_of(&cpl);
 	args->sram_bytes = err ? 0 : cpl.result[0];
 	args->generation = err ? 0 : cpl.result[1];
 	args->granted = err ? 0 : cpl.result[2];
@@ -134,6 +141,7 @@ int sim_ioctl_contract(struct sim_file *file, void *data)
 	int err = run_places(file, &args->places, args, build_contract, &cpl);
 
 	args->code = cpl.code;
+	args->address = address_of(&cpl);
 	args->entries = err ? 0 : cpl.result[0];
 	return err;
 }
@@ -146,6 +154,9 @@ int sim_ioctl_config_set(struct sim_file *file, void *data)
 	struct kvsink_cmd cmd;
 	int err;
 
+	args->conflict = UINT32_MAX;
+	args->code = 0;
+	args->address = 0;
 	sim_env(file, &env);
 	err = kvsink_logic_build_config(&env, args, &cmd);
 	if (err)
@@ -153,6 +164,8 @@ int sim_ioctl_config_set(struct sim_file *file, void *data)
 	if (!cmd.config.stream && !file->admin)
 		return -EACCES;
 	err = run_one(file, &cmd, false, &cpl);
+	args->code = cpl.code;
+	args->address = address_of(&cpl);
 	args->conflict = cpl.code == KVSINK_CODE_CONFLICT ? (uint32_t)cpl.address : UINT32_MAX;
 	return err;
 }

@@ -151,7 +151,6 @@ TEST_F(device, config_refuses_each_bad_field)
 	static const struct kvt_bad bad[] = {
 		KVT_BAD(struct drm_kvsink_config, stream, 1ull << 40, ENOENT),
 		KVT_BAD(struct drm_kvsink_config, param, KVSINK_PARAM_COUNT, EINVAL),
-		KVT_BAD(struct drm_kvsink_config, pad, 1, EINVAL),
 		KVT_BAD(struct drm_kvsink_config, value, 0xbf800000, EINVAL), /* negative */
 		KVT_BAD(struct drm_kvsink_config, value, 0x80000000, EINVAL), /* minus zero */
 		KVT_BAD(struct drm_kvsink_config, value, 0x7f800000, EINVAL), /* infinite */

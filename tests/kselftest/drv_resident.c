@@ -239,9 +239,27 @@ TEST_F(resident, beyond_the_streams_budget_is_enospc_and_named)
 
 	ASSERT_EQ(0, kvt_ioctl(self->fd, DRM_IOCTL_KVSINK_CONFIG_SET, &config));
 	ASSERT_EQ(0, kvt_promote(self->fd, self->stream, 0, &promote));
+	EXPECT_EQ(0, promote.address);
 	ASSERT_EQ(0, kvt_promote(self->fd, self->stream, 1, &promote));
 	EXPECT_EQ(-ENOSPC, kvt_promote(self->fd, self->stream, 2, &promote));
 	EXPECT_EQ(KVSINK_CODE_BUDGET, promote.code);
+	EXPECT_EQ(0, promote.address);
+}
+
+TEST_F(resident, a_tail_that_does_not_fit_says_what_ran_out_and_how_much_is_left)
+{
+	struct drm_kvsink_config config = {.stream = self->stream,
+					   .param = KVSINK_PARAM_SRAM_BUDGET,
+					   .group = KVSINK_GROUP_ALL,
+					   .value = 512};
+
+	ASSERT_EQ(0, kvt_ioctl(self->fd, DRM_IOCTL_KVSINK_CONFIG_SET, &config));
+	EXPECT_EQ(KVSINK_CODE_OK, config.code);
+	config.param = KVSINK_PARAM_TAIL_TOKENS;
+	config.value = KVSINK_MAX_TAIL_TOKENS;
+	EXPECT_EQ(-ENOSPC, kvt_ioctl(self->fd, DRM_IOCTL_KVSINK_CONFIG_SET, &config));
+	EXPECT_EQ(KVSINK_CODE_BUDGET, config.code);
+	EXPECT_EQ(512, config.address);
 }
 
 TEST_F(resident, evict_removes_what_it_names)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
 #
-# Tests of sinkctl: cli on the host with sim:, guest on a real node. Both drive stage, which keeps a stream
+# Tests of sinkctl: cli on the host with sim:, guest on a real node, document what the tutorial's test notices. Both drive stage, which keeps a stream
 # alive beside the tool's own file.
 
-TESTS_HOST += tests/sinkctl/cli
+TESTS_HOST += tests/sinkctl/cli tests/sinkctl/document
 TESTS_GUEST += tests/sinkctl/guest
 TESTS_BUILD += $(B)/tests/sinkctl-stage
 

@@ -136,8 +136,26 @@ def tests_of(stage, keys):
                             (("N_DWELL=3", "T_PROMOTE=0.001"), "T_EVICT 0.002"), (("T_EVICT=0.2", "T_PROMOTE=0.1"), "T_EVICT 0.2")):
             fails(stage.run("config", sid, *words), 2, part)
             equal([(p["name"], p["value"]) for p in config()], before, str(words))
-        fails(stage.run("config", sid, "N_DWELL=3", "ALPHA=0.25", "TAIL_TOKENS=4096"), 1, "ENOSPC")
+        refused = stage.run("config", sid, "N_DWELL=3", "ALPHA=0.25", "TAIL_TOKENS=4096")
+        fails(refused, 1, "ENOSPC", "TAIL_TOKENS = 4096", "BUDGET", "wanted", "left")
+        equal(refused.err.count("ENOSPC"), 1, "errors are named once")
         equal([(p["name"], p["value"]) for p in config()], before, "taken back")
+
+    def weights_are_taken_back():
+        """Each layer gets the weight that it had, though LAYER_WEIGHT itself tells only what was set last."""
+        def weights():
+            return [(r["layer"], r["weight"]) for r in stage.tool("profile", "--stream", sid)["profile"]]
+
+        equal([p["text"] for p in config("LAYER_WEIGHT")], ["all:1.0"], "one record if all layers agree")
+        config("LAYER_WEIGHT=1-2:2")
+        done = config("LAYER_WEIGHT=0-1:0.5")
+        equal([(p["text"], p["previous_text"]) for p in done],
+              [("0-0:0.5", "0-0:1.0"), ("1-1:0.5", "1-1:2.0"), ("2-2:2.0", "2-2:2.0"), ("3-3:1.0", "3-3:1.0")], "by layer")
+        before = weights()
+        fails(stage.run("config", sid, "LAYER_WEIGHT=2-3:3", "LAYER_WEIGHT=all:7", "TAIL_TOKENS=4096"), 1, "ENOSPC")
+        equal(weights(), before, "taken back")
+        equal([p["text"] for p in config("LAYER_WEIGHT")], ["0-1:0.5", "2-2:2.0", "3-3:1.0"], "runs of layers")
+        config("LAYER_WEIGHT=all:1")
 
     def both_thresholds():
         for promote_at, evict_at in (("0.9", "0.8"), ("0.01", "0.001"), ("0.005", "0.002")):
@@ -160,6 +178,19 @@ def tests_of(stage, keys):
 
     def nothing_to_propose():
         fails(stage.run("profile", "--stream", sid, "--propose"), 1, "ENODATA", "OBSERVE")
+
+    def place_unscored():
+        """What needs scores is refused before anything changes; what needs none is placed, and the command returns."""
+        clear()
+        before = [(p["name"], p["value"]) for p in config()]
+        fails(stage.run("place", "--stream", sid, "--policy", "1a"), 1, "ENODATA", f"stream {sid} has no scores")
+        equal([(p["name"], p["value"]) for p in config()], before, "refused")
+        for policy, tokens in (("positional", [0, 1]), ("recent", [length() - 2, length() - 1])):
+            done = stage.tool("place", "--stream", sid, "--policy", policy, "--tail", "0", "--sram", "12K")["placements"][0]
+            equal((done["ended"], done["steps"], done["entries"]), ("placed", 0, 2), policy)
+            equal([t["token"] for t in tags(stage)], tokens, policy)
+        clear()
+        config("SRAM_BUDGET=none")
 
     def place_1a():
         before, tokens = counters(stage), length()
@@ -320,6 +351,9 @@ def tests_of(stage, keys):
             begin = min(e["ts"] for e in spans)
             equal(round(begin * 1000), record["begin_ns"], "from")
         fails(stage.run("trace", "--output", "/nonexistent/trace.json"), 1, "trace", "ENOENT", "/nonexistent/trace.json")
+        fails(stage.run("trace", "--output", ""), 2, "--output", "a name")
+        for command in (("trace", "--output", "/dev/null"), ("events",)):
+            fails(stage.run(*command, "--stream", "99999"), 1, "ENOENT", "99999")
         fails(stage.run("trace", "--output", "/dev/full"), 1, "trace", "ENOSPC", "/dev/full")
         assert stat.S_ISCHR(os.stat("/dev/full").st_mode), "a device that was named as the file is gone"
 
@@ -334,7 +368,8 @@ def tests_of(stage, keys):
             ("contracts: dwell and time left", contract_of_a_grant), ("contract makes, renews and ends", set_a_contract),
             ("a deadline passes by itself", deadline_passes), ("a contract holds against other grants", contract_holds),
             ("config of one score group", groups), ("config sets all or nothing", all_or_none),
-            ("config sets both thresholds whatever they were", both_thresholds), ("scores by token and by rank", score_list),
+            ("config: weights of layers are taken back as well", weights_are_taken_back),
+            ("config sets both thresholds whatever they were", both_thresholds), ("place on a stream without scores", place_unscored), ("scores by token and by rank", score_list),
             ("nothing to propose without observations", nothing_to_propose),
             ("place refuses what the device or the policy lacks", place_refused),
             ("place 1a, and decode does no placement work", place_1a), ("place 1b from another process", observe),

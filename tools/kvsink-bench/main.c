@@ -2,9 +2,10 @@
 /* kvsink-bench: options, and the loop over sizes, policies and tails. */
 #include <ctype.h>
 #include <errno.h>
-#include <getopt.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "bench.h"
 #include "fail.h"
@@ -13,7 +14,8 @@
 
 static const char usage_text[] =
 	"usage: kvsink-bench model --state FILE [options]\n"
-	"Replays a recorded decode for each policy and size of SRAM; prints what was read from where.\n"
+	"       kvsink-bench policies     lists the placement policies and what each does\n"
+	"model replays a recorded decode for each policy and size of SRAM; prints what was read from where.\n"
 	"  --state FILE       state file of `kvsink-llm prefill`: its rows are the prompt, then the decode\n"
 	"  --prompt N         tokens before decode begins (default: half of the file's)\n"
 	"  --tokens N         decode steps (default: the rest)\n"
@@ -41,12 +43,12 @@ struct options {
 	unsigned srams;
 	int32_t tail[MAX_LIST];
 	unsigned tails;
-	bool as_json;
+	bool as_json, help;
 };
 
 static int bad(const char *option, const char *value, const char *allowed)
 {
-	fail("%s %s: %s", option, value, allowed);
+	fail("%s%s%s: %s", option, *value ? " " : "", value, allowed);
 	return EXIT_USAGE;
 }
 
@@ -126,114 +128,138 @@ static int each(struct options *o, const char *list, int (*add)(struct options *
 
 /* ---- options ---- */
 
-enum {
-	OPT_STATE = 1,
-	OPT_PROMPT,
-	OPT_TOKENS,
-	OPT_POLICY,
-	OPT_SRAM,
-	OPT_TAIL,
-	OPT_DEVICE,
-	OPT_FORMAT,
-	OPT_COMPUTE,
-	OPT_SEED,
-	OPT_JSON,
-	OPT_HELP
-};
-
-static const struct option long_options[] = {
-	{"state", required_argument, NULL, OPT_STATE},
-	{"prompt", required_argument, NULL, OPT_PROMPT},
-	{"tokens", required_argument, NULL, OPT_TOKENS},
-	{"policy", required_argument, NULL, OPT_POLICY},
-	{"sram", required_argument, NULL, OPT_SRAM},
-	{"tail", required_argument, NULL, OPT_TAIL},
-	{"device", required_argument, NULL, OPT_DEVICE},
-	{"format", required_argument, NULL, OPT_FORMAT},
-	{"compute", required_argument, NULL, OPT_COMPUTE},
-	{"seed", required_argument, NULL, OPT_SEED},
-	{"json", optional_argument, NULL, OPT_JSON},
-	{"help", no_argument, NULL, OPT_HELP},
-	{0},
-};
-
-static int number_option(const char *name, uint64_t min, uint64_t max, uint64_t *value)
+static int number_option(const char *name, const char *text, uint64_t min, uint64_t max, uint64_t *value)
 {
 	char allowed[64];
 
-	if (number(optarg, min, max, false, value))
+	if (number(text, min, max, false, value))
 		return 0;
 	snprintf(allowed, sizeof(allowed), "%llu to %llu is allowed", (unsigned long long)min,
 		 (unsigned long long)max);
-	return bad(name, optarg, allowed);
+	return bad(name, text, allowed);
 }
 
-static int format_option(struct options *o)
+static int set_tokens(const char *name, const char *text, uint32_t *tokens)
 {
-	if (strcmp(optarg, "fp16") && strcmp(optarg, "f32"))
-		return bad("--format", optarg, "fp16 and f32 are known");
-	o->format = strcmp(optarg, "f32") ? KVSINK_FORMAT_FP16 : KVSINK_FORMAT_F32;
+	uint64_t value = 0;
+	int rc = number_option(name, text, 1, STATE_MAX_TOKENS, &value);
+
+	*tokens = (uint32_t)value;
+	return rc;
+}
+
+static int set_state(struct options *o, const char *text)
+{
+	o->state = text;
 	return 0;
 }
 
-static int one_option(struct options *o, int option)
+static int set_prompt(struct options *o, const char *text)
 {
-	uint64_t value = 0;
-	int rc = 0;
-
-	switch (option) {
-	case OPT_STATE:
-		o->state = optarg;
-		return 0;
-	case OPT_DEVICE:
-		o->device = optarg;
-		return 0;
-	case OPT_JSON:
-		o->as_json = true;
-		o->json = optarg;
-		return 0;
-	case OPT_PROMPT:
-		rc = number_option("--prompt", 1, STATE_MAX_TOKENS, &value);
-		o->prompt = (uint32_t)value;
-		return rc;
-	case OPT_TOKENS:
-		rc = number_option("--tokens", 1, STATE_MAX_TOKENS, &value);
-		o->tokens = (uint32_t)value;
-		return rc;
-	case OPT_COMPUTE:
-		return number_option("--compute", 0, 1000000000, &o->compute_ns);
-	case OPT_SEED:
-		return number_option("--seed", 0, UINT64_MAX, &o->seed);
-	case OPT_POLICY:
-		return each(o, optarg, add_policy);
-	case OPT_SRAM:
-		return each(o, optarg, add_sram);
-	case OPT_TAIL:
-		return each(o, optarg, add_tail);
-	case OPT_FORMAT:
-		return format_option(o);
-	case OPT_HELP:
-		fputs(usage_text, stdout);
-		exit(0);
-	}
-	fputs("kvsink-bench --help tells the options\n", stderr);
-	return EXIT_USAGE;
+	return set_tokens("--prompt", text, &o->prompt);
 }
 
-static int read_options(struct options *o, int argc, char **argv)
+static int set_steps(struct options *o, const char *text)
 {
-	int option, rc = 0;
+	return set_tokens("--tokens", text, &o->tokens);
+}
 
-	*o = (struct options){
-		.device = "sim:threads=2", .format = KVSINK_FORMAT_FP16, .compute_ns = 2800, .seed = 1};
-	while (!rc && (option = getopt_long(argc, argv, "", long_options, NULL)) != -1)
-		rc = one_option(o, option);
-	if (!rc && optind < argc)
-		rc = bad("argument", argv[optind], "not expected");
-	if (!rc && !o->state)
-		rc = bad("--state", "", "is needed");
-	if (!rc && !o->srams)
-		rc = each(o, "256K,512K,1M", add_sram);
+static int set_policies(struct options *o, const char *text)
+{
+	return each(o, text, add_policy);
+}
+
+static int set_srams(struct options *o, const char *text)
+{
+	return each(o, text, add_sram);
+}
+
+static int set_tails(struct options *o, const char *text)
+{
+	return each(o, text, add_tail);
+}
+
+static int set_device(struct options *o, const char *text)
+{
+	o->device = text;
+	return 0;
+}
+
+static int set_format(struct options *o, const char *text)
+{
+	if (strcmp(text, "fp16") && strcmp(text, "f32"))
+		return bad("--format", text, "fp16 and f32 are known");
+	o->format = strcmp(text, "f32") ? KVSINK_FORMAT_FP16 : KVSINK_FORMAT_F32;
+	return 0;
+}
+
+static int set_compute(struct options *o, const char *text)
+{
+	return number_option("--compute", text, 0, 1000000000, &o->compute_ns);
+}
+
+static int set_seed(struct options *o, const char *text)
+{
+	return number_option("--seed", text, 0, UINT64_MAX, &o->seed);
+}
+
+static int set_json(struct options *o, const char *text)
+{
+	o->as_json = true;
+	o->json = text;
+	return 0;
+}
+
+static int set_help(struct options *o, const char *text)
+{
+	(void)text;
+	o->help = true;
+	return 0;
+}
+
+enum value { NONE, MAY, MUST };
+
+static const struct {
+	const char *name;
+	enum value value;
+	int (*set)(struct options *o, const char *text);
+} known_options[] = {
+	{"--state", MUST, set_state},	  {"--prompt", MUST, set_prompt}, {"--tokens", MUST, set_steps},
+	{"--policy", MUST, set_policies}, {"--sram", MUST, set_srams},	  {"--tail", MUST, set_tails},
+	{"--device", MUST, set_device},	  {"--format", MUST, set_format}, {"--compute", MUST, set_compute},
+	{"--seed", MUST, set_seed},	  {"--json", MAY, set_json},	  {"--help", NONE, set_help},
+};
+
+#define OPTIONS (sizeof(known_options) / sizeof(known_options[0]))
+
+/* One option and its value, by its whole name: what is abbreviated today may be ambiguous tomorrow. */
+static int read_option(struct options *o, char **argv, int argc, int *at)
+{
+	const char *word = argv[*at], *equals = strchr(word, '=');
+	size_t length = equals ? (size_t)(equals - word) : strlen(word), i = 0;
+	const char *text = equals ? equals + 1 : NULL;
+
+	if (strncmp(word, "--", 2))
+		return bad("argument", word, "not expected");
+	while (i < OPTIONS &&
+	       (strlen(known_options[i].name) != length || strncmp(known_options[i].name, word, length)))
+		i++;
+	if (i == OPTIONS)
+		return bad("option", word, "there is none of this name; --help lists them");
+	if (text && known_options[i].value == NONE)
+		return bad("option", word, "takes no value");
+	if (!text && known_options[i].value == MUST) {
+		if (*at + 1 == argc)
+			return bad("option", word, "needs a value");
+		text = argv[++*at];
+	}
+	return known_options[i].set(o, text);
+}
+
+static int set_defaults(struct options *o)
+{
+	int rc = o->srams ? 0 : each(o, "256K,512K,1M", add_sram);
+
 	if (!rc && !o->tails)
 		rc = each(o, "none,own", add_tail);
 	for (unsigned i = 0; !rc && !o->policies && i < kvs_policy_count(); i++)
@@ -241,6 +267,19 @@ static int read_options(struct options *o, int argc, char **argv)
 	if (!rc && !o->policies)
 		o->policies = kvs_policy_count();
 	return rc;
+}
+
+static int read_options(struct options *o, int argc, char **argv)
+{
+	int rc = 0;
+
+	*o = (struct options){
+		.device = "sim:threads=2", .format = KVSINK_FORMAT_FP16, .compute_ns = 2800, .seed = 1};
+	for (int i = 0; i < argc && !rc; i++)
+		rc = read_option(o, argv, argc, &i);
+	if (rc || o->help)
+		return rc;
+	return o->state ? set_defaults(o) : bad("--state", "", "is needed");
 }
 
 /* ---- runs ---- */
@@ -260,7 +299,7 @@ static int open_device(const struct options *o, uint32_t sram, struct kvs_device
 	snprintf(name, sizeof(name), "%s%s%s", o->device, own_size && o->device[4] ? "," : "",
 		 own_size ? "sram=" : "");
 	if (own_size)
-		snprintf(name + strlen(name), sizeof(name) - strlen(name), "%uK", sram >> 10);
+		snprintf(name + strlen(name), sizeof(name) - strlen(name), "%u", sram);
 	return kvs_open(name, device) ? fail("--device %s: %s", name, kvs_open_error()) : 0;
 }
 
@@ -291,7 +330,7 @@ static int one_run(struct bench *b, struct kvs_device *device, const char *polic
 	if (done_already(b, run))
 		return 0;
 	b->count++;
-	say("%s, %u KiB, tail %d: %.2f %% of the attention mass from SRAM", policy, sram >> 10, run->tail,
+	say("%s, %g KiB, tail %d: %.2f %% of the attention mass from SRAM", policy, sram / 1024.0, run->tail,
 	    100 * bench_mass(run));
 	return 0;
 }
@@ -332,51 +371,133 @@ static int make_plan(struct bench *b, const struct state *state)
 	return b->runs ? 0 : fail("out of memory for the results");
 }
 
+/* ---- before the first run: it may take hours, and what cannot work is known now ---- */
+
+/* Nothing is lost of a file that is there. */
+static int check_output(const struct options *o)
+{
+	FILE *file = o->json ? fopen(o->json, "a") : NULL;
+
+	if (o->json && !file)
+		return fail("--json=%s: %s", o->json, strerror(errno));
+	if (file)
+		fclose(file);
+	return 0;
+}
+
+/* Every tail that is a number of tokens must fit into every size. */
+static int check_tails(const struct bench *b, uint32_t sram)
+{
+	const struct geometry *g = &b->plan.state->geometry;
+	uint64_t token = (uint64_t)g->layers * g->kv_heads * kvsink_row_bytes(g->d_k, g->d_v, b->plan.format);
+
+	for (unsigned t = 0; t < b->o->tails; t++)
+		if (b->o->tail[t] > 0 && b->o->tail[t] * token > sram)
+			return fail("--tail %d: %llu bytes of rows; %llu tokens fit into --sram %u",
+				    b->o->tail[t], (unsigned long long)(b->o->tail[t] * token),
+				    (unsigned long long)(sram / token), sram);
+	return 0;
+}
+
+static int check_sizes(const struct bench *b)
+{
+	for (unsigned s = 0; s < b->o->srams; s++) {
+		struct drm_kvsink_dev_info info = {0};
+		struct kvs_device *device = NULL;
+		uint32_t sram = b->o->sram[s];
+		int rc = open_device(b->o, sram, &device);
+
+		if (!rc && kvs_device_info(device, &info))
+			rc = fail("--device %s: %s", b->o->device, kvs_device_error(device));
+		if (!rc && sram > info.sram_bytes)
+			rc = fail("--sram %u: %s has %llu bytes", sram, kvs_device_name(device),
+				  (unsigned long long)info.sram_bytes);
+		kvs_close(device);
+		rc = rc ? rc : check_tails(b, sram);
+		if (rc)
+			return rc;
+	}
+	return 0;
+}
+
+/* ---- commands ---- */
+
+static int report(const struct bench *b)
+{
+	const struct options *o = b->o;
+	int rc = o->as_json ? bench_json(&b->plan, b->runs, b->count, o->json) : 0;
+
+	if (!o->as_json || o->json)
+		rc = bench_table(&b->plan, b->runs, b->count) ? -1 : rc;
+	return rc;
+}
+
 static int run_model(const struct options *o)
 {
 	struct bench b = {.o = o};
 	struct state state = {0};
 	int rc = state_open(&state, o->state, NULL);
 
-	if (!rc)
-		rc = make_plan(&b, &state);
-	if (!rc)
-		rc = state_load_all(&state);
+	rc = rc ? rc : make_plan(&b, &state);
+	rc = rc ? rc : check_output(o);
+	rc = rc ? rc : check_sizes(&b);
+	rc = rc ? rc : state_load_all(&state);
 	for (unsigned s = 0; s < o->srams && !rc; s++)
 		rc = run_size(&b, o->sram[s]);
-	if (!rc && o->as_json)
-		rc = bench_json(&b.plan, b.runs, b.count, o->json);
-	if (!rc && (!o->as_json || o->json))
-		rc = bench_table(&b.plan, b.runs, b.count);
+	if (!rc || b.count) /* what was measured before a failure is true */
+		rc = report(&b) ? -1 : rc;
 	free(b.plan.pins);
 	free(b.runs);
 	state_close(&state);
 	return rc ? EXIT_FAILED : 0;
 }
 
-static int list_policies(void)
+static void list_policies(void)
 {
 	for (unsigned i = 0; i < kvs_policy_count(); i++)
 		printf("%-14s %s\n", kvs_policy_name(i), kvs_policy_about(i));
+}
+
+static int model(int argc, char **argv)
+{
+	struct options o;
+	int rc = read_options(&o, argc, argv);
+
+	if (!rc && o.help)
+		fputs(usage_text, stdout);
+	return rc || o.help ? rc : run_model(&o);
+}
+
+static int command(int argc, char **argv)
+{
+	const char *name = argc > 1 ? argv[1] : "no command";
+
+	if (!strcmp(name, "model"))
+		return model(argc - 2, argv + 2);
+	if (strcmp(name, "policies") && strcmp(name, "--help"))
+		return bad(name, "", "model, policies and --help are known");
+	if (argc > 2)
+		return bad("argument", argv[2], "not expected");
+	if (!strcmp(name, "policies"))
+		list_policies();
+	else
+		fputs(usage_text, stdout);
 	return 0;
 }
 
+/* A file that is opened must not become standard output. */
 int main(int argc, char **argv)
 {
-	struct options o;
 	int rc;
 
-	if (argc == 2 && !strcmp(argv[1], "policies"))
-		return list_policies();
-	if (argc == 2 && !strcmp(argv[1], "--help")) {
-		fputs(usage_text, stdout);
-		return 0;
+	if (fcntl(STDOUT_FILENO, F_GETFD) < 0) {
+		fail("standard output: %s", strerror(errno));
+		return EXIT_FAILED;
 	}
-	if (argc < 2 || strcmp(argv[1], "model")) {
-		fprintf(stderr, "kvsink-bench: %s: model and policies are the commands; --help tells more\n",
-			argc < 2 ? "no command" : argv[1]);
-		return EXIT_USAGE;
+	rc = command(argc, argv);
+	if ((fflush(stdout) || ferror(stdout)) && !rc) {
+		fail("standard output: %s", strerror(errno));
+		rc = EXIT_FAILED;
 	}
-	rc = read_options(&o, argc - 1, argv + 1);
-	return rc ? rc : run_model(&o);
+	return rc;
 }

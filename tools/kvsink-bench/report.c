@@ -123,7 +123,7 @@ static void cell(struct libscols_line *line, enum column column, const char *for
 
 static void fill(struct libscols_line *line, const struct bench_plan *plan, const struct bench_run *run)
 {
-	cell(line, SRAM, "%.0f", run->sram_bytes / 1024.0);
+	cell(line, SRAM, "%g", run->sram_bytes / 1024.0);
 	scols_line_set_data(line, POLICY, run->policy);
 	cell(line, TAIL, "%.0f", run->tail);
 	cell(line, MASS, "%.2f", 100 * bench_mass(run));

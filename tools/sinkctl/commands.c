@@ -80,7 +80,7 @@ const struct sc_command sc_commands[] = {
 	  "Without NAMEs all of them. Either every VALUE is set or none. Numbers are decimal, or hexadecimal after 0x;\n"
 	  "SCORE_MODE and PLACEMENT take names, SRAM_BUDGET and TENANT_CAP bytes with K, M or G, or none,\n"
 	  "HEAD_MASK a list such as 0,2 or a mask after 0x, LAYER_RANGE FIRST-LAST, LAYER_WEIGHT FIRST-LAST:WEIGHT;\n"
-	  "the latter three take all for heads and layers.\n"
+	  "the latter three take all for heads and layers. LAYER_WEIGHT is shown for each run of layers with one weight.\n"
 	  "The device's defaults are for administrators (CAP_SYS_ADMIN)." },
 	{ "promote", "[TOKEN[:LAYERS[:HEADS]]]...", 0, DRM_KVSINK_MAX_ITEMS, ROWS | CONTRACT | SC_BIT(DUE) | SC_BIT(PARTIAL),
 	  SC_BIT(STREAM), SC_CHANGES, &sc_promote_view, sc_places_prepare, sc_promote,
@@ -98,7 +98,7 @@ const struct sc_command sc_commands[] = {
 	{ "place", "", 0, 0, SC_BIT(STREAM) | POLICY, SC_BIT(STREAM) | SC_BIT(POLICY), SC_CHANGES, &sc_place_view,
 	  sc_policy_prepare, sc_policy, "run a placement policy on a stream of another process",
 	  "Replaces the stream's entries, tails and placement parameters. 1a places once, by the prompt's scores;\n"
-	  "1b acts after each step until it is interrupted; 1c leaves it to the device. What is resident stays." },
+	  "1b and headwise act after each step until interrupted; 1c leaves it to the device. What is resident stays." },
 	{ "version", "", 0, 0, 0, 0, SC_OFFLINE, &sc_version_view, NULL, run_version,
 	  "show the versions of tool and library", "" },
 	{ "help", "[COMMAND]", 0, 2, 0, 0, SC_OFFLINE, &sc_help_view, sc_help_prepare, sc_help,

@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define LAST_LAYER 0xffffu /* as the end of a range */
+
 /* What parameters were, to be restored when a later one fails. */
 struct undo {
 	int param;
@@ -24,6 +26,7 @@ struct context {
 	uint32_t group;			 /* the one that is meant, or KVSINK_GROUP_ALL */
 	struct undo undo[SC_MAX_SETTINGS * KVSINK_MAX_SCORE_GROUPS];
 	unsigned undos;
+	uint32_t weight[KVSINK_MAX_LAYERS]; /* of the layers (patterns) before anything was set */
 };
 
 /* ---- the command line -------------------------------------------------------------------------- */
@@ -168,6 +171,91 @@ static int show(struct context *c, int param, const uint64_t *before, json_objec
 	return 0;
 }
 
+/* ---- weights of layers --------------------------------------------------------------------------- */
+
+/* LAYER_WEIGHT only tells what was set last: what each layer has stands in the profile. */
+static int read_weights(struct context *c, uint32_t *weight)
+{
+	char *records = NULL;
+	size_t bytes;
+	int count = sc_query(c->run, c->device, DRM_KVSINK_QUERY_PROFILE, c->run->target.stream, 0,
+			     sizeof(struct kvsink_profile_rec), &records, &bytes);
+
+	for (int i = 0; i < count; i++) {
+		const struct kvsink_profile_rec *rec = (const void *)(records + i * bytes);
+
+		if (rec->layer < c->stream.layers)
+			weight[rec->layer] = rec->weight;
+	}
+	free(records);
+	return count < 0 ? -1 : 0;
+}
+
+static bool has_weights(const struct context *c, int param)
+{
+	return param == KVSINK_PARAM_LAYER_WEIGHT && c->run->target.stream;
+}
+
+/* A run of layers as LAYER_WEIGHT takes it; all of them are `all`. */
+static uint64_t weight_value(const struct context *c, uint32_t begin, uint32_t end, uint32_t weight)
+{
+	return begin | (uint64_t)(!begin && end == c->stream.layers ? LAST_LAYER : end) << 16 |
+	       (uint64_t)weight << 32;
+}
+
+/* The end of the layers from `begin` on that have the same weight, in both lists. */
+static uint32_t same_weights(const struct context *c, const uint32_t *now, const uint32_t *before,
+			     uint32_t begin)
+{
+	uint32_t end = begin + 1;
+
+	while (end < c->stream.layers && now[end] == now[begin] && before[end] == before[begin])
+		end++;
+	return end;
+}
+
+/* A record for each run of layers with the same weight, now and before. */
+static int show_weights(struct context *c, bool was_set, json_object *list)
+{
+	uint32_t now[KVSINK_MAX_LAYERS];
+	const uint32_t *before = was_set ? c->weight : now;
+
+	if (read_weights(c, now))
+		return -1;
+	for (uint32_t l = 0, end; l < c->stream.layers; l = end) {
+		json_object *record;
+
+		end = same_weights(c, now, before, l);
+		record = new_record(c, KVSINK_PARAM_LAYER_WEIGHT, KVSINK_GROUP_ALL,
+				    weight_value(c, l, end, now[l]));
+		if (was_set)
+			put_previous(record, KVSINK_PARAM_LAYER_WEIGHT, weight_value(c, l, end, before[l]));
+		json_object_array_add(list, record);
+	}
+	return 0;
+}
+
+/* As they were. */
+static int restore_weights(struct context *c)
+{
+	int error = 0;
+
+	for (uint32_t l = 0, end; l < c->stream.layers && !error; l = end) {
+		end = same_weights(c, c->weight, c->weight, l);
+		error = kvs_config_set(c->device->kvs, c->run->target.stream, KVSINK_GROUP_ALL,
+				       KVSINK_PARAM_LAYER_WEIGHT, weight_value(c, l, end, c->weight[l]));
+	}
+	return error;
+}
+
+static int show_setting(struct context *c, const struct sc_setting *setting, const uint64_t *before,
+			json_object *list)
+{
+	if (has_weights(c, setting->param))
+		return show_weights(c, setting->set, list);
+	return show(c, setting->param, setting->set ? before : NULL, list);
+}
+
 static bool is_shown(const struct context *c, int param)
 {
 	if (c->run->target.stream && sc_params[param].scope == SC_DEVICE)
@@ -194,7 +282,7 @@ static int check_range(struct context *c, const struct sc_setting *setting)
 
 	if (begin >= c->stream.layers)
 		return refuse(c, setting, "layer", begin, c->stream.layers - 1);
-	if (end > c->stream.layers && end != 0xffff)
+	if (end > c->stream.layers && end != LAST_LAYER)
 		return refuse(c, setting, "layer", end - 1, c->stream.layers - 1);
 	return 0;
 }
@@ -298,7 +386,9 @@ static void take_back(struct context *c)
 		const struct undo *undo = &c->undo[--c->undos];
 		uint64_t stream = c->run->target.stream;
 
-		if (kvs_config_set(c->device->kvs, stream, undo->group, undo->param, undo->value))
+		if (has_weights(c, undo->param)
+			    ? restore_weights(c)
+			    : kvs_config_set(c->device->kvs, stream, undo->group, undo->param, undo->value))
 			sc_note(c->run, "%s: %s could not be set back", c->device->label,
 				sc_params[undo->param].name);
 	}
@@ -317,8 +407,7 @@ static int set_groups(struct context *c, int param, uint64_t value)
 			undo.group = KVSINK_GROUP_ALL;
 		if (get(c, param, g, &undo.value) || set(c, param, g, value))
 			return -1;
-		if (param != KVSINK_PARAM_LAYER_WEIGHT)
-			c->undo[c->undos++] = undo;
+		c->undo[c->undos++] = undo;
 	}
 	return 0;
 }
@@ -405,12 +494,13 @@ static int apply(struct context *c, const struct sc_setting *settings, unsigned 
 	if (check_thresholds(c, settings, count))
 		return -1;
 	for (unsigned i = 0; i < count; i++)
-		if (read_groups(c, settings[i].param, before[i], &same))
+		if (read_groups(c, settings[i].param, before[i], &same) ||
+		    (has_weights(c, settings[i].param) && read_weights(c, c->weight)))
 			return -1;
 	if (set_all(c, settings, count))
 		return -1;
 	for (unsigned i = 0; i < count; i++)
-		if (show(c, settings[i].param, settings[i].set ? before[i] : NULL, list))
+		if (show_setting(c, &settings[i], before[i], list))
 			return -1;
 	return 0;
 }
@@ -428,7 +518,7 @@ int sc_apply(struct sc_run *run, struct sc_device *device, const struct sc_setti
 	result = start(c, group);
 	for (int i = 0; !result && !count && i < KVSINK_PARAM_COUNT; i++)
 		if (is_shown(c, i))
-			result = show(c, i, NULL, list);
+			result = show_setting(c, &(struct sc_setting){.param = i}, NULL, list);
 	if (!result && count)
 		result = apply(c, settings, count, list);
 	free(c);

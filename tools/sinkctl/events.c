@@ -111,6 +111,8 @@ int sc_events(struct sc_run *run, struct sc_device *device)
 
 	for (int i = 0; i < count; i++)
 		wanted += is_wanted(run, (void *)(records + i * bytes));
+	if (count >= 0 && sc_check_past(run, device, wanted))
+		count = -1;
 	for (int i = 0; i < count; i++) {
 		const struct kvsink_event_rec *event = (void *)(records + i * bytes);
 

@@ -52,6 +52,13 @@ int sc_find_stream(struct sc_run *run, struct sc_device *device, struct kvsink_s
 	return count < 0 ? count : 0;
 }
 
+int sc_check_past(struct sc_run *run, struct sc_device *device, uint32_t records)
+{
+	struct kvsink_stream_rec stream;
+
+	return run->target.stream && !records && sc_find_stream(run, device, &stream) ? -1 : 0;
+}
+
 void sc_group_layers(const struct kvsink_stream_rec *stream, uint32_t group, uint32_t *begin, uint32_t *end)
 {
 	*begin = group ? stream->group_end[group - 1] : 0;

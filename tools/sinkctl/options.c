@@ -265,7 +265,7 @@ static int parse_import(struct sc_run *run, const char *text)
 static int parse_output(struct sc_run *run, const char *text)
 {
 	run->output = text;
-	return 0;
+	return *text ? 0 : sc_usage(run, "--output '': a name of a file is allowed");
 }
 
 /* clang-format off */

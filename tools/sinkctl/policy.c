@@ -13,12 +13,6 @@
 
 #define POLL_NS 10000000 /* each look is a QUERY: it takes modelled time, too */
 
-/* Those that need what only the decoding process sees: attention of each layer, or the future. */
-static const char *const inside[] = {"hindsight", "lru", "lfu", "h2o", NULL};
-
-/* Those that act in each step. */
-static const char *const online[] = {"recent", "1b", NULL};
-
 static volatile sig_atomic_t interrupted;
 
 struct watch {
@@ -27,12 +21,20 @@ struct watch {
 	const char *ended;
 };
 
-static bool is_in(const char *name, const char *const *list)
+/* KVS_POLICY_* of a policy, or -1. */
+static int traits_of(const char *policy)
 {
-	for (; *list; list++)
-		if (!strcmp(name, *list))
-			return true;
-	return false;
+	const char *name;
+
+	for (unsigned i = 0; (name = kvs_policy_name(i)); i++)
+		if (!strcmp(name, policy))
+			return (int)kvs_policy_traits(i);
+	return -1;
+}
+
+static bool has(const struct sc_run *run, int trait)
+{
+	return traits_of(run->policy) & trait;
 }
 
 /* "uniform, random, ..., 1c": what can be run from outside. */
@@ -43,21 +45,20 @@ static void list_names(char *text, size_t size)
 
 	*text = 0;
 	for (unsigned i = 0; (name = kvs_policy_name(i)) && used < size; i++)
-		if (!is_in(name, inside))
+		if (!(kvs_policy_traits(i) & KVS_POLICY_INSIDE))
 			used += snprintf(text + used, size - used, "%s%s", used ? ", " : "", name);
 }
 
 int sc_policy_prepare(struct sc_run *run)
 {
+	int traits = traits_of(run->policy);
 	char names[256];
-	const char *name;
 
-	for (unsigned i = 0; (name = kvs_policy_name(i)); i++)
-		if (!strcmp(name, run->policy) && !is_in(name, inside))
-			return 0;
+	if (traits >= 0 && !(traits & KVS_POLICY_INSIDE))
+		return 0;
 	list_names(names, sizeof(names));
 	return sc_usage(run, "--policy '%s': %s are allowed%s", run->policy, names,
-			is_in(run->policy, inside) ? "; this one must run in the process that decodes" : "");
+			traits >= 0 ? "; this one must run in the process that decodes" : "");
 }
 
 /* ---- watching ---------------------------------------------------------------------------------- */
@@ -128,7 +129,7 @@ static int fail(struct sc_run *run, struct sc_device *device, int error)
 static int follow(struct sc_run *run, struct sc_device *device, struct kvs_policy *policy,
 		  struct watch *watch)
 {
-	bool endless = !(run->given & SC_BIT(STEPS)) && is_in(run->policy, online);
+	bool endless = !(run->given & SC_BIT(STEPS)) && has(run, KVS_POLICY_EACH_STEP);
 	uint32_t length = watch->stream.length, done;
 	int error = 0;
 
@@ -193,12 +194,24 @@ static void put_record(struct sc_run *run, struct sc_device *device, struct watc
 static int run_policy(struct sc_run *run, struct sc_device *device, struct kvs_policy *policy,
 		      struct watch *watch, const uint64_t *before)
 {
-	int error = watch->stream.scored ? kvs_policy_prefilled(policy) : 0;
+	int error = kvs_policy_prefilled(policy);
 
 	error = error ? fail(run, device, error) : follow(run, device, policy, watch);
 	if (!error)
 		put_record(run, device, watch, before);
 	return error;
+}
+
+/* Nothing has changed yet. */
+static int check_scored(struct sc_run *run, struct sc_device *device, const struct kvsink_stream_rec *stream)
+{
+	char why[120];
+
+	if (stream->scored || !has(run, KVS_POLICY_SCORES))
+		return 0;
+	snprintf(why, sizeof(why), "stream %llu has no scores, and policy %s places by them",
+		 (unsigned long long)stream->stream, run->policy);
+	return sc_error(run, device, -ENODATA, NULL, "place", why);
 }
 
 int sc_policy(struct sc_run *run, struct sc_device *device)
@@ -214,7 +227,7 @@ int sc_policy(struct sc_run *run, struct sc_device *device)
 	int error;
 
 	sc_list(run, device, "placements");
-	if (sc_find_stream(run, device, &watch.stream))
+	if (sc_find_stream(run, device, &watch.stream) || check_scored(run, device, &watch.stream))
 		return -1;
 	error = kvs_counters(device->kvs, run->target.stream, before);
 	error = error ? error

@@ -77,14 +77,26 @@ static const char *first_text(const char *a, const char *b)
 	return a && *a ? a : b && *b ? b : "";
 }
 
+/* The library's line may name the errno, too: once is enough. */
+static void drop_name(char *details, const char *name)
+{
+	size_t length = strlen(name);
+	char *at = strstr(details, name);
+
+	if (at && !strncmp(at + length, ": ", 2))
+		memmove(at, at + length + 2, strlen(at + length + 2) + 1);
+}
+
 int sc_error(struct sc_run *run, struct sc_device *device, int error, const char *code, const char *what,
-	     const char *details)
+	     const char *text)
 {
 	const char *name = strerrorname_np(-error) ? strerrorname_np(-error) : "EUNKNOWN";
 	const char *hint = advice(-error, code);
-	char *message = NULL;
+	char *message = NULL, details[512];
 
-	details = first_text(details, device && device->kvs ? kvs_device_error(device->kvs) : NULL);
+	snprintf(details, sizeof(details), "%s",
+		 first_text(text, device && device->kvs ? kvs_device_error(device->kvs) : NULL));
+	drop_name(details, name);
 	if (asprintf(&message, "%s%s%s: %s%s%s%s%s%s%s%s", what, device ? " on " : "",
 		     device ? device->label : "", name, code ? " (" : "", code ? code : "", code ? ")" : "",
 		     *details ? ": " : "", details, hint ? "; " : "", hint ? hint : "") < 0)

@@ -293,6 +293,8 @@ int sc_query(struct sc_run *run, struct sc_device *device, uint32_t type, uint64
 	     size_t expected, char **records, size_t *bytes);
 /* The stream's record; < 0 after reporting that there is none. */
 int sc_find_stream(struct sc_run *run, struct sc_device *device, struct kvsink_stream_rec *stream);
+/* Records of the past name streams that ended, too. An error if neither they nor the device know --stream. */
+int sc_check_past(struct sc_run *run, struct sc_device *device, uint32_t records);
 /* Layers of a score group. */
 void sc_group_layers(const struct kvsink_stream_rec *stream, uint32_t group, uint32_t *begin, uint32_t *end);
 /* --group is one of the stream's; 0, or the exit code after a usage error. */

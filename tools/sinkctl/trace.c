@@ -165,6 +165,7 @@ int sc_trace(struct sc_run *run, struct sc_device *device)
 {
 	struct tally tally = {0};
 	char *records = NULL;
+	uint32_t wanted = 0;
 	size_t bytes;
 	int error, count = sc_query(run, device, DRM_KVSINK_QUERY_SPANS, 0, 0, sizeof(struct kvsink_span_rec),
 				    &records, &bytes);
@@ -172,7 +173,10 @@ int sc_trace(struct sc_run *run, struct sc_device *device)
 	sc_list(run, device, "traces");
 	if (count < 0)
 		return count;
-	error = write_file(run, device, records, bytes, count, &tally);
+	for (int i = 0; i < count; i++)
+		wanted += is_wanted(run, (void *)(records + i * bytes));
+	error = sc_check_past(run, device, wanted);
+	error = error ? error : write_file(run, device, records, bytes, count, &tally);
 	free(records);
 	if (!error)
 		put_record(run, device, &tally);

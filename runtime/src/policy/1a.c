@@ -101,6 +101,7 @@ const struct kvs_policy_ops kvs_policy_1a = {
 	.name = "1a",
 	.about = "tokens whose score of the prompt reaches T_SINK, by group of layers, and a tail",
 	.takes = KVS_TAKES_TAIL | KVS_TAKES_T_SINK,
+	.needs_scores = true,
 	.own_tail = kvs_policy_long_tail,
 	.open = set_threshold,
 	.prefilled = prefilled,

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT
 /*
- * The life of a policy: options are checked before anything is changed, then the stream is cleared and
- * configured, then the policy's own functions are called.
+ * The life of a policy: options are checked before anything is changed, then the stream is configured
+ * (configure.c), then the policy's own functions are called.
  */
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -30,6 +31,16 @@ KVS_PUBLIC const char *kvs_policy_name(unsigned index)
 KVS_PUBLIC const char *kvs_policy_about(unsigned index)
 {
 	return index < COUNT ? policies[index]->about : NULL;
+}
+
+KVS_PUBLIC unsigned kvs_policy_traits(unsigned index)
+{
+	const struct kvs_policy_ops *ops = index < COUNT ? policies[index] : NULL;
+
+	if (!ops)
+		return 0;
+	return (ops->layer || ops->takes & KVS_TAKES_PINS ? KVS_POLICY_INSIDE : 0) |
+	       (ops->step ? KVS_POLICY_EACH_STEP : 0) | (ops->needs_scores ? KVS_POLICY_SCORES : 0);
 }
 
 /* ---- what the stream is ---- */
@@ -162,6 +173,22 @@ static int check_geometry(struct kvs_policy *policy)
 	return 0;
 }
 
+/* A policy that places anything needs heads that may become resident. */
+static int check_heads(struct kvs_policy *policy)
+{
+	const struct kvs_policy_ops *ops = policy->ops;
+
+	if (!ops->prefilled && !ops->step && ops->placement == KVSINK_PLACEMENT_OFF)
+		return 0;
+	for (uint32_t l = 0; l < policy->stream.layers; l++)
+		if (policy->heads[l])
+			return 0;
+	return kvs_fail(
+		policy->device, -EINVAL,
+		"policy %s: no head of the stream may become resident: HEAD_MASK and LAYER_RANGE leave none",
+		ops->name);
+}
+
 static int choose_budget(struct kvs_policy *policy)
 {
 	struct drm_kvsink_dev_info info = {0};
@@ -227,39 +254,13 @@ static int take_options(struct kvs_policy *policy, const struct kvs_policy_optio
 	err = err ? err : check_kinds(policy);
 	err = err ? err : check_values(policy);
 	err = err ? err : check_geometry(policy);
+	err = err ? err : check_heads(policy);
 	err = err ? err : choose_budget(policy);
 	err = err ? err : choose_tail(policy);
 	return err ? err : keep_arrays(policy);
 }
 
 /* ---- life ---- */
-
-/* Nothing of an earlier policy stays. */
-static int clear(struct kvs_policy *policy)
-{
-	const struct drm_kvsink_place all = {KVSINK_TOKEN_ALL, 0, policy->stream.layers, UINT64_MAX};
-	int err = kvs_policy_set(policy, KVSINK_GROUP_ALL, KVSINK_PARAM_PLACEMENT, KVSINK_PLACEMENT_OFF);
-
-	err = err ? err : kvs_policy_drop(policy, &all, 1);
-	err = err ? err : kvs_policy_set(policy, KVSINK_GROUP_ALL, KVSINK_PARAM_TAIL_TOKENS, 0);
-	return err ? err
-		   : kvs_policy_set(policy, KVSINK_GROUP_ALL, KVSINK_PARAM_SRAM_BUDGET, policy->sram_bytes);
-}
-
-static int configure(struct kvs_policy *policy)
-{
-	int err = clear(policy);
-
-	if (!err && policy->ops->open)
-		err = policy->ops->open(policy);
-	if (!err && policy->tail_tokens)
-		err = kvs_policy_set(policy, KVSINK_GROUP_ALL, KVSINK_PARAM_TAIL_TOKENS, policy->tail_tokens);
-	policy->tail_from = policy->stream.length;
-	if (!err && policy->ops->placement != KVSINK_PLACEMENT_OFF)
-		err = kvs_policy_set(policy, KVSINK_GROUP_ALL, KVSINK_PARAM_PLACEMENT,
-				     policy->ops->placement);
-	return err;
-}
 
 int kvs_policy_start(struct kvs_device *device, uint64_t stream, const struct kvs_policy_ops *ops,
 		     const struct kvs_policy_options *options, struct kvs_policy **policy)
@@ -279,7 +280,7 @@ int kvs_policy_start(struct kvs_device *device, uint64_t stream, const struct kv
 	kvs_device_ref(device);
 	err = read_stream(new, stream);
 	err = err ? err : take_options(new, options);
-	err = err ? err : configure(new);
+	err = err ? err : kvs_policy_configure(new);
 	if (err) {
 		kvs_policy_close(new);
 		return err;
@@ -288,17 +289,25 @@ int kvs_policy_start(struct kvs_device *device, uint64_t stream, const struct kv
 	return 0;
 }
 
+static int fail_name(struct kvs_device *device, const char *name)
+{
+	char names[KVS_ERROR_BYTES];
+	size_t used = 0;
+
+	for (unsigned i = 0; i < COUNT && used < sizeof(names); i++)
+		used += (size_t)snprintf(names + used, sizeof(names) - used, "%s%s", i ? ", " : "",
+					 policies[i]->name);
+	return kvs_fail(device, -EINVAL, "policy '%s': allowed are %s", name ? name : "", names);
+}
+
 KVS_PUBLIC int kvs_policy_open(struct kvs_device *device, uint64_t stream, const char *name,
 			       const struct kvs_policy_options *options, struct kvs_policy **policy)
 {
 	*policy = NULL;
-	for (unsigned i = 0; i < COUNT; i++)
+	for (unsigned i = 0; name && i < COUNT; i++)
 		if (!strcmp(policies[i]->name, name))
 			return kvs_policy_start(device, stream, policies[i], options, policy);
-	return kvs_fail(device, -EINVAL,
-			"policy '%s': allowed are uniform, random, positional, recent, hindsight, lru, lfu, "
-			"streamingllm, h2o, headwise, 1a, 1b, 1c",
-			name);
+	return fail_name(device, name);
 }
 
 KVS_PUBLIC bool kvs_policy_wants_mass(const struct kvs_policy *policy)
@@ -313,6 +322,22 @@ KVS_PUBLIC int kvs_policy_prefilled(struct kvs_policy *policy)
 	return err || !policy->ops->prefilled ? err : policy->ops->prefilled(policy);
 }
 
+/* It goes into sums that decide for the rest of the run. */
+static int check_mass(struct kvs_policy *policy, uint32_t layer, uint32_t tokens, const float *mass)
+{
+	if (!mass)
+		return kvs_fail(policy->device, -EINVAL, "policy %s: layer %u: no mass", policy->ops->name,
+				layer);
+	for (size_t i = 0; i < (size_t)policy->stream.kv_heads * tokens; i++)
+		if (!(mass[i] >= 0) || isinf(mass[i]))
+			return kvs_fail(
+				policy->device, -EINVAL,
+				"policy %s: layer %u, head %zu, token %zu: mass = %g: allowed are finite "
+				"numbers from 0",
+				policy->ops->name, layer, i / tokens, i % tokens, (double)mass[i]);
+	return 0;
+}
+
 KVS_PUBLIC int kvs_policy_layer(struct kvs_policy *policy, uint32_t layer, uint32_t tokens, const float *mass)
 {
 	if (layer >= policy->stream.layers || !tokens || tokens > policy->stream.max_tokens)
@@ -320,9 +345,8 @@ KVS_PUBLIC int kvs_policy_layer(struct kvs_policy *policy, uint32_t layer, uint3
 			policy->device, -EINVAL,
 			"policy %s: layer %u, %u tokens: allowed are layers below %u and 1 to %u tokens",
 			policy->ops->name, layer, tokens, policy->stream.layers, policy->stream.max_tokens);
-	if (policy->ops->wants_mass && !mass)
-		return kvs_fail(policy->device, -EINVAL, "policy %s: layer %u: no mass", policy->ops->name,
-				layer);
+	if (policy->ops->wants_mass && check_mass(policy, layer, tokens, mass))
+		return -EINVAL;
 	return policy->ops->layer ? policy->ops->layer(policy, layer, tokens, mass) : 0;
 }
 

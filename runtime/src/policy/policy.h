@@ -31,12 +31,13 @@ struct kvs_policy_ops {
 	unsigned takes;			 /* KVS_TAKES_* */
 	enum kvsink_placement placement; /* of the stream while the policy runs */
 	bool wants_mass;		 /* layer() needs attention per token */
+	bool needs_scores;		 /* prefilled() places by them */
 	size_t state_bytes;		 /* of kvs_policy.state, zeroed */
 	/* tokens of the policy's own tail, for tail_tokens -1; NULL: none */
 	uint32_t (*own_tail)(const struct kvs_policy *policy);
 	/* each may be NULL: */
 	int (*open)(struct kvs_policy
-			    *policy); /* entries and old tails are gone, the new tail is not there yet */
+			    *policy); /* sets parameters; entries and tails are still the earlier ones */
 	int (*prefilled)(struct kvs_policy *policy); /* the stream was just refreshed, as for step() */
 	int (*layer)(struct kvs_policy *policy, uint32_t layer, uint32_t tokens, const float *mass);
 	int (*step)(struct kvs_policy *policy);
@@ -64,6 +65,9 @@ KVS_POLICIES(X)
 /* kvs_policy_open() with a policy that need not be in the list. */
 int kvs_policy_start(struct kvs_device *device, uint64_t stream, const struct kvs_policy_ops *ops,
 		     const struct kvs_policy_options *options, struct kvs_policy **policy);
+
+/* Clear and configure the stream; if it fails, its parameters are what they were. */
+int kvs_policy_configure(struct kvs_policy *policy);
 
 /* ---- sizes ---- */
 

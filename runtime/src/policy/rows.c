@@ -14,7 +14,7 @@ double *kvs_rows_keys(struct kvs_policy *policy, struct kvs_rows *rows, uint32_t
 {
 	uint32_t room = rows->room[layer];
 
-	if (tokens > room) {
+	if (tokens > room || !rows->key[layer]) { /* also of no token: NULL means that memory ran out */
 		double *keys;
 
 		room = tokens + 256;
