@@ -354,10 +354,12 @@ int kvs_batch_classify(struct kvs_batch *batch, struct kvs_stream *stream, uint3
 int kvs_batch_barrier(struct kvs_batch *batch, struct kvs_stream *stream);
 
 /**
- * kvs_batch_attend - decode attention of a ragged batch, split mode
+ * kvs_batch_attend - decode attention of a ragged batch
  * @batch: the batch
  * @items: streams, layers and queries; copied
  * @count: items
+ * @mode: enum drm_kvsink_attend_mode: split, canonical (bit-identical for every placement) or gated (bounded:
+ *GATE and EPSILON of the layers' score groups say how far, stats tell the bound that was achieved)
  * @q: float[queries][q_heads][d_k], item behind item
  * @out: float[queries][q_heads][d_v]
  * @stats: struct drm_kvsink_attend_stat[queries][q_heads]; a NULL buffer for none
@@ -367,7 +369,8 @@ int kvs_batch_barrier(struct kvs_batch *batch, struct kvs_stream *stream);
  * Returns see above.
  */
 int kvs_batch_attend(struct kvs_batch *batch, const struct drm_kvsink_attend_item *items, uint32_t count,
-		     struct kvs_place q, struct kvs_place out, struct kvs_place stats, struct kvs_place mass);
+		     uint32_t mode, struct kvs_place q, struct kvs_place out, struct kvs_place stats,
+		     struct kvs_place mass);
 
 /**
  * kvs_batch_step_end - make appended tokens part of the stream

@@ -232,8 +232,8 @@ static void attend(struct run *run)
 		}
 	fill(run, 0, queries_floats);
 	must(run, "attend",
-	     kvs_batch_attend(run->batch, items, count, at(run, 0), at(run, OUT_AT), at(run, STATS_AT),
-			      at(run, MASS_AT)));
+	     kvs_batch_attend(run->batch, items, count, DRM_KVSINK_ATTEND_SPLIT, at(run, 0), at(run, OUT_AT),
+			      at(run, STATS_AT), at(run, MASS_AT)));
 	go(run, "attend");
 	absorb(run, OUT_AT, 4ull * out_floats);
 	absorb(run, STATS_AT, sizeof(struct drm_kvsink_attend_stat) * (size_t)stats);
@@ -314,8 +314,8 @@ static void policy_step(struct run *run, struct kvs_policy *policy)
 		must(run, "append",
 		     kvs_batch_append(run->batch, stream, layer, token, 1, at(run, 0), at(run, 4ull * k)));
 		must(run, "attend",
-		     kvs_batch_attend(run->batch, &item, 1, at(run, 4ull * (k + v)), at(run, OUT_AT),
-				      at(run, STATS_AT), at(run, MASS_AT)));
+		     kvs_batch_attend(run->batch, &item, 1, DRM_KVSINK_ATTEND_SPLIT, at(run, 4ull * (k + v)),
+				      at(run, OUT_AT), at(run, STATS_AT), at(run, MASS_AT)));
 		must(run, "decode", kvs_batch_run(run->batch, NULL));
 		kvs_batch_reset(run->batch);
 		absorb(run, OUT_AT, 4ull * g->q_heads * g->d_v);

@@ -131,8 +131,8 @@ static int add_attend(struct attention *a, const struct hook_layer *l, uint32_t 
 	int rc;
 
 	put(a, 0, l->q + from * geometry_q_row(&a->geometry), count * geometry_q_row(&a->geometry));
-	rc = kvs_batch_attend(a->batch, &item, 1, place(a, 0), place(a, a->out), place(a, a->stats),
-			      (struct kvs_place){.buffer = NULL});
+	rc = kvs_batch_attend(a->batch, &item, 1, DRM_KVSINK_ATTEND_SPLIT, place(a, 0), place(a, a->out),
+			      place(a, a->stats), (struct kvs_place){.buffer = NULL});
 	return rc ? attention_fail(a, "attend", rc) : 0;
 }
 
