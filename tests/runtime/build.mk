@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 #
-# Tests of driver/logic and the runtime on sim: - test_NAME.c becomes tests/runtime-NAME; place.h, rig and model are shared. parity is no test
-# by itself: what it prints through sim: natively, as the build does it, is what it must print through drm:
-# in a guest.
+# Tests of driver/logic (logic_*, one for each of its files) and of the runtime on sim: - test_NAME.c becomes
+# tests/runtime-NAME; logic_case.h, place.h, rig and model are shared. parity is no test by itself: what it
+# prints through sim: natively, as the build does it, is what it must print through drm: in a guest.
 
 RUNTIME_TEST_NAMES := $(patsubst tests/runtime/test_%.c,%,$(sort $(wildcard tests/runtime/test_*.c)))
 RUNTIME_TESTS := $(RUNTIME_TEST_NAMES:%=$(B)/tests/runtime-%)

@@ -14,8 +14,9 @@ $(SILICON_TESTS): $(B)/tests/silicon-%: $(B)/obj/tests/silicon/test_%.o $(B)/obj
 	@mkdir -p $(@D)
 	$(CC) $(LINK_PROG) -o $@ $^ -lpthread -lm
 
-# The independent model that chip and model are compared by.
-$(B)/tests/silicon-reference: $(B)/obj/tests/silicon/reference.o
+# The independent model, and what does the same to it and to the chip.
+$(B)/tests/silicon-reference: $(patsubst %.c,$(B)/obj/%.o,$(sort $(wildcard tests/silicon/reference_*.c \
+	tests/silicon/lockstep*.c)))
 
 .PHONY: silicon-tests silicon-asan
 silicon-tests: $(SILICON_TESTS)

@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Streams in lockstep: they are born, grow by steps and die, time passes, entries are lost to ECC errors, and
+ * the engine is reset. Steps are complete or not, observed or not, ended, dropped or left open.
+ */
+#include "lockstep.h"
+
+#define TENANTS 2
+
+static uint64_t next_id = 1;
+static bool ecc_pending; /* injected, but no entry is lost yet */
+
+unsigned lockstep_some_stream(void)
+{
+	unsigned s = below(REF_STREAMS);
+
+	while (!both.ref.stream[s].used)
+		s = (s + 1) % REF_STREAMS;
+	return s;
+}
+
+static void create(unsigned s)
+{
+	union kvsink_item layer = {.layer = {.scale = 0x3e800000}};
+	struct kvsink_cmd *cmd = h_cmd(&both.h, KVSINK_OP_STREAM_CREATE);
+	struct h_stream *st = &both.streams[s];
+
+	st->id = next_id++;
+	st->tenant = H_TENANT + below(TENANTS);
+	cmd->stream_create = (struct kvsink_cmd_stream_create){
+		.stream = st->id,
+		.tenant = st->tenant,
+		.layers = REF_LAYERS,
+		.q_heads = 4,
+		.kv_heads = 2,
+		.d_k = REF_WIDTH,
+		.d_v = REF_WIDTH,
+		.page_tokens = 16,
+		.max_tokens = REF_TOKENS,
+		.page_table = st->page_table,
+		.scores = st->scores,
+		.score_groups = REF_GROUPS,
+		.group_end = {1, REF_LAYERS},
+	};
+	for (unsigned l = 0; l < REF_LAYERS; l++)
+		h_item(&both.h, &layer);
+	both.h.desc.flags = KVSINK_JOB_PRIVILEGED;
+	SAME(lockstep_run(s), KVSINK_CODE_OK, "STREAM_CREATE");
+	ref_create(&both.ref, s, st->id, st->tenant);
+}
+
+static void map_pages(const struct h_stream *st)
+{
+	uint64_t page = kvsink_page_bytes(REF_LAYERS, 2, REF_WIDTH, REF_WIDTH, KVSINK_FORMAT_F32, 16);
+	struct kvsink_cmd *cmd = h_cmd(&both.h, KVSINK_OP_PAGE_MAP);
+	union kvsink_item item = {.pages = {st->pages, st->pages + page, st->pages + 2 * page}};
+
+	cmd->page_map.stream = st->id;
+	cmd->page_map.count = REF_TOKENS / 16;
+	h_item(&both.h, &item);
+	SAME(lockstep_run_privileged(), KVSINK_CODE_OK, "PAGE_MAP");
+}
+
+static void weigh(unsigned s)
+{
+	static const uint32_t weights[] = {0x3f800000, 0x40000000, 0x3f000000};
+	uint32_t begin = below(REF_LAYERS), end = begin + 1 + below(REF_LAYERS - begin), w = below(3);
+
+	lockstep_config(s, KVSINK_GROUP_ALL, KVSINK_PARAM_LAYER_WEIGHT,
+			begin | end << 16 | (uint64_t)weights[w] << 32, true);
+	for (uint32_t l = begin; l < end; l++)
+		both.ref.stream[s].weight[l] = w == 1 ? 2 << 16 : w == 2 ? 1 << 15 : 1 << 16;
+}
+
+void lockstep_newborn(unsigned s)
+{
+	create(s);
+	map_pages(&both.streams[s]);
+	lockstep_config(s, KVSINK_GROUP_ALL, KVSINK_PARAM_LOCAL_WINDOW, below(5), true);
+	lockstep_config(s, KVSINK_GROUP_ALL, KVSINK_PARAM_SCORE_MODE, below(3), true);
+	if (below(2))
+		weigh(s);
+	lockstep_config(s, KVSINK_GROUP_ALL, KVSINK_PARAM_ALPHA, 0x3f000000, true);
+	lockstep_config(s, KVSINK_GROUP_ALL, KVSINK_PARAM_T_EVICT, 0x3a83126f, true);
+	lockstep_config(s, KVSINK_GROUP_ALL, KVSINK_PARAM_T_PROMOTE, 0x3ccccccd, true);
+	lockstep_config(s, KVSINK_GROUP_ALL, KVSINK_PARAM_PLACEMENT, below(3), true);
+}
+
+/* As when its owner is killed: whatever state it is in. */
+void lockstep_destroy(unsigned s)
+{
+	h_cmd(&both.h, KVSINK_OP_STREAM_DESTROY)->stream_destroy.stream = both.streams[s].id;
+	both.h.desc.flags = KVSINK_JOB_PRIVILEGED;
+	SAME(lockstep_run(s), KVSINK_CODE_OK, "STREAM_DESTROY");
+	ref_destroy(&both.ref, s);
+}
+
+/* An entry that the chip no longer has was lost to the injected error. */
+static void find_the_loss(unsigned s)
+{
+	static struct kvsink_tag_rec tags[LOCKSTEP_RECORDS];
+	uint32_t n = lockstep_ask(KVSINK_QUERY_TAGS, both.streams[s].id, 0, 0, LOCKSTEP_RECORDS, tags,
+				  sizeof(tags[0]));
+	unsigned lost = 0;
+
+	for (unsigned i = 0; i < REF_ENTRIES; i++) {
+		bool there = false;
+
+		if (!both.ref.entry[i].used || both.ref.entry[i].stream != s)
+			continue;
+		for (uint32_t j = 0; j < n; j++)
+			there |= tags[j].generation == both.ref.entry[i].generation;
+		if (there)
+			continue;
+		ref_lose(&both.ref, both.ref.entry[i].generation);
+		lost++;
+	}
+	if (lost > 1)
+		lockstep_differ("one error took %u entries", lost);
+	ecc_pending = lost == 0;
+}
+
+static void attend(unsigned s, uint32_t layer, uint32_t first, uint32_t count)
+{
+	h_attend_cmd(&both.h, &both.streams[s], layer, first, count);
+	SAME(lockstep_run(s), KVSINK_CODE_OK, "ATTEND");
+	ref_attend(&both.ref, s, layer, first, count);
+	if (ecc_pending)
+		find_the_loss(s);
+}
+
+static void append(unsigned s, uint32_t layer, uint32_t count)
+{
+	struct kvsink_cmd *cmd = h_cmd(&both.h, KVSINK_OP_APPEND);
+	uint32_t from = below(16) * 512; /* rows lie there for the whole test */
+
+	cmd->append = (struct kvsink_cmd_append){
+		.stream = both.streams[s].id,
+		.layer = layer,
+		.first = both.ref.stream[s].length + both.ref.stream[s].appended[layer],
+		.count = count,
+		.k = h_gart(H_K + from),
+		.v = h_gart(H_V + from),
+	};
+	SAME(lockstep_run(s), KVSINK_CODE_OK, "APPEND");
+	ref_append(&both.ref, s, layer, count);
+}
+
+static void end_step(unsigned s, uint32_t count)
+{
+	const uint64_t *mass[REF_GROUPS];
+	static uint64_t copy[REF_GROUPS][REF_TOKENS];
+	struct kvsink_cmd *cmd = h_cmd(&both.h, KVSINK_OP_STEP_END);
+
+	for (uint32_t g = 0; g < REF_GROUPS; g++) {
+		uint64_t at =
+			both.streams[s].scores + g * kvsink_score_group_bytes(REF_TOKENS) + REF_TOKENS * 8;
+
+		memcpy(copy[g], both.h.hbm + at, sizeof(copy[g]));
+		mass[g] = copy[g];
+	}
+	cmd->step_end.stream = both.streams[s].id;
+	cmd->step_end.count = count;
+	cmd->flags = below(12) == 0 ? KVSINK_STEP_ABORT : 0;
+	if (cmd->flags)
+		ref_step_abort(&both.ref, s);
+	else
+		ref_step_end(&both.ref, s, count, mass);
+	SAME(lockstep_run(s), KVSINK_CODE_OK, "STEP_END");
+}
+
+static void step(unsigned s)
+{
+	struct ref_stream *st = &both.ref.stream[s];
+	uint32_t count = 1 + below(3), skip = below(8) ? REF_LAYERS : below(REF_LAYERS);
+
+	if (st->length + count > REF_TOKENS) {
+		lockstep_destroy(s);
+		lockstep_newborn(s);
+		return;
+	}
+	for (uint32_t l = 0; l < REF_LAYERS; l++) {
+		append(s, l, count);
+		if (l == skip)
+			continue;
+		attend(s, l, st->length, count);
+		if (below(16) == 0)
+			attend(s, l, st->length, count); /* once more: counts once */
+		if (st->length && below(16) == 0)
+			attend(s, l, below(st->length), 1);
+	}
+	if (below(100) == 0)
+		return; /* the next step finds it open */
+	end_step(s, count);
+}
+
+/* A step may have been left open: then it is dropped. */
+void lockstep_step(unsigned s)
+{
+	struct kvsink_cmd *cmd;
+
+	for (uint32_t l = 0; l < REF_LAYERS; l++) {
+		if (!both.ref.stream[s].appended[l])
+			continue;
+		cmd = h_cmd(&both.h, KVSINK_OP_STEP_END);
+		cmd->step_end.stream = both.streams[s].id;
+		cmd->flags = KVSINK_STEP_ABORT;
+		SAME(lockstep_run(s), KVSINK_CODE_OK, "STEP_END, abort");
+		ref_step_abort(&both.ref, s);
+		return;
+	}
+	step(s);
+}
+
+void lockstep_ecc(void)
+{
+	if (ecc_pending)
+		return;
+	ecc_pending = true;
+	kvsink_inject(both.h.chip, KVSINK_INJECT_ECC, 1);
+}
+
+void lockstep_reset(void)
+{
+	kvsink_reset(both.h.chip, KVSINK_RESET_ENGINE);
+	h_start(&both.h);
+	ref_reset(&both.ref);
+	both.ops++;
+}
+
+void lockstep_time_passes(void)
+{
+	both.ref.now += below(10) ? below(1000) : below(8) ? below(100000) : KVSINK_MAX_LEASE_NS;
+	h_cmd(&both.h, KVSINK_OP_ADVANCE)->advance.ns = below(3000);
+	SAME(lockstep_run(REF_STREAMS), KVSINK_CODE_OK, "ADVANCE");
+}
