@@ -123,6 +123,9 @@ static void criteria(void)
 		fresh();
 		steer_config(&h, &s, KVSINK_PARAM_GATE, gate);
 		steer_config(&h, &s, KVSINK_PARAM_CERTIFY, 1);
+		/* without a sink in SRAM one pass under REL reads its first tile in full: nothing to compare with */
+		steer_check(h_promote(&h, &s, 0, 0, 2, 3), "PROMOTE");
+		steer_check(h_barrier(&h, &s), "BARRIER");
 		before = steer_count(&h, &s, KVSINK_COUNTER_NORM_READ);
 		attend(0, KVSINK_ATTEND_GATED);
 		norms[gate] = steer_count(&h, &s, KVSINK_COUNTER_NORM_READ) - before;
