@@ -3,97 +3,10 @@
  * Gated attention: the certificate holds against a binary64 oracle that reads every row, each criterion
  * holds, as few rows are read as that needs, and what is left unread is counted to the byte.
  */
-#include "gate_case.h"
-#include "tap.h"
-
-static const char *const criteria[KVSINK_GATE_COUNT] = {"MASS", "ABS", "REL"};
-
-/* ---- sums over a case ---- */
-
-struct sums {
-	double worst;		     /* largest (error - rounding) / bound */
-	uint64_t rows;		     /* V rows in HBM that gating judged */
-	uint32_t violations, broken; /* certificates, criteria */
-};
-
-static uint64_t judged(const struct dp_case *c)
-{
-	uint64_t rows = 0;
-
-	for (uint32_t i = 0; i < c->task.count; i++)
-		for (uint32_t h = 0; h < c->task.rows.kv_heads; h++)
-			rows += kvsink_count_rows(&c->task.rows, c->task.window, c->task.first + i, h).hbm;
-	return rows;
-}
-
-static void look(const struct gate_case *g, struct sums *s)
-{
-	struct dp_oracle o = {.a = malloc(g->c.tokens * sizeof(double))};
-
-	for (uint32_t i = 0; i < g->c.task.count; i++)
-		for (uint32_t h = 0; h < g->c.task.q_heads; h++) {
-			struct gate_check check = gate_check(g, i, h, &o);
-			double beyond = check.error - check.rounding;
-
-			s->violations += !(beyond <= check.bound);
-			s->broken += !check.criterion;
-			if (check.bound > 0 && beyond / check.bound > s->worst)
-				s->worst = beyond / check.bound;
-		}
-	s->rows += judged(&g->c);
-	free(o.a);
-}
-
-/* ---- certificates ---- */
-
-static struct dp_geometry random_geometry(void)
-{
-	static const uint32_t groups[] = {1, 3, 4, 8};
-	uint32_t count = dp_random(4) ? 1 : 1 + dp_random(9);
-
-	return (struct dp_geometry){.format = dp_random(2),
-				    .kv_heads = 1 + dp_random(3),
-				    .group = groups[dp_random(4)],
-				    .d_k = 16,
-				    .d_v = 8 + 8 * dp_random(3),
-				    .page_shift = dp_random(6),
-				    .first = 40 + dp_random(1000),
-				    .count = count,
-				    .window = dp_random(5) ? 0 : 30 + dp_random(300),
-				    .softcap = dp_random(6) ? 0 : 30,
-				    .top = 2 + dp_random(20),
-				    .resident_percent = dp_random(3) ? dp_random(6) : dp_random(101),
-				    .local_window = 1};
-}
-
-/* Random problems of every kind until `rows` V rows were judged. */
-static void fuzz(uint32_t criterion, bool buffer, uint64_t rows)
-{
-	static const float epsilons[] = {0.001f, 0.01f, 0.03f, 0.1f, 0.5f};
-	struct sums s = {0};
-	uint64_t skipped = 0;
-
-	while (s.rows < rows) {
-		struct dp_geometry geometry = random_geometry();
-		struct gate_case g;
-
-		gate_new(&g, &geometry, criterion, epsilons[dp_random(5)]);
-		g.c.task.gate.buffer = buffer;
-		g.c.task.gate.certify = true;
-		gate_run(&g, 1 + dp_random(3));
-		look(&g, &s);
-		skipped += g.bytes.v_skipped;
-		gate_free(&g);
-	}
-	tap_ok(!s.violations && !s.broken && skipped,
-	       "%s, %s: %llu rows judged, no output further off than its certificate", criteria[criterion],
-	       buffer ? "score buffer" : "one pass", (unsigned long long)s.rows);
-	tap_diag("worst error / bound %.3f, %u violations, %u criteria broken", s.worst, s.violations,
-		 s.broken);
-}
+#include "gate_fuzz.h"
 
 /* All heavy rows point one way, all light rows the other, all are as long as the longest. */
-static double adversary(uint32_t criterion, bool buffer, float epsilon, struct sums *s)
+static double adversary(uint32_t criterion, bool buffer, float epsilon, struct gate_sums *s)
 {
 	struct dp_geometry geometry = {KVSINK_FORMAT_F32, 1, 1, 16, 8, 4, 700, 1, 0, 0, 12, 0, 1, false};
 	struct gate_case g;
@@ -108,20 +21,20 @@ static double adversary(uint32_t criterion, bool buffer, float epsilon, struct s
 	}
 	gate_norms(&g);
 	gate_run(&g, 1);
-	look(&g, s);
+	gate_look(&g, s);
 	gate_free(&g);
 	return s->worst;
 }
 
 static void adversaries(uint32_t criterion, bool buffer)
 {
-	struct sums s = {0};
+	struct gate_sums s = {0};
 
 	for (int i = 0; i < 40; i++)
 		adversary(criterion, buffer, 0.01f + 0.02f * dp_random(5), &s);
 	tap_ok(!s.violations && !s.broken && s.worst > 0.9,
 	       "%s, %s: adversarial rows come within 0.9 of the certificate and never beyond",
-	       criteria[criterion], buffer ? "score buffer" : "one pass");
+	       gate_names[criterion], buffer ? "score buffer" : "one pass");
 	tap_diag("worst error / bound %.4f", s.worst);
 }
 
@@ -131,7 +44,7 @@ static double skipped_share(const struct gate_case *g)
 {
 	const struct kvsink_rows *r = &g->c.task.rows;
 
-	return (double)g->bytes.v_skipped / (judged(&g->c) * r->d_v * kvsink_format_bytes(r->format));
+	return (double)g->bytes.v_skipped / (gate_judged(&g->c) * r->d_v * kvsink_format_bytes(r->format));
 }
 
 /* For one query and head the largest set that MASS lets go is known: the smallest weights, up to epsilon. */
@@ -361,7 +274,7 @@ static void same_bits(void)
 					 !memcmp(&bytes_first, &g.bytes, sizeof(bytes_first));
 			}
 		tap_ok(equal, "%s: equal bits and bytes for every SIMD level and number of parts",
-		       criteria[criterion]);
+		       gate_names[criterion]);
 		kvsink_simd_force(-1);
 		gate_free(&g);
 	}
@@ -385,10 +298,8 @@ static void round_up(void)
 	       "what is no number or too large has the norm infinity, zero has zero");
 }
 
-int main(int argc, char **argv)
+int main(void)
 {
-	uint64_t rows = argc > 1 ? strtoull(argv[1], NULL, 0) : 10000000;
-
 	round_up();
 	bytes();
 	all_resident();
@@ -401,7 +312,7 @@ int main(int argc, char **argv)
 	for (uint32_t criterion = 0; criterion < KVSINK_GATE_COUNT; criterion++)
 		for (int buffer = 0; buffer < 2; buffer++) {
 			adversaries(criterion, buffer);
-			fuzz(criterion, buffer, rows / 6 + 1);
+			gate_fuzz(criterion, buffer, 50000);
 		}
 	return tap_done();
 }
