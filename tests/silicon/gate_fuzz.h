@@ -80,7 +80,8 @@ static inline void gate_fuzz(uint32_t criterion, bool buffer, uint64_t rows)
 
 		gate_new(&g, &geometry, criterion, epsilons[dp_random(5)]);
 		g.c.task.gate.buffer = buffer;
-		g.c.task.gate.certify = true;
+		/* MASS and ABS hold by themselves; REL in one pass is a promise only with CERTIFY */
+		g.c.task.gate.certify = criterion == KVSINK_GATE_REL || dp_random(2);
 		gate_run(&g, 1 + dp_random(3));
 		gate_look(&g, &s);
 		skipped += g.bytes.v_skipped;
