@@ -199,8 +199,8 @@ enum drm_kvsink_format {
 /**
  * struct drm_kvsink_stream_create - argument of STREAM_CREATE
  *
- * Takes HBM for the page table and the scores (28 bytes a token and score group, 8 a layer and KV head), and for the
- * pages of @reserve_tokens. ENOSPC leaves nothing behind.
+ * Takes HBM for the page table, the scores (28 bytes a token and score group, 12 a layer and KV head) and the norms of V rows
+ * (2 bytes a token, layer and KV head), and for the pages of @reserve_tokens. ENOSPC leaves nothing behind.
  */
 struct drm_kvsink_stream_create {
 	/** @layers: array of struct drm_kvsink_layer, 1 to DRM_KVSINK_MAX_LAYERS. */
@@ -424,17 +424,34 @@ struct drm_kvsink_attend_stat {
 	__u32 lse_hbm;
 	/** @mass_sram: binary32: share of the attention on rows read from SRAM. Mass, not bytes. */
 	__u32 mass_sram;
+	/** @skipped: binary32: GATED: at least the share on rows whose V was not read; else 0. */
+	__u32 skipped;
+	/** @bound: binary32: GATED: certificate, the norm of the output's error is at most this; else 0. */
+	__u32 bound;
+};
+
+/**
+ * enum drm_kvsink_attend_mode - how ATTEND treats rows in SRAM and HBM
+ */
+enum drm_kvsink_attend_mode {
+	/** @DRM_KVSINK_ATTEND_SPLIT: exact up to rounding: both tiers apart, then the merge of both. */
+	DRM_KVSINK_ATTEND_SPLIT = 0,
+	/** @DRM_KVSINK_ATTEND_CANONICAL: exact up to rounding, and bit-identical for every placement. */
+	DRM_KVSINK_ATTEND_CANONICAL = 1,
+	/** @DRM_KVSINK_ATTEND_GATED: bounded: V rows of HBM are read as far as parameters GATE and EPSILON want it. */
+	DRM_KVSINK_ATTEND_GATED = 2,
 };
 
 /**
  * struct drm_kvsink_op_attend - decode attention of a ragged batch
  *
- * The items' queries lie behind one another in @q, @out and @stats.
+ * The items' queries lie behind one another in @q, @out and @stats. An output of rows that are not finite is not finite
+ * either; nothing else changes.
  */
 struct drm_kvsink_op_attend {
 	/** @items: array of struct drm_kvsink_attend_item; at most 256 in one job. */
 	struct drm_kvsink_array items;
-	/** @mode: 0 = split: SRAM rows and HBM rows apart, then the exact merge of both. */
+	/** @mode: enum drm_kvsink_attend_mode. */
 	__u32 mode;
 	/** @pad: 0. */
 	__u32 pad;

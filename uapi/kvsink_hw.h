@@ -117,7 +117,11 @@
 	X(TENANT_TAG, 0x104, RO, PUBLIC, "device default of parameter TENANT_TAG")                           \
 	X(PRIORITY, 0x108, RO, PUBLIC, "device default of parameter PRIORITY")                               \
 	X(LAYER_WEIGHT_LO, 0x10c, RO, PUBLIC, "device default of parameter LAYER_WEIGHT, low half")          \
-	X(LAYER_WEIGHT_HI, 0x110, RO, PUBLIC, "device default of parameter LAYER_WEIGHT, high half")
+	X(LAYER_WEIGHT_HI, 0x110, RO, PUBLIC, "device default of parameter LAYER_WEIGHT, high half")         \
+	X(GATE, 0x114, RO, PUBLIC, "device default of parameter GATE")                                       \
+	X(EPSILON, 0x118, RO, PUBLIC, "device default of parameter EPSILON (binary32 pattern)")              \
+	X(GATE_BUFFER, 0x11c, RO, PUBLIC, "device default of parameter GATE_BUFFER")                         \
+	X(CERTIFY, 0x120, RO, PUBLIC, "device default of parameter CERTIFY")
 
 /* Fields: X(register, field, shift, width, description) */
 #define KVSINK_FIELDS(X)                                                                                 \
@@ -126,6 +130,8 @@
 	X(CAPS, F32, 0, 1, "rows may be binary32")                                                           \
 	X(CAPS, FP16, 1, 1, "rows may be binary16")                                                          \
 	X(CAPS, SPLIT, 2, 1, "ATTEND knows split mode")                                                      \
+	X(CAPS, CANONICAL, 3, 1, "ATTEND knows canonical mode")                                              \
+	X(CAPS, GATED, 4, 1, "ATTEND knows gated mode")                                                      \
 	X(STATUS, READY, 0, 1, "the engine accepts work")                                                    \
 	X(STATUS, ERROR, 1, 1, "ERR_CODE holds an error")                                                    \
 	X(STATUS, HALTED, 8, 8, "bit r: ring r is halted by a fault in fetch or completion, until a reset")  \
@@ -197,7 +203,12 @@ enum kvsink_ring_state { KVSINK_RING_IDLE, KVSINK_RING_BUSY, KVSINK_RING_HALTED 
 	X(ECC_ERRORS, "1", "entries and tails lost to an uncorrectable error in SRAM")                                 \
 	X(SPANS_LOST, "1", "spans that left the timeline for younger ones")                                  \
 	X(EVENTS_LOST, "1", "events that left the log for younger ones; of a stream while it lives")         \
-	X(COMMANDS, "1", "commands that have ended, failed ones included; of the device only")
+	X(COMMANDS, "1", "commands that have ended, failed ones included; of the device only") \
+	X(V_SKIPPED, "B", "V bytes in HBM that gated ATTEND left unread, useful; KV_HBM_READ is without them") \
+	X(V_SKIPPED_BUS, "B", "the same in whole bursts")                                                    \
+	X(NORM_READ, "B", "bytes of V row norms that gated ATTEND read from HBM, useful")                    \
+	X(NORM_READ_BUS, "B", "the same in whole bursts")                                                    \
+	X(NORM_WRITE, "B", "bytes of V row norms that APPEND wrote to HBM")
 
 /* ---- Result codes: X(name, value, errno, description) --------------------------------------------- */
 #define KVSINK_CODES(X)                                                                                  \
@@ -250,7 +261,11 @@ enum kvsink_ring_state { KVSINK_RING_IDLE, KVSINK_RING_BUSY, KVSINK_RING_HALTED 
 	X(TENANT_CAP, 15, U32, DEVICE, 0xffffffff, "SRAM bytes that the streams of one tenant tag may hold")      \
 	X(TENANT_TAG, 16, U32, STREAM, 0xffffffff, "account of the stream's SRAM, all ones = its tenant; privileged") \
 	X(PRIORITY, 17, U32, STREAM, 0, "of entries that STEP_END promotes, 0 to 255")                           \
-	X(LAYER_WEIGHT, 18, U64, STREAM, 0x3f800000ffff0000, "begin | end << 16 | weight (binary32) << 32: sets the weight of these layers in scores and EMA; below 256, to 2^-16")
+	X(LAYER_WEIGHT, 18, U64, STREAM, 0x3f800000ffff0000, "begin | end << 16 | weight (binary32) << 32: sets the weight of these layers in scores and EMA; below 256, to 2^-16") \
+	X(GATE, 19, U32, GROUP, 0, "gated ATTEND: 0 MASS, 1 ABS, 2 REL, see enum kvsink_gate")                   \
+	X(EPSILON, 20, F32, GROUP, 0x3cf5c28f, "gated ATTEND: the criterion's bound, above 0 and below 1 (default 0.03)") \
+	X(GATE_BUFFER, 21, U32, STREAM, 1, "gated ATTEND: 1 = choose V rows once all logits are known, 0 = in one pass") \
+	X(CERTIFY, 22, U32, STREAM, 0, "gated ATTEND: 1 = read every V row where the criterion could not be certified")
 
 enum kvsink_placement { KVSINK_PLACEMENT_OFF = 0, KVSINK_PLACEMENT_OBSERVE = 1, KVSINK_PLACEMENT_AUTO = 2 };
 
@@ -348,7 +363,22 @@ enum kvsink_format { KVSINK_FORMAT_F32 = 0, KVSINK_FORMAT_FP16 = 1, KVSINK_FORMA
 
 enum kvsink_score_mode { KVSINK_SCORE_RAW = 0, KVSINK_SCORE_MEAN = 1, KVSINK_SCORE_REL = 2 };
 
-enum kvsink_attend_mode { KVSINK_ATTEND_SPLIT = 0 };
+/*
+ * SPLIT (exact up to rounding): SRAM rows and HBM rows apart, then the merge of both.
+ * CANONICAL (exact up to rounding, and bit-identical for every placement): one sum in the order of tokens, each row read
+ * from where it lies.
+ * GATED (bounded): every K row is read, so each weight is known; V rows in HBM are read only as far as the group's GATE
+ * and EPSILON want it. Rows in SRAM are always read. Queries of a block (at most 24 / heads per KV head) and the heads of a
+ * KV head agree on the rows.
+ */
+enum kvsink_attend_mode { KVSINK_ATTEND_SPLIT = 0, KVSINK_ATTEND_CANONICAL = 1, KVSINK_ATTEND_GATED = 2, KVSINK_ATTEND_MODE_COUNT };
+
+/*
+ * What gated ATTEND promises of the output o_S over the rows that were read, against o over all rows (as stored).
+ * tau is the share of attention on unread rows, M the largest norm of a V row of that layer and KV head so far:
+ * MASS: tau <= EPSILON. ABS: |o - o_S| <= EPSILON * M. REL: |o - o_S| <= EPSILON * |o_S|.
+ */
+enum kvsink_gate { KVSINK_GATE_MASS = 0, KVSINK_GATE_ABS = 1, KVSINK_GATE_REL = 2, KVSINK_GATE_COUNT };
 
 enum kvsink_space { KVSINK_SPACE_NONE = 0, KVSINK_SPACE_GART, KVSINK_SPACE_HBM, KVSINK_SPACE_SRAM };
 
@@ -783,10 +813,12 @@ struct kvsink_span_rec {
 };
 
 struct kvsink_attend_stat {
-	float lse; /* natural log, of all rows the query sees */
+	float lse; /* natural log, of all rows the query sees, unread ones included */
 	float lse_sram; /* of the rows read from SRAM; -inf if none */
-	float lse_hbm; /* of the rows read from HBM; -inf if none */
+	float lse_hbm; /* of the rows read from HBM (V rows, too); -inf if none */
 	float mass_sram; /* share of the attention on rows read from SRAM */
+	float skipped; /* GATED: at least the share on rows whose V was not read (tau); 0 in other modes */
+	float bound; /* GATED, the certificate: |o - out| is at most this, beside the rounding of every mode; 0 in others */
 };
 
 /* ---- Sizes that both sides must compute alike ------------------------------------------------------------ */
@@ -809,16 +841,26 @@ static inline uint32_t kvsink_row_bytes(uint32_t d_k, uint32_t d_v, uint32_t for
  *   uint32_t ema[max_tokens]       E, units of 2^-32
  *   uint32_t state[max_tokens]     bits 0..15 run, bit 16 sink
  *   uint32_t promoted[max_tokens]  step of the last promotion, plus one
- * (padded to 8 bytes), then uint64_t profile[layers][kv_heads], attention mass on sinks.
+ * (padded to 8 bytes), then
+ *   uint64_t profile[layers][kv_heads]             attention mass on sinks
+ *   uint32_t norm_max[layers][kv_heads]            binary32: the largest norm of a V row so far
+ *   uint16_t norm[layers][kv_heads][max_tokens]    binary16, rounded up: norm of each V row as stored
  */
 static inline uint64_t kvsink_score_group_bytes(uint32_t max_tokens)
 {
 	return ((uint64_t)max_tokens * 28 + 7) & ~(uint64_t)7;
 }
 
+/* What of it STREAM_CREATE clears: all but the norms, which APPEND writes before anybody reads them. */
+static inline uint64_t kvsink_score_cleared_bytes(uint32_t layers, uint32_t kv_heads, uint32_t groups, uint32_t max_tokens)
+{
+	return groups * kvsink_score_group_bytes(max_tokens) + (uint64_t)layers * kv_heads * 12;
+}
+
 static inline uint64_t kvsink_score_bytes(uint32_t layers, uint32_t kv_heads, uint32_t groups, uint32_t max_tokens)
 {
-	return groups * kvsink_score_group_bytes(max_tokens) + (uint64_t)layers * kv_heads * 8;
+	return kvsink_score_cleared_bytes(layers, kv_heads, groups, max_tokens) +
+	       (uint64_t)layers * kv_heads * max_tokens * 2;
 }
 
 /*

@@ -254,7 +254,7 @@ static int build_attend(struct building *b)
 	uint32_t i;
 	int err;
 
-	if (args->mode != KVSINK_ATTEND_SPLIT)
+	if (args->mode >= KVSINK_ATTEND_MODE_COUNT)
 		return OP_REFUSE(b->env, attend.mode, EINVAL);
 	if (args->pad)
 		return OP_REFUSE(b->env, attend.pad, EINVAL);

@@ -70,6 +70,8 @@ static uint64_t store_rows(struct kvsink_ring *ring, struct kvsink_stream *s,
 
 		bus += store(chip, s, k, page, in_page, i);
 		bus += store(chip, s, v, page, in_page, i);
+		kvsink_norm_rows(chip, s, c->layer, token,
+				 chip->config.hbm + page + v->plane + in_page * v->token_bytes);
 		ring->sram_bytes +=
 			kvsink_tail_write(chip, s, c->layer, token,
 					  chip->config.hbm + page + k->plane + in_page * k->token_bytes,

@@ -15,179 +15,10 @@
  */
 #include "fp.h"
 
-#include <stdbool.h>
-
-#include "datapath.h"
 #include "merge.h"
-#include "vec.h"
+#include "unit.h"
 
-#define TILE KVSINK_TILE
-#define ROWS KVSINK_UNIT_ROWS
-#define STRIDE KVSINK_ROW_STRIDE
-#define TIERS 2
-
-enum tier { SRAM, HBM };
-
-/* Up to 64 tokens of one partition, ascending; a lane that is not present is never read. */
-struct tile {
-	uint64_t present; /* lanes */
-	uint32_t lanes;	  /* tokens listed below */
-	uint32_t token[TILE];
-	const uint8_t *k[TILE], *v[TILE];
-};
-
-/* Place in a partition. */
-struct cursor {
-	enum tier tier;
-	uint32_t next;	   /* HBM: first token of the next tile */
-	uint32_t resident; /* next one to look at */
-};
-
-/* What one partition gives to one row (query and head). */
-struct partial {
-	float max;
-	double sum; /* of e^(logit - max) */
-	double lse; /* -inf: empty */
-};
-
-/* What a sweep needs: pointers into the scratch, all 64-byte aligned. */
-struct unit {
-	const struct kvsink_attend_task *task;
-	const struct kvsink_vec_ops *ops;
-	uint32_t head;		 /* KV head */
-	uint32_t q_head, heads;	 /* query heads of the unit: [q_head, q_head + heads) */
-	uint32_t query, queries; /* queries of the unit: [query, query + queries) */
-	uint32_t rows;		 /* heads * queries; row = query in unit * heads + head in unit */
-	uint32_t begin, end;	 /* tokens that some query sees */
-	double *q;		 /* [ROWS][STRIDE] */
-	double *acc[TIERS];	 /* [ROWS][STRIDE]: O times its sum of weights */
-	double *kt;		 /* [STRIDE][TILE] */
-	float *f32;		 /* [TILE][STRIDE]: K or V rows in binary32 */
-	float *logits;		 /* tiles of [rows][TILE] that are kept, then one that is not */
-	uint32_t keep;		 /* tiles that can be kept */
-	uint32_t used;		 /* tiles seen in this sweep */
-	struct partial part[TIERS][ROWS];
-};
-
-static uint32_t first_visible(const struct kvsink_attend_task *task, uint32_t token)
-{
-	return task->window && token >= task->window ? token - task->window + 1 : 0;
-}
-
-static uint32_t row_token(const struct unit *u, uint32_t row)
-{
-	return u->task->first + u->query + row / u->heads;
-}
-
-/* ---- tiles ---- */
-
-static void tile_add(struct tile *tile, const struct unit *u, uint32_t lane, const uint8_t *k,
-		     const uint8_t *v)
-{
-	tile->k[lane] = k;
-	tile->v[lane] = v;
-	if (tile->token[lane] >= u->begin && tile->token[lane] < u->end)
-		tile->present |= 1ull << lane;
-}
-
-static void tile_add_hbm(struct tile *tile, const struct unit *u, uint32_t lane)
-{
-	const struct kvsink_rows *rows = &u->task->rows;
-	uint32_t bytes = kvsink_format_bytes(rows->format);
-	uint32_t token = tile->token[lane];
-	uint64_t slot = (uint64_t)(token & ((1u << rows->page_shift) - 1)) * rows->kv_heads + u->head;
-	const uint8_t *page;
-
-	if (token < u->begin || token >= u->end)
-		return;
-	page = rows->pages[token >> rows->page_shift];
-	tile_add(tile, u, lane, page + rows->k_offset + slot * rows->d_k * bytes,
-		 page + rows->v_offset + slot * rows->d_v * bytes);
-}
-
-/* Lanes of the tile at `base` that lie in SRAM. */
-static uint64_t resident_lanes(const struct kvsink_rows *rows, uint32_t head, uint32_t base, struct cursor *c)
-{
-	const struct kvsink_resident *r = rows->resident;
-	uint64_t mask = 0;
-
-	while (c->resident < rows->residents && r[c->resident].token < base)
-		c->resident++;
-	for (; c->resident < rows->residents && r[c->resident].token - base < TILE; c->resident++)
-		if (r[c->resident].head_mask >> head & 1)
-			mask |= 1ull << (r[c->resident].token - base);
-	return mask;
-}
-
-static bool next_tile_hbm(const struct unit *u, struct cursor *c, struct tile *tile)
-{
-	uint64_t resident;
-	uint32_t lane;
-
-	if (c->next >= u->end)
-		return false;
-	resident = resident_lanes(&u->task->rows, u->head, c->next, c);
-	tile->lanes = TILE;
-	for (lane = 0; lane < TILE; lane++) {
-		tile->token[lane] = c->next + lane;
-		if (!(resident >> lane & 1))
-			tile_add_hbm(tile, u, lane);
-	}
-	c->next += TILE;
-	return true;
-}
-
-static bool next_tile_sram(const struct unit *u, struct cursor *c, struct tile *tile)
-{
-	const struct kvsink_rows *rows = &u->task->rows;
-	uint32_t bytes = kvsink_format_bytes(rows->format);
-	const struct kvsink_resident *r;
-	const uint8_t *k;
-
-	for (tile->lanes = 0; tile->lanes < TILE && c->resident < rows->residents; c->resident++) {
-		r = &rows->resident[c->resident];
-		if (!(r->head_mask >> u->head & 1))
-			continue;
-		k = r->rows + (size_t)__builtin_popcountll(r->head_mask & ((1ull << u->head) - 1)) *
-				      kvsink_row_bytes(rows->d_k, rows->d_v, rows->format);
-		tile->token[tile->lanes] = r->token;
-		tile_add(tile, u, tile->lanes++, k, k + (size_t)rows->d_k * bytes);
-	}
-	return tile->lanes > 0;
-}
-
-static struct cursor tiles_of(const struct unit *u, enum tier tier)
-{
-	return (struct cursor){.tier = tier, .next = u->begin / TILE * TILE};
-}
-
-/* The next tile in which something is visible. */
-static bool next_tile(struct unit *u, struct cursor *c, struct tile *tile)
-{
-	do {
-		tile->present = 0;
-		if (kvsink_cancelled(u->task) ||
-		    !(c->tier == SRAM ? next_tile_sram(u, c, tile) : next_tile_hbm(u, c, tile)))
-			return false;
-	} while (!tile->present);
-	u->used++;
-	return true;
-}
-
-/* Lanes whose token is below `token`: they are the first ones. */
-static uint32_t lanes_below(const struct tile *tile, uint32_t token)
-{
-	uint32_t low = 0, high = tile->lanes, mid;
-
-	while (low < high) {
-		mid = (low + high) / 2;
-		if (tile->token[mid] < token)
-			low = mid + 1;
-		else
-			high = mid;
-	}
-	return low;
-}
+/* ---- sweeps ---- */
 
 static uint64_t lane_mask(uint32_t begin, uint32_t end)
 {
@@ -196,80 +27,32 @@ static uint64_t lane_mask(uint32_t begin, uint32_t end)
 	return begin < 64 ? below_end & ~((1ull << begin) - 1) : 0;
 }
 
-/* Lanes that the query of a row sees: [*begin, *end). */
-static void row_lanes(const struct unit *u, const struct tile *tile, uint32_t row, uint32_t *begin,
-		      uint32_t *end)
-{
-	uint32_t token = row_token(u, row);
-
-	*begin = lanes_below(tile, first_visible(u->task, token));
-	*end = lanes_below(tile, token + 1);
-}
-
-/* ---- sweeps ---- */
-
-#define AHEAD 8 /* rows that are fetched early: their addresses follow no pattern that a CPU would guess */
-
-static void fetch_early(const struct tile *tile, const uint8_t *const *from, uint32_t lane, uint32_t bytes)
-{
-	if (lane >= TILE || !(tile->present >> lane & 1))
-		return;
-	for (uint32_t i = 0; i < bytes; i += 64)
-		__builtin_prefetch(from[lane] + i);
-}
-
-/* Rows in binary32, padded with zeros to `stride`; absent lanes become zero rows. */
-static void load_rows(const struct unit *u, const struct tile *tile, const uint8_t *const *from, uint32_t d,
-		      uint32_t stride)
-{
-	uint32_t bytes = d * kvsink_format_bytes(u->task->rows.format), lane;
-	float *row;
-
-	for (lane = 0; lane < AHEAD; lane++)
-		fetch_early(tile, from, lane, bytes);
-	for (lane = 0; lane < TILE; lane++) {
-		fetch_early(tile, from, lane + AHEAD, bytes);
-		row = u->f32 + (size_t)lane * stride;
-		if (!(tile->present >> lane & 1)) {
-			memset(row, 0, stride * sizeof(*row));
-			continue;
-		}
-		kvsink_format_load(u->task->rows.format, row, from[lane], d);
-		memset(row + d, 0, (stride - d) * sizeof(*row));
-	}
-}
-
-static uint32_t padded(uint32_t d)
-{
-	return (d + 15) & ~15u;
-}
-
 static void mask_logits(const struct unit *u, const struct tile *tile, uint32_t row, float *s)
 {
 	uint32_t begin, end, lane;
 	uint64_t seen;
 
-	row_lanes(u, tile, row, &begin, &end);
+	kvsink_tile_lanes(u, tile, row, &begin, &end);
 	seen = tile->present & lane_mask(begin, end);
 	for (lane = 0; seen != ~0ull && lane < TILE; lane++)
 		if (!(seen >> lane & 1))
 			s[lane] = -INFINITY;
 }
 
-static float *tile_slot(const struct unit *u)
+float *kvsink_tile_slot(const struct unit *u)
 {
 	uint32_t index = u->used - 1;
 
-	return u->logits + (size_t)(index < u->keep ? index : u->keep) * u->rows * TILE;
+	return u->logits + (size_t)(index < u->keep ? index : u->keep) * u->slot;
 }
 
-static float *compute_logits(const struct unit *u, const struct tile *tile)
+float *kvsink_tile_logits(const struct unit *u, const struct tile *tile)
 {
 	const struct kvsink_attend_task *task = u->task;
 	uint32_t d = task->rows.d_k, row;
-	float *s = tile_slot(u);
+	float *s = kvsink_tile_slot(u);
 
-	load_rows(u, tile, tile->k, d, padded(d));
+	kvsink_tile_k(u, tile);
 	u->ops->transpose(u->kt, u->f32, padded(d), d);
 	u->ops->logits(s, u->q, u->rows, u->kt, d, task->scale, task->softcap);
 	for (row = 0; row < u->rows; row++)
@@ -277,21 +60,21 @@ static float *compute_logits(const struct unit *u, const struct tile *tile)
 	return s;
 }
 
-static bool kept(const struct unit *u)
+bool kvsink_kept(const struct unit *u)
 {
 	return u->used <= u->keep;
 }
 
-static void sweep_max(struct unit *u, enum tier tier)
+void kvsink_sweep_max(struct unit *u, enum tier tier)
 {
-	struct cursor c = tiles_of(u, tier);
-	struct partial *part = u->part[tier];
+	struct cursor c = kvsink_tiles(u, tier);
+	struct partial *part = part_of(u, tier);
 	struct tile tile;
 	uint32_t row;
 	float *s, max;
 
-	while (next_tile(u, &c, &tile)) {
-		s = compute_logits(u, &tile);
+	while (kvsink_tile_next(u, &c, &tile)) {
+		s = kvsink_tile_logits(u, &tile);
 		for (row = 0; row < u->rows; row++) {
 			max = u->ops->max(s + row * TILE);
 			if (max > part[row].max)
@@ -303,8 +86,8 @@ static void sweep_max(struct unit *u, enum tier tier)
 /* The weights of the current tile: from its logits, kept or made again. Sums only in the second sweep. */
 static float *compute_weights(struct unit *u, const struct tile *tile, enum tier tier, bool sum)
 {
-	struct partial *part = u->part[tier];
-	float *s = kept(u) ? tile_slot(u) : compute_logits(u, tile);
+	struct partial *part = part_of(u, tier);
+	float *s = kvsink_kept(u) ? kvsink_tile_slot(u) : kvsink_tile_logits(u, tile);
 	uint32_t row;
 	float weight;
 
@@ -317,33 +100,48 @@ static float *compute_weights(struct unit *u, const struct tile *tile, enum tier
 }
 
 /* All rows at once if each sees every lane; else each within its range: what it may not see may be NaN. */
-static void add_v(const struct unit *u, const struct tile *tile, const float *p, double *acc)
+void kvsink_add_v(const struct unit *u, const struct tile *tile, uint64_t lanes, const float *p, double *acc)
 {
 	uint32_t n = padded(u->task->rows.d_v), row, begin, end;
-	uint32_t low = __builtin_ctzll(tile->present), high = 64 - __builtin_clzll(tile->present);
+	uint32_t low = __builtin_ctzll(lanes), high = 64 - __builtin_clzll(lanes);
 	uint32_t first_end, last_begin;
 
-	load_rows(u, tile, tile->v, u->task->rows.d_v, n);
-	row_lanes(u, tile, 0, &begin, &first_end);
-	row_lanes(u, tile, u->rows - 1, &last_begin, &end);
+	kvsink_tile_v(u, tile, lanes);
+	kvsink_tile_lanes(u, tile, 0, &begin, &first_end);
+	kvsink_tile_lanes(u, tile, u->rows - 1, &last_begin, &end);
 	if (last_begin <= low && first_end >= high) {
 		u->ops->pv(acc, p, u->rows, low, high, u->f32, n);
 		return;
 	}
 	for (row = 0; row < u->rows; row++) {
-		row_lanes(u, tile, row, &begin, &end);
+		kvsink_tile_lanes(u, tile, row, &begin, &end);
 		if (begin < end)
 			u->ops->pv(acc + row * STRIDE, p + row * TILE, 1, begin, end, u->f32, n);
 	}
 }
 
-static void sweep_v(struct unit *u, enum tier tier)
+/* What each tier has of the weights: for statistics, no output depends on it. */
+static void add_seen(struct unit *u, const struct tile *tile, const float *p)
 {
-	struct cursor c = tiles_of(u, tier);
-	struct tile tile;
+	uint32_t row, lane;
 
-	while (next_tile(u, &c, &tile))
-		add_v(u, &tile, compute_weights(u, &tile, tier, true), u->acc[tier]);
+	for (row = 0; row < u->rows; row++)
+		for (lane = 0; lane < TILE; lane++)
+			u->seen[tile->sram >> lane & 1 ? SRAM : HBM][row] += p[row * TILE + lane];
+}
+
+void kvsink_sweep_v(struct unit *u, enum tier tier)
+{
+	struct cursor c = kvsink_tiles(u, tier);
+	struct tile tile;
+	float *p;
+
+	while (kvsink_tile_next(u, &c, &tile)) {
+		p = compute_weights(u, &tile, tier, true);
+		if (tier == MIXED)
+			add_seen(u, &tile, p);
+		kvsink_add_v(u, &tile, tile.present, p, acc_of(u, tier));
+	}
 }
 
 /*
@@ -360,7 +158,7 @@ static void tile_attention(const struct unit *u, const struct tile *tile, const 
 		token = row_token(u, row);
 		if (unit[row] > 0.0 && token >= u->task->local_window && token >= first)
 			u->ops->score(sum, p + row * TILE, unit[row],
-				      lanes_below(tile, token - u->task->local_window + 1));
+				      kvsink_tile_below(tile, token - u->task->local_window + 1));
 	}
 }
 
@@ -390,13 +188,13 @@ static void sweep_score(struct unit *u, enum tier tier, const double *unit)
 {
 	const struct kvsink_attend_task *task = u->task;
 	uint64_t *mass = task->mass ? task->mass + (size_t)u->head * (task->first + task->count) : NULL;
-	struct cursor c = tiles_of(u, tier);
+	struct cursor c = kvsink_tiles(u, tier);
 	uint64_t sum[TILE] __attribute__((aligned(64)));
 	struct tile tile;
 	float *p;
 
-	while (next_tile(u, &c, &tile)) {
-		p = kept(u) ? tile_slot(u) : compute_weights(u, &tile, tier, false);
+	while (kvsink_tile_next(u, &c, &tile)) {
+		p = kvsink_kept(u) ? kvsink_tile_slot(u) : compute_weights(u, &tile, tier, false);
 		tile_attention(u, &tile, p, unit, 0, sum);
 		add_to_tokens(task->score, &tile, sum);
 		add_to_tokens(mass, &tile, sum);
@@ -428,6 +226,7 @@ static void unit_load(struct unit *u)
 		for (t = 0; t < TIERS; t++) {
 			memset(u->acc[t] + row * STRIDE, 0, padded(u->task->rows.d_v) * sizeof(double));
 			u->part[t][row] = (struct partial){.max = -INFINITY};
+			u->seen[t][row] = 0.0;
 		}
 	}
 }
@@ -446,19 +245,43 @@ static double unit_output(const struct unit *u, uint32_t row, uint32_t e, const 
 	return m->a * o + m->b * (u->acc[HBM][row * STRIDE + e] / u->part[HBM][row].sum);
 }
 
-static void unit_stat(const struct unit *u, uint32_t row, const struct kvsink_merged *m)
+static double lse_of(double max, double sum)
 {
-	double lse_sram = u->part[SRAM][row].lse, mass = 0.0;
-	struct kvsink_attend_stat stat;
+	return sum == 0.0 ? -INFINITY : max + kvsink_log64(sum);
+}
 
+/* Where both tiers share a maximum, their sums tell more than the merged states: gated rows, tiers of one
+ * sum. */
+static void stat_of_sums(const struct unit *u, uint32_t row, struct kvsink_merged *m, double *lse_sram,
+			 double *lse_hbm)
+{
+	bool gated = u->task->mode == KVSINK_ATTEND_GATED;
+	double max = u->part[HBM][row].max;
+
+	*lse_sram = lse_of(max, u->seen[SRAM][row]);
+	*lse_hbm = lse_of(max, gated ? u->part[HBM][row].sum : u->seen[HBM][row]);
+	m->lse = lse_of(max, u->seen[SRAM][row] + u->seen[HBM][row]);
+}
+
+static void unit_stat(const struct unit *u, uint32_t row, struct kvsink_merged m)
+{
+	double lse_sram = u->part[SRAM][row].lse, lse_hbm = u->part[HBM][row].lse, mass = 0.0;
+	struct kvsink_attend_stat stat = {0};
+
+	if (u->task->mode != KVSINK_ATTEND_SPLIT)
+		stat_of_sums(u, row, &m, &lse_sram, &lse_hbm);
 	if (lse_sram != -INFINITY)
-		mass = lse_sram < m->lse ? kvsink_exp64(lse_sram - m->lse) : 1.0;
-	if (m->lse != m->lse)
+		mass = lse_sram < m.lse ? kvsink_exp64(lse_sram - m.lse) : 1.0;
+	if (m.lse != m.lse)
 		mass = 0.0;
-	stat.lse = kvsink_f32_canonical((float)m->lse);
+	stat.lse = kvsink_f32_canonical((float)m.lse);
 	stat.lse_sram = kvsink_f32_canonical((float)lse_sram);
-	stat.lse_hbm = kvsink_f32_canonical((float)u->part[HBM][row].lse);
+	stat.lse_hbm = kvsink_f32_canonical((float)lse_hbm);
 	stat.mass_sram = (float)mass;
+	if (u->task->mode == KVSINK_ATTEND_GATED) {
+		stat.skipped = kvsink_f32_canonical((float)u->skipped[row]);
+		stat.bound = kvsink_f32_canonical((float)u->bound[row]);
+	}
 	if (u->task->stats)
 		u->task->stats[query_index(u, row)] = stat;
 	if (u->task->mass_sram)
@@ -477,19 +300,52 @@ static void unit_merge(struct unit *u, uint32_t row, double unit[TIERS][ROWS])
 {
 	uint32_t d = u->task->rows.d_v, e, t;
 	float *out = u->task->out + query_index(u, row) * d;
-	struct partial *part;
 	struct kvsink_merged m;
 
-	for (t = 0; t < TIERS; t++) {
-		part = &u->part[t][row];
-		part->lse = part->sum == 0.0 ? -INFINITY : part->max + kvsink_log64(part->sum);
-	}
+	for (t = 0; t < TIERS; t++)
+		u->part[t][row].lse = lse_of(u->part[t][row].max, u->part[t][row].sum);
 	m = kvsink_merge_weights(u->part[SRAM][row].lse, u->part[HBM][row].lse);
 	for (e = 0; e < d; e++)
 		out[e] = kvsink_f32_canonical((float)unit_output(u, row, e, &m));
 	unit[SRAM][row] = score_unit(m.a, u->part[SRAM][row].sum);
 	unit[HBM][row] = score_unit(m.b, u->part[HBM][row].sum);
-	unit_stat(u, row, &m);
+	/* attention is a share of all rows, unread ones included */
+	if (u->task->mode == KVSINK_ATTEND_GATED)
+		unit[SRAM][row] = unit[HBM][row] = score_unit(1.0, u->seen[SRAM][row] + u->seen[HBM][row]);
+	unit_stat(u, row, m);
+}
+
+static void unit_sweep(struct unit *u)
+{
+	if (u->task->mode == KVSINK_ATTEND_GATED) {
+		kvsink_gate_run(u);
+		return;
+	}
+	u->used = 0;
+	if (u->task->mode == KVSINK_ATTEND_CANONICAL) {
+		kvsink_sweep_max(u, MIXED);
+		u->used = 0;
+		kvsink_sweep_v(u, MIXED);
+		return;
+	}
+	kvsink_sweep_max(u, SRAM);
+	kvsink_sweep_max(u, HBM);
+	u->used = 0;
+	kvsink_sweep_v(u, SRAM);
+	kvsink_sweep_v(u, HBM);
+}
+
+static void unit_attention(struct unit *u, double unit[TIERS][ROWS])
+{
+	if (!u->task->score && !u->task->mass && !u->task->observed && !u->task->sinks)
+		return;
+	u->used = 0;
+	if (u->task->mode == KVSINK_ATTEND_CANONICAL) {
+		sweep_score(u, MIXED, unit[HBM]);
+		return;
+	}
+	sweep_score(u, SRAM, unit[SRAM]);
+	sweep_score(u, HBM, unit[HBM]);
 }
 
 static void unit_run(struct unit *u)
@@ -500,21 +356,13 @@ static void unit_run(struct unit *u)
 	u->begin = first_visible(u->task, u->task->first + u->query);
 	u->end = last + 1;
 	u->rows = u->heads * u->queries;
-	u->keep = KVSINK_UNIT_LOGITS / (u->rows * TILE) - 1;
+	u->slot = (u->rows + (u->task->mode == KVSINK_ATTEND_GATED)) * TILE;
+	u->keep = KVSINK_UNIT_LOGITS / u->slot - 1;
 	unit_load(u);
-	u->used = 0;
-	sweep_max(u, SRAM);
-	sweep_max(u, HBM);
-	u->used = 0;
-	sweep_v(u, SRAM);
-	sweep_v(u, HBM);
+	unit_sweep(u);
 	for (row = 0; row < u->rows; row++)
 		unit_merge(u, row, unit);
-	if (!u->task->score && !u->task->mass && !u->task->observed && !u->task->sinks)
-		return;
-	u->used = 0;
-	sweep_score(u, SRAM, unit[SRAM]);
-	sweep_score(u, HBM, unit[HBM]);
+	unit_attention(u, unit);
 }
 
 /* How a task is cut: query heads of a unit, units of a group, queries of a unit. */
@@ -557,6 +405,8 @@ static void place_scratch(struct unit *u, float *scratch)
 	u->acc[HBM] = u->acc[SRAM] + ROWS * STRIDE;
 	u->f32 = (float *)(u->acc[HBM] + ROWS * STRIDE);
 	u->logits = u->f32 + TILE * STRIDE;
+	u->bins = (double *)(u->logits + KVSINK_UNIT_LOGITS);
+	u->read = (uint64_t *)(u->bins + 2 * KVSINK_GATE_BINS * ROWS);
 }
 
 void kvsink_attend_part(const struct kvsink_attend_task *tasks, unsigned count, unsigned part, unsigned parts,

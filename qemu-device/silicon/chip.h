@@ -252,11 +252,12 @@ struct kvsink_item_work {
 	uint32_t tasks; /* used entries of the arrays below */
 	struct kvsink_attend_task task[KVSINK_MAX_ITEMS];
 	struct kvsink_task_bytes bytes[KVSINK_MAX_ITEMS];
-	struct kvsink_stream *stream[KVSINK_MAX_ITEMS]; /* locked while busy, unless a reset came */
-	uint64_t mass_sram[KVSINK_MAX_ITEMS];		/* attention on SRAM rows, units of 2^-32 */
-	uint32_t layer[KVSINK_MAX_ITEMS];		/* of each task */
-	struct kvsink_ref out_ref, stats_ref, mass_ref; /* where outputs go when it retires */
-	bool has_stats, has_mass;			/* which of them are wanted */
+	struct kvsink_stream *stream[KVSINK_MAX_ITEMS];	       /* locked while busy, unless a reset came */
+	struct kvsink_gate_bytes gate_bytes[KVSINK_MAX_ITEMS]; /* of gated tasks */
+	uint64_t mass_sram[KVSINK_MAX_ITEMS];		       /* attention on SRAM rows, units of 2^-32 */
+	uint32_t layer[KVSINK_MAX_ITEMS];		       /* of each task */
+	struct kvsink_ref out_ref, stats_ref, mass_ref;	       /* where outputs go when it retires */
+	bool has_stats, has_mass;			       /* which of them are wanted */
 	float *q, *out;			  /* KVSINK_STAGE_BYTES each; staging of every other command, too */
 	struct kvsink_attend_stat *stats; /* KVSINK_STAGE_BYTES */
 	uint64_t *score;		  /* [KVSINK_MAX_TOKENS], zero between items */
@@ -598,6 +599,15 @@ void kvsink_note_promotion(struct kvsink_chip *chip, struct kvsink_stream *strea
 void kvsink_ema_step(struct kvsink_ring *ring, struct kvsink_stream *stream);
 /* The open step is dropped: B of it, too. */
 void kvsink_ema_abort(struct kvsink_chip *chip, struct kvsink_stream *stream);
+
+/* ---- norm.c: norms of V rows ---- */
+
+/* binary16 [kv_heads][max_tokens] and binary32 patterns [kv_heads] of a layer, both upper bounds. */
+uint16_t *kvsink_norms(const struct kvsink_chip *chip, const struct kvsink_stream *stream, uint32_t layer);
+uint32_t *kvsink_norm_max(const struct kvsink_chip *chip, const struct kvsink_stream *stream, uint32_t layer);
+/* A token's V rows of all KV heads were stored at v. */
+void kvsink_norm_rows(struct kvsink_chip *chip, struct kvsink_stream *stream, uint32_t layer, uint32_t token,
+		      const uint8_t *v);
 
 /* ---- dma.c: migration engine ---- */
 

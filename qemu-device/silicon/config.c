@@ -75,6 +75,11 @@ static bool number_ok(const struct kvsink_chip *chip, const struct kvsink_stream
 		return value <= KVSINK_SCORE_REL;
 	case KVSINK_PARAM_PLACEMENT:
 		return value <= KVSINK_PLACEMENT_AUTO;
+	case KVSINK_PARAM_GATE:
+		return value < KVSINK_GATE_COUNT;
+	case KVSINK_PARAM_GATE_BUFFER:
+	case KVSINK_PARAM_CERTIFY:
+		return value <= 1;
 	case KVSINK_PARAM_SRAM_BUDGET:
 	case KVSINK_PARAM_TENANT_CAP:
 		return value <= chip->config.sram_bytes || value == NO_LIMIT;
@@ -98,8 +103,11 @@ static bool number_ok(const struct kvsink_chip *chip, const struct kvsink_stream
 static bool value_ok(const struct kvsink_chip *chip, const struct kvsink_stream *s, uint32_t param,
 		     uint64_t value)
 {
+	if (param == KVSINK_PARAM_EPSILON && !value)
+		return false;
 	if (params[param].kind == F32)
-		return value < (param == KVSINK_PARAM_ALPHA ? F32_ONE : F32_INFINITY);
+		return value < (param == KVSINK_PARAM_ALPHA || param == KVSINK_PARAM_EPSILON ? F32_ONE
+											     : F32_INFINITY);
 	if (params[param].kind == U32 && value > UINT32_MAX)
 		return false;
 	return number_ok(chip, s, param, value);

@@ -37,6 +37,27 @@ struct kvsink_rows {
 	uint32_t residents;
 };
 
+/* What gated mode wants of a task, and what it knows of its V rows beforehand. */
+struct kvsink_gating {
+	uint32_t criterion;		 /* enum kvsink_gate */
+	float epsilon;			 /* in (0, 1) */
+	bool buffer;			 /* V rows are chosen when all logits are known; else in one pass */
+	bool certify;			 /* read on where the criterion could not be certified */
+	const uint32_t *norm_max;	 /* binary32 patterns [kv_heads]: no V row of the layer is longer */
+	const uint16_t *norms;		 /* binary16 [kv_heads][norm_stride] by token, rounded up */
+	uint32_t norm_stride;		 /* tokens */
+	uint64_t norms_at;		 /* HBM offset of norms */
+	uint32_t burst_bytes;		 /* of HBM */
+	struct kvsink_gate_bytes *bytes; /* added to atomically; not NULL */
+};
+
+/* What gating changes of a task's bytes in HBM. */
+struct kvsink_gate_bytes {
+	uint64_t v_skipped, v_skipped_bus; /* V rows that were left unread */
+	uint64_t norm, norm_bus;	   /* norms that were read */
+	uint64_t k_again, k_again_bus;	   /* K rows that were read a second time */
+};
+
 /* Queries of one (stream, layer): query i stands at token first + i. */
 struct kvsink_attend_task {
 	struct kvsink_rows rows;
@@ -44,6 +65,8 @@ struct kvsink_attend_task {
 	uint32_t first, count;
 	float scale, softcap;
 	uint32_t window;		  /* 0 = none */
+	uint32_t mode;			  /* enum kvsink_attend_mode */
+	struct kvsink_gating gate;	  /* GATED */
 	const float *q;			  /* [count][q_heads][d_k] */
 	float *out;			  /* [count][q_heads][d_v] */
 	struct kvsink_attend_stat *stats; /* [count][q_heads] or NULL */
@@ -80,9 +103,15 @@ void kvsink_attend_part(const struct kvsink_attend_task *tasks, unsigned count, 
 #define KVSINK_UNIT_ROWS 24
 #define KVSINK_UNIT_LOGITS (24 * 64 * 64)
 
-/* K tile (binary64), queries and two outputs (binary64), K or V rows, logits, alignment. */
+#define KVSINK_GATE_BINS 512 /* of keys: a binary32 in [0, 1] by exponent and two bits */
+
+/*
+ * K tile (binary64), queries and two outputs (binary64), K or V rows; logits; bins of two sums (binary64), a
+ * bit for each token; alignment.
+ */
 #define KVSINK_SCRATCH_FLOATS                                                                                \
-	((size_t)(2 * 64 + 6 * KVSINK_UNIT_ROWS + 64) * KVSINK_MAX_HEAD_DIM + KVSINK_UNIT_LOGITS + 16)
+	((size_t)(2 * 64 + 6 * KVSINK_UNIT_ROWS + 64) * KVSINK_MAX_HEAD_DIM + KVSINK_UNIT_LOGITS +           \
+	 4 * KVSINK_GATE_BINS * KVSINK_UNIT_ROWS + KVSINK_MAX_TOKENS / 32 + 16)
 
 /* Rows that one query at `token` reads of one KV head, by tier: for the ledger and the modelled clock. */
 struct kvsink_row_count {
@@ -101,6 +130,9 @@ void kvsink_merge(float *o, float *lse, const float *o2, float lse2, unsigned n)
 /* Store rounds to nearest even, load is exact. */
 void kvsink_format_store(uint32_t format, void *row, const float *src, unsigned n);
 void kvsink_format_load(uint32_t format, float *dst, const void *row, unsigned n);
+
+/* The smallest binary16 that is not below x >= 0; infinity for what is larger, and NaN. */
+uint16_t kvsink_norm_round_up(double x);
 
 /* ---- scores and classification (kv-math section 1) ---- */
 

@@ -115,10 +115,33 @@ static void task_init(struct kvsink_item_work *work, uint32_t i, struct kvsink_s
 		.scale = s->layer[layer].scale,
 		.softcap = s->layer[layer].softcap,
 		.window = s->layer[layer].window,
+		.mode = KVSINK_ATTEND_SPLIT,
 		.mass_sram = &work->mass_sram[i],
 		.local_window = kvsink_param_window(s),
 		.cancelled = &work->cancelled,
 	};
+}
+
+/* What gated mode wants of a task: the parameters of its layer's group, and the norms of its V rows. */
+static void task_gate(struct kvsink_item_work *work, uint32_t i)
+{
+	const struct kvsink_chip *chip = work->ring->chip;
+	const struct kvsink_stream *s = work->stream[i];
+	const uint64_t *params = s->group[kvsink_stream_group(s, work->layer[i])].params;
+	struct kvsink_gating *gate = &work->task[i].gate;
+	uint32_t epsilon = (uint32_t)params[KVSINK_PARAM_EPSILON];
+
+	gate->criterion = (uint32_t)params[KVSINK_PARAM_GATE];
+	memcpy(&gate->epsilon, &epsilon, sizeof(gate->epsilon));
+	gate->buffer = params[KVSINK_PARAM_GATE_BUFFER];
+	gate->certify = params[KVSINK_PARAM_CERTIFY];
+	gate->norm_max = kvsink_norm_max(chip, s, work->layer[i]);
+	gate->norms = kvsink_norms(chip, s, work->layer[i]);
+	gate->norms_at = (uint64_t)((const uint8_t *)gate->norms - chip->config.hbm);
+	gate->norm_stride = s->max_tokens;
+	gate->burst_bytes = chip->config.burst_bytes;
+	gate->bytes = &work->gate_bytes[i];
+	work->gate_bytes[i] = (struct kvsink_gate_bytes){0};
 }
 
 /* Pages of task i: those of an earlier task of the stream, or looked up for the longest of its tasks. */
@@ -299,8 +322,8 @@ uint32_t kvsink_cmd_attend(struct kvsink_ring *ring, const struct kvsink_cmd *cm
 	struct kvsink_item_work *work = &ring->work;
 	uint32_t code;
 
-	if (c->mode != KVSINK_ATTEND_SPLIT)
-		return kvsink_fault(ring, KVSINK_CODE_UNSUPPORTED, KVSINK_FIELD(attend.mode));
+	if (c->mode >= KVSINK_ATTEND_MODE_COUNT)
+		return kvsink_fault(ring, KVSINK_CODE_BAD_FIELD, KVSINK_FIELD(attend.mode));
 	if (c->reserved)
 		return kvsink_fault(ring, KVSINK_CODE_BAD_FIELD, KVSINK_FIELD(attend.reserved));
 	if (!c->item_count)
@@ -317,6 +340,11 @@ uint32_t kvsink_cmd_attend(struct kvsink_ring *ring, const struct kvsink_cmd *cm
 	if (code)
 		return code;
 	place_operands(work, &op);
+	for (uint32_t i = 0; i < work->tasks; i++) {
+		work->task[i].mode = c->mode;
+		if (c->mode == KVSINK_ATTEND_GATED)
+			task_gate(work, i);
+	}
 	kvsink_ecc_strike(ring->chip, work->stream[0], item[0].attend.layer);
 	for (uint32_t i = 0; i < work->tasks && !code; i++) {
 		code = resolve_pages(ring, i);
@@ -452,6 +480,23 @@ static void add_scores(struct kvsink_item_work *work)
 	kvsink_ledger_add(chip, s, KVSINK_COUNTER_SCORE_HBM, 2 * bytes);
 }
 
+/* Takes what gating left unread off the bytes of HBM, adds what it read besides. */
+static void book_gate(struct kvsink_item_work *work, uint32_t i)
+{
+	const struct kvsink_gate_bytes *gate = &work->gate_bytes[i];
+	struct kvsink_task_bytes *bytes = &work->bytes[i];
+	struct kvsink_chip *chip = work->ring->chip;
+	struct kvsink_stream *s = work->stream[i];
+
+	bytes->hbm += gate->k_again - gate->v_skipped;
+	bytes->hbm_bus += gate->k_again_bus - gate->v_skipped_bus;
+	work->ring->hbm_bytes += gate->norm_bus;
+	kvsink_ledger_add(chip, s, KVSINK_COUNTER_V_SKIPPED, gate->v_skipped);
+	kvsink_ledger_add(chip, s, KVSINK_COUNTER_V_SKIPPED_BUS, gate->v_skipped_bus);
+	kvsink_ledger_add(chip, s, KVSINK_COUNTER_NORM_READ, gate->norm);
+	kvsink_ledger_add(chip, s, KVSINK_COUNTER_NORM_READ_BUS, gate->norm_bus);
+}
+
 static void book_task(struct kvsink_item_work *work, uint32_t i)
 {
 	struct kvsink_chip *chip = work->ring->chip;
@@ -481,6 +526,8 @@ static void work_end(struct kvsink_item_work *work)
 
 	for (uint32_t i = 0; i < work->tasks; i++) {
 		work->stream[i]->locks--;
+		if (work->task[i].mode == KVSINK_ATTEND_GATED)
+			book_gate(work, i);
 		book_task(work, i);
 		ring->hbm_bytes += work->bytes[i].hbm_bus;
 		ring->sram_bytes += work->bytes[i].sram_bus;

@@ -261,6 +261,7 @@ uint32_t kvsink_cmd_stream_create(struct kvsink_ring *ring, const struct kvsink_
 	struct kvsink_chip *chip = ring->chip;
 	struct kvsink_stream *stream;
 	uint32_t code = check_create(ring, c);
+	uint64_t cleared;
 
 	if (code)
 		return code;
@@ -274,10 +275,11 @@ uint32_t kvsink_cmd_stream_create(struct kvsink_ring *ring, const struct kvsink_
 		set_layer(&stream->layer[l], &ring->item[c->first_item + l].layer);
 	set_params(chip, stream);
 	ring->stream = stream;
-	kvsink_spend(ring, score_bytes(c));
-	memset(chip->config.hbm + c->scores, 0, score_bytes(c));
-	kvsink_dirty(chip, KVSINK_SPACE_HBM, c->scores, score_bytes(c));
-	kvsink_ledger_add(chip, stream, KVSINK_COUNTER_SCORE_HBM, score_bytes(c));
+	cleared = kvsink_score_cleared_bytes(c->layers, c->kv_heads, c->score_groups, c->max_tokens);
+	kvsink_spend(ring, cleared);
+	memset(chip->config.hbm + c->scores, 0, cleared);
+	kvsink_dirty(chip, KVSINK_SPACE_HBM, c->scores, cleared);
+	kvsink_ledger_add(chip, stream, KVSINK_COUNTER_SCORE_HBM, cleared);
 	kvsink_event(chip, KVSINK_EVENT_STREAM_CREATED, stream, stream->tenant, 0, 0);
 	return KVSINK_CODE_OK;
 }

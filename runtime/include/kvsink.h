@@ -354,10 +354,12 @@ int kvs_batch_classify(struct kvs_batch *batch, struct kvs_stream *stream, uint3
 int kvs_batch_barrier(struct kvs_batch *batch, struct kvs_stream *stream);
 
 /**
- * kvs_batch_attend - decode attention of a ragged batch, split mode
+ * kvs_batch_attend - decode attention of a ragged batch
  * @batch: the batch
  * @items: streams, layers and queries; copied
  * @count: items
+ * @mode: enum drm_kvsink_attend_mode: split, canonical (bit-identical for every placement) or gated (bounded:
+ *GATE and EPSILON of the layers' score groups say how far, stats tell the bound that was achieved)
  * @q: float[queries][q_heads][d_k], item behind item
  * @out: float[queries][q_heads][d_v]
  * @stats: struct drm_kvsink_attend_stat[queries][q_heads]; a NULL buffer for none
@@ -367,7 +369,25 @@ int kvs_batch_barrier(struct kvs_batch *batch, struct kvs_stream *stream);
  * Returns see above.
  */
 int kvs_batch_attend(struct kvs_batch *batch, const struct drm_kvsink_attend_item *items, uint32_t count,
-		     struct kvs_place q, struct kvs_place out, struct kvs_place stats, struct kvs_place mass);
+		     uint32_t mode, struct kvs_place q, struct kvs_place out, struct kvs_place stats,
+		     struct kvs_place mass);
+
+/**
+ * kvs_merge - attention over two disjoint sets of tokens becomes attention over both
+ * @out: float[d_v], output of one query head over the first set; receives that over both
+ * @stat: what ATTEND said of it; receives that of both
+ * @out2: output of the same query head over the second set
+ * @stat2: what ATTEND said of that
+ * @d_v: elements of an output
+ *
+ * An empty set (lse -inf) leaves the other as it is, bit for bit. Certificates compose: `bound` and `skipped`
+ * become the means of both, weighted by the sets' shares of attention; those are exact, since lse counts
+ * unread rows, too. The inputs' binary32 rounding of lse (some 1e-6 of the output) comes on top of `bound`.
+ *
+ * Returns 0; -EINVAL if an lse is NaN or infinite, nothing is changed then.
+ */
+int kvs_merge(float *out, struct drm_kvsink_attend_stat *stat, const float *out2,
+	      const struct drm_kvsink_attend_stat *stat2, uint32_t d_v);
 
 /**
  * kvs_batch_step_end - make appended tokens part of the stream

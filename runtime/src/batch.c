@@ -166,7 +166,7 @@ static int check_items(struct kvs_batch *batch, uint32_t count)
 }
 
 KVS_PUBLIC int kvs_batch_attend(struct kvs_batch *batch, const struct drm_kvsink_attend_item *items,
-				uint32_t count, struct kvs_place q, struct kvs_place out,
+				uint32_t count, uint32_t mode, struct kvs_place q, struct kvs_place out,
 				struct kvs_place stats, struct kvs_place mass)
 {
 	struct drm_kvsink_op *op = next_op(batch, DRM_KVSINK_OP_ATTEND);
@@ -182,6 +182,7 @@ KVS_PUBLIC int kvs_batch_attend(struct kvs_batch *batch, const struct drm_kvsink
 	op->attend.items.stride = sizeof(*items);
 	op->attend.items.count = count;
 	op->attend.items.array = (uintptr_t)&batch->item[batch->items];
+	op->attend.mode = mode;
 	err = set_place(batch, q, "q", &op->attend.q);
 	err = err ? err : set_place(batch, out, "out", &op->attend.out);
 	if (!err && stats.buffer)

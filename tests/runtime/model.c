@@ -127,7 +127,7 @@ static void attend(struct model *model, uint32_t layer)
 	struct kvs_place none = {0};
 
 	rig_must(&model->rig, "attend",
-		 kvs_batch_attend(model->rig.batch, &item, 1, rig_at(&model->rig, 0),
+		 kvs_batch_attend(model->rig.batch, &item, 1, DRM_KVSINK_ATTEND_SPLIT, rig_at(&model->rig, 0),
 				  rig_at(&model->rig, RIG_OUT), none,
 				  mass ? rig_at(&model->rig, MASS_AT) : none));
 	rig_must(&model->rig, "attend", rig_run(&model->rig, NULL));

@@ -86,8 +86,8 @@ static void attend_last(struct rig_stream *stream, uint32_t layer, uint32_t coun
 
 	rig_fill(rig, 0, count * stream->geometry.q_heads * stream->geometry.d_k, 3);
 	rig_must(rig, "attend",
-		 kvs_batch_attend(rig->batch, &item, 1, rig_at(rig, 0), rig_at(rig, RIG_OUT),
-				  rig_at(rig, RIG_STATS), (struct kvs_place){0}));
+		 kvs_batch_attend(rig->batch, &item, 1, DRM_KVSINK_ATTEND_SPLIT, rig_at(rig, 0),
+				  rig_at(rig, RIG_OUT), rig_at(rig, RIG_STATS), (struct kvs_place){0}));
 	rig_must(rig, "attend", rig_run(rig, NULL));
 	check_item(stream, &item, (float *)rig->memory, (float *)(rig->memory + RIG_OUT),
 		   (void *)(rig->memory + RIG_STATS), resident, worst);
@@ -196,8 +196,8 @@ static void test_ragged(void)
 	items[2] = (struct drm_kvsink_attend_item){kvs_stream_id(streams[0].kvs), 0, 30, 3, 0};
 	rig_fill(&rig, 0, 1000, 2);
 	rig_must(&rig, "attend",
-		 kvs_batch_attend(rig.batch, items, 3, rig_at(&rig, 0), rig_at(&rig, RIG_OUT),
-				  rig_at(&rig, RIG_STATS), (struct kvs_place){0}));
+		 kvs_batch_attend(rig.batch, items, 3, DRM_KVSINK_ATTEND_SPLIT, rig_at(&rig, 0),
+				  rig_at(&rig, RIG_OUT), rig_at(&rig, RIG_STATS), (struct kvs_place){0}));
 	rig_must(&rig, "attend", rig_run(&rig, NULL));
 	q = (float *)rig.memory;
 	check_item(&streams[0], &items[0], q, (float *)(rig.memory + RIG_OUT),

@@ -221,13 +221,13 @@ static void test_batches(void)
 	       "a 65th operation is refused");
 	tap_ok(!rig_run(&rig, NULL), "64 run");
 	rig_must(&rig, "attend",
-		 kvs_batch_attend(rig.batch, items, 200, rig_at(&rig, 0), rig_at(&rig, 0),
-				  (struct kvs_place){0}, (struct kvs_place){0}));
-	tap_ok(kvs_batch_attend(rig.batch, items, 57, rig_at(&rig, 0), rig_at(&rig, 0), (struct kvs_place){0},
-				(struct kvs_place){0}) == -E2BIG,
+		 kvs_batch_attend(rig.batch, items, 200, DRM_KVSINK_ATTEND_SPLIT, rig_at(&rig, 0),
+				  rig_at(&rig, 0), (struct kvs_place){0}, (struct kvs_place){0}));
+	tap_ok(kvs_batch_attend(rig.batch, items, 57, DRM_KVSINK_ATTEND_SPLIT, rig_at(&rig, 0),
+				rig_at(&rig, 0), (struct kvs_place){0}, (struct kvs_place){0}) == -E2BIG,
 	       "a 257th attend item is refused");
-	tap_ok(!kvs_batch_attend(rig.batch, items, 56, rig_at(&rig, 0), rig_at(&rig, 0),
-				 (struct kvs_place){0}, (struct kvs_place){0}),
+	tap_ok(!kvs_batch_attend(rig.batch, items, 56, DRM_KVSINK_ATTEND_SPLIT, rig_at(&rig, 0),
+				 rig_at(&rig, 0), (struct kvs_place){0}, (struct kvs_place){0}),
 	       "256 are accepted");
 	kvs_batch_reset(rig.batch);
 	rig_must(&rig, "barrier", kvs_batch_barrier(rig.batch, stream.kvs));

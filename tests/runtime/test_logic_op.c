@@ -219,7 +219,7 @@ static void test_attend(void)
 		BAD_AS(drm_kvsink_op, attend.items.count, 257, E2BIG, attend.items),
 		BAD_AS(drm_kvsink_op, attend.items.stride, 8, EINVAL, attend.items),
 		BAD_AS(drm_kvsink_op, attend.items.stride, 4104, E2BIG, attend.items),
-		BAD_OP(attend.mode, 1, EINVAL),
+		BAD_OP(attend.mode, 3, EINVAL),
 		BAD_OP(attend.pad, 1, EINVAL),
 		BAD_REF(attend.q),
 		BAD_REF(attend.out),

@@ -199,7 +199,8 @@ static int use_stream(struct kvs_device *device, struct kvs_stream *stream, stru
 	for (uint32_t layer = 0; layer < 2; layer++)
 		kvs_batch_append(batch, stream, layer, 0, 1, at, at);
 	kvs_batch_step_end(batch, stream, 1);
-	kvs_batch_attend(batch, &item, 1, at, out, (struct kvs_place){0}, (struct kvs_place){0});
+	kvs_batch_attend(batch, &item, 1, DRM_KVSINK_ATTEND_SPLIT, at, out, (struct kvs_place){0},
+			 (struct kvs_place){0});
 	err = kvs_batch_run(batch, NULL);
 	kvs_batch_reset(batch);
 	kvs_batch_barrier(batch, stream);

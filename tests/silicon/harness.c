@@ -330,7 +330,7 @@ static uint64_t page_bytes(const struct h_stream *s)
 uint32_t h_create(struct harness *h, struct h_stream *s)
 {
 	struct kvsink_cmd *cmd = h_cmd(h, KVSINK_OP_STREAM_CREATE);
-	union kvsink_item item = {.layer = {.window = s->window}};
+	union kvsink_item item = {.layer = {.window = s->window, .alibi_slope = s->alibi_slope}};
 
 	memcpy(&item.layer.scale, &s->scale, sizeof(s->scale));
 	s->page_table = take_hbm(h, (uint64_t)s->max_tokens * 8);

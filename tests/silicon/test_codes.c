@@ -75,6 +75,10 @@ static void streams(void)
 	h_cmd(&h, KVSINK_OP_STREAM_DESTROY)->stream_destroy.stream = 12;
 	expect(h_priv(&h), KVSINK_CODE_OK, 0, "privileged STREAM_DESTROY");
 	expect(h_create(&h, &other), KVSINK_CODE_OK, 0, "its place is free again");
+	other = h_geometry(21);
+	other.alibi_slope = 1;
+	expect(h_create(&h, &other), KVSINK_CODE_UNSUPPORTED,
+	       sizeof(struct kvsink_cmd) + offsetof(struct kvsink_layer, alibi_slope), "an ALiBi slope");
 }
 
 static void rows(void)
@@ -93,8 +97,8 @@ static void rows(void)
 	h_score_cmd(&h, &s, 0, 0, 21);
 	expect(h_do(&h), KVSINK_CODE_SEQUENCE, 20, "SCORE beyond the length");
 	cmd = h_attend_cmd(&h, &s, 0, 0, 1);
-	cmd->attend.mode = 1;
-	expect(h_do(&h), KVSINK_CODE_UNSUPPORTED, FIELD(attend.mode), "ATTEND in a mode that is not there");
+	cmd->attend.mode = KVSINK_ATTEND_MODE_COUNT;
+	expect(h_do(&h), KVSINK_CODE_BAD_FIELD, FIELD(attend.mode), "ATTEND in a mode that is not there");
 	h_score_cmd(&h, &s, 0, 0, 20);
 	expect(h_do(&h), KVSINK_CODE_OK, 0, "SCORE");
 	h_cmd(&h, KVSINK_OP_CLASSIFY)->classify = (struct kvsink_cmd_classify){s.id, 1, 4, h_gart(H_ANSWER)};

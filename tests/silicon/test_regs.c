@@ -38,7 +38,7 @@ static bool expected(const char *name, uint32_t *value)
 	} table[] = {
 		{"ID", KVSINK_ID_MAGIC},
 		{"VERSION", KVSINK_HW_VERSION},
-		{"CAPS", 7},
+		{"CAPS", 0x1f},
 		{"STATUS", 1},
 		{"GENERATION", 2},
 		{"SRAM_BYTES", c->sram_bytes},
@@ -58,6 +58,8 @@ static bool expected(const char *name, uint32_t *value)
 		{"T_SINK", 0x3dcccccd},
 		{"SCORE_MODE", 1},
 		{"LOCAL_WINDOW", 64},
+		{"EPSILON", 0x3cf5c28f},
+		{"GATE_BUFFER", 1},
 		{"SRAM_BUDGET", 0xffffffff},
 		{"HEAD_MASK_LO", 0xffffffff},
 		{"HEAD_MASK_HI", 0xffffffff},
@@ -229,6 +231,10 @@ static void parameters(void)
 		 0},
 		{"LAYER_WEIGHT_HI", KVSINK_REG_LAYER_WEIGHT_HI, KVSINK_PARAM_LAYER_WEIGHT, 0x4000000000040001,
 		 32},
+		{"GATE", KVSINK_REG_GATE, KVSINK_PARAM_GATE, 2, 0},
+		{"EPSILON", KVSINK_REG_EPSILON, KVSINK_PARAM_EPSILON, 0x3d800000, 0},
+		{"GATE_BUFFER", KVSINK_REG_GATE_BUFFER, KVSINK_PARAM_GATE_BUFFER, 0, 0},
+		{"CERTIFY", KVSINK_REG_CERTIFY, KVSINK_PARAM_CERTIFY, 1, 0},
 	};
 
 	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++)

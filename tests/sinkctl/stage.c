@@ -139,7 +139,8 @@ static void add_attend(unsigned layer, uint32_t token)
 		.stream = kvs_stream_id(stream), .layer = layer, .first = token, .count = 1};
 	struct kvs_place none = {NULL, 0};
 
-	need(kvs_batch_attend(batch, &item, 1, at(Q_AT), at(OUT_AT), none, none), "attend");
+	need(kvs_batch_attend(batch, &item, 1, DRM_KVSINK_ATTEND_SPLIT, at(Q_AT), at(OUT_AT), none, none),
+	     "attend");
 }
 
 static int attend(unsigned layer)

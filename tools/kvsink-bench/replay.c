@@ -156,7 +156,8 @@ static int add_attend(struct replay *r, uint32_t layer, uint32_t first, uint32_t
 	struct kvs_place none = {.buffer = NULL};
 
 	put(r, HOOK_Q, layer, first, count, q, geometry_q_row(r->g));
-	return kvs_batch_attend(r->batch, &item, 1, at(r, q), at(r, out), none, r->mass ? at(r, sums) : none);
+	return kvs_batch_attend(r->batch, &item, 1, DRM_KVSINK_ATTEND_SPLIT, at(r, q), at(r, out), none,
+				r->mass ? at(r, sums) : none);
 }
 
 static const float *sums_of(const struct replay *r, uint32_t slot)

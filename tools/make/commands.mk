@@ -51,6 +51,7 @@ test: hermetic
 
 bench: hermetic
 	@tools/kvsink-bench/policies
+	@tools/kvsink-bench/quality
 
 test-mutants: hermetic
 	@tests/mutants/run

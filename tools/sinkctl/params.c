@@ -56,6 +56,8 @@ static int parse_float(struct sc_run *run, struct sc_setting *setting)
 			      "a decimal number, 0 or from 1.4e-45 to 3.4028235e38, is allowed");
 	if (setting->param == KVSINK_PARAM_ALPHA && !(sc_from_pattern(pattern) < 1))
 		return refuse(run, setting, "a decimal number from 0 to below 1 is allowed");
+	if (setting->param == KVSINK_PARAM_EPSILON && (!pattern || !(sc_from_pattern(pattern) < 1)))
+		return refuse(run, setting, "a decimal number above 0 and below 1 is allowed");
 	setting->value = pattern;
 	return 0;
 }
@@ -168,6 +170,11 @@ int sc_parse_setting(struct sc_run *run, struct sc_setting *setting)
 		return parse_symbol(run, setting, "0 or RAW, 1 or MEAN, 2 or REL is allowed");
 	case KVSINK_PARAM_PLACEMENT:
 		return parse_symbol(run, setting, "0 or OFF, 1 or OBSERVE, 2 or AUTO is allowed");
+	case KVSINK_PARAM_GATE:
+		return parse_symbol(run, setting, "0 or MASS, 1 or ABS, 2 or REL is allowed");
+	case KVSINK_PARAM_GATE_BUFFER:
+	case KVSINK_PARAM_CERTIFY:
+		return parse_number(run, setting, 0, 1);
 	case KVSINK_PARAM_SRAM_BUDGET:
 	case KVSINK_PARAM_TENANT_CAP:
 		return parse_bytes(run, setting);

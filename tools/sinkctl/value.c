@@ -193,6 +193,8 @@ const char *sc_symbol(const char *name, uint64_t value)
 	static const char *const placements[] = {[KVSINK_PLACEMENT_OFF] = "OFF",
 						 [KVSINK_PLACEMENT_OBSERVE] = "OBSERVE",
 						 [KVSINK_PLACEMENT_AUTO] = "AUTO"};
+	static const char *const gates[KVSINK_GATE_COUNT] = {
+		[KVSINK_GATE_MASS] = "MASS", [KVSINK_GATE_ABS] = "ABS", [KVSINK_GATE_REL] = "REL"};
 	static const char *const states[] = {
 		[KVSINK_RING_IDLE] = "IDLE", [KVSINK_RING_BUSY] = "BUSY", [KVSINK_RING_HALTED] = "HALTED"};
 	const char *dot = strchr(name, '.');
@@ -201,6 +203,8 @@ const char *sc_symbol(const char *name, uint64_t value)
 		return value < sizeof(modes) / sizeof(*modes) ? modes[value] : NULL;
 	if (!strcmp(name, "PLACEMENT"))
 		return value < sizeof(placements) / sizeof(*placements) ? placements[value] : NULL;
+	if (!strcmp(name, "GATE"))
+		return value < KVSINK_GATE_COUNT ? gates[value] : NULL;
 	if (!strcmp(name, "ERR_CODE"))
 		return value < KVSINK_CODE_COUNT ? kvs_code_name(value) : NULL;
 	if (dot && !strncmp(name, "ring", 4) && !strcmp(dot, ".STATE"))

@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Norms of V rows: the metadata that lets gated attention bound what it leaves unread.
+ *
+ * APPEND writes the norm of each row as it is stored, rounded up to binary16, and keeps the largest of each
+ * layer and KV head. Both are upper bounds: a row that is not finite, or too large, has the norm infinity. A
+ * dropped step leaves its maximum behind, which is an upper bound still. They lie in HBM behind the scores
+ * and are counted as bytes.
+ */
+#include "fp.h"
+
+#include "chip.h"
+
+#define F16_INFINITY 0x7c00u
+
+static uint64_t norms_at(const struct kvsink_stream *s)
+{
+	return s->scores + kvsink_score_cleared_bytes(s->layers, s->kv_heads, s->score_groups, s->max_tokens);
+}
+
+uint16_t *kvsink_norms(const struct kvsink_chip *chip, const struct kvsink_stream *s, uint32_t layer)
+{
+	uint64_t at = norms_at(s) + (uint64_t)layer * s->kv_heads * s->max_tokens * sizeof(uint16_t);
+
+	return (uint16_t *)(void *)(chip->config.hbm + at);
+}
+
+uint32_t *kvsink_norm_max(const struct kvsink_chip *chip, const struct kvsink_stream *s, uint32_t layer)
+{
+	uint64_t at = norms_at(s) - (uint64_t)(s->layers - layer) * s->kv_heads * sizeof(uint32_t);
+
+	return (uint32_t *)(void *)(chip->config.hbm + at);
+}
+
+/* The smallest binary16 that is not below x >= 0; infinity for NaN. Patterns order as their values do. */
+uint16_t kvsink_norm_round_up(double x)
+{
+	float nearest = (float)x, back;
+	uint16_t half;
+
+	if (!(x <= 65504.0))
+		return F16_INFINITY;
+	kvsink_format_store(KVSINK_FORMAT_FP16, &half, &nearest, 1);
+	kvsink_format_load(KVSINK_FORMAT_FP16, &back, &half, 1);
+	return (double)back < x ? half + 1 : half;
+}
+
+static double norm_of(const struct kvsink_stream *s, const uint8_t *row)
+{
+	float v[KVSINK_MAX_HEAD_DIM];
+	double sum = 0.0;
+
+	kvsink_format_load(s->format, v, row, s->d_v);
+	for (uint32_t e = 0; e < s->d_v; e++)
+		sum += (double)v[e] * v[e];
+	/* the sum is off by less than d ulp, of which the root keeps half */
+	return sqrt(sum) * (1.0 + 0x1p-43);
+}
+
+void kvsink_norm_rows(struct kvsink_chip *chip, struct kvsink_stream *s, uint32_t layer, uint32_t token,
+		      const uint8_t *v)
+{
+	uint32_t bytes = s->d_v * kvsink_format_bytes(s->format);
+	uint16_t *norms = kvsink_norms(chip, s, layer);
+	uint32_t *max = kvsink_norm_max(chip, s, layer);
+	uint16_t norm;
+	uint32_t pattern;
+	float value;
+
+	for (uint32_t h = 0; h < s->kv_heads; h++) {
+		norm = kvsink_norm_round_up(norm_of(s, v + (size_t)h * bytes));
+		norms[(size_t)h * s->max_tokens + token] = norm;
+		kvsink_format_load(KVSINK_FORMAT_FP16, &value, &norm, 1);
+		pattern = kvsink_f32_bits(value);
+		if (pattern > max[h])
+			max[h] = pattern;
+		kvsink_dirty(
+			chip, KVSINK_SPACE_HBM,
+			(uint64_t)((uint8_t *)&norms[(size_t)h * s->max_tokens + token] - chip->config.hbm),
+			sizeof(norm));
+	}
+	kvsink_dirty(chip, KVSINK_SPACE_HBM, (uint64_t)((uint8_t *)max - chip->config.hbm),
+		     s->kv_heads * sizeof(*max));
+	kvsink_ledger_add(chip, s, KVSINK_COUNTER_NORM_WRITE, s->kv_heads * sizeof(norm));
+}
