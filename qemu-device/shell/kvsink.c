@@ -378,7 +378,7 @@ static void kvsink_class_init(ObjectClass *klass, void *data)
     kvsink_add_inject(klass, "inject-dma-error", KVSINK_INJECT_DMA_ERROR,
                       "the next n operand transfers fail");
     kvsink_add_inject(klass, "inject-ecc", KVSINK_INJECT_ECC,
-                      "the next n ATTENDs that find an entry in SRAM lose it");
+                      "the next n ATTENDs with rows in SRAM lose an entry or a tail");
 }
 
 static const TypeInfo kvsink_info = {
