@@ -30,10 +30,10 @@ struct limit {
 struct gate {
 	struct unit *u;
 	const struct kvsink_gating *g;
-	double norm_max;	  /* M */
-	double sink[ROWS];	  /* weight of the learned sink: a row that is always read, with the value 0 */
-	double z[ROWS];		  /* of the rows seen, and of the sink */
-	double unread[ROWS];	  /* sum of weights of unread V rows */
+	double norm_max;     /* M */
+	double sink[ROWS];   /* weight of the learned sink: a row that is always read, with the value 0 */
+	double z[ROWS];	     /* of the rows seen, and of the sink */
+	double unread[ROWS]; /* sum of weights of unread V rows */
 	double unread_norm[ROWS]; /* the same, times norms */
 	double spent[ROWS];	  /* while rows are chosen: cost of those left unread so far */
 	struct limit limit[ROWS];
@@ -478,7 +478,8 @@ static void run_one_pass(struct gate *gate)
 static void certificate(struct gate *gate, uint32_t row)
 {
 	struct unit *u = gate->u;
-	double z = gate->z[row], o = output_norm(gate, row), tau = z > 0.0 ? gate->unread[row] / z : 0.0, bound;
+	double z = gate->z[row], o = output_norm(gate, row), tau = z > 0.0 ? gate->unread[row] / z : 0.0,
+	       bound;
 
 	bound = tau * (gate->norm_max + o);
 	if (gate->g->criterion == KVSINK_GATE_REL)

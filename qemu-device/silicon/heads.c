@@ -2,8 +2,8 @@
 /*
  * LAYER_HEADS: the ALiBi slope and the learned sink's logit of each query head of a layer.
  *
- * They lie in HBM behind the scores, so every ATTEND and SCORE reads its layer's and counts the bytes. They are part
- * of what a row's attention means, so they are fixed before the stream has one.
+ * They lie in HBM behind the scores, so every ATTEND and SCORE reads its layer's and counts the bytes. They
+ * are part of what a row's attention means, so they are fixed before the stream has one.
  */
 #include "fp.h"
 

@@ -239,8 +239,8 @@ static void set_geometry(struct kvsink_stream *stream, const struct kvsink_cmd_s
 			(struct kvsink_group){.begin = g ? c->group_end[g - 1] : 0, .end = c->group_end[g]};
 	stream->page_table = c->page_table;
 	stream->scores = c->scores;
-	stream->page_bytes =
-		kvsink_page_bytes(c->flags, c->layers, c->kv_heads, c->d_k, c->d_v, c->format, c->page_tokens);
+	stream->page_bytes = kvsink_page_bytes(c->flags, c->layers, c->kv_heads, c->d_k, c->d_v, c->format,
+					       c->page_tokens);
 	stream->row_bytes = kvsink_row_bytes(c->flags, c->d_k, c->d_v, c->format);
 }
 

@@ -31,8 +31,7 @@ uint64_t kvsink_tile_v_at(const struct unit *u, uint32_t token)
 {
 	const struct kvsink_rows *rows = &u->task->rows;
 
-	return rows->v_offset +
-	       slot_of(u, token) * kvsink_v_row_bytes(rows->flags, rows->d_v, rows->format);
+	return rows->v_offset + slot_of(u, token) * kvsink_v_row_bytes(rows->flags, rows->d_v, rows->format);
 }
 
 static void tile_add_hbm(struct tile *tile, const struct unit *u, uint32_t lane)
@@ -55,8 +54,9 @@ static void tile_add_sram(struct tile *tile, const struct unit *u, uint32_t lane
 {
 	const struct kvsink_rows *rows = &u->task->rows;
 	uint64_t below = r->head_mask & ((1ull << u->head) - 1);
-	const uint8_t *k = r->rows + (size_t)__builtin_popcountll(below) *
-					     kvsink_row_bytes(rows->flags, rows->d_k, rows->d_v, rows->format);
+	const uint8_t *k =
+		r->rows + (size_t)__builtin_popcountll(below) *
+				  kvsink_row_bytes(rows->flags, rows->d_k, rows->d_v, rows->format);
 
 	tile->sram |= 1ull << lane;
 	tile_add(tile, u, lane, k, k + (size_t)rows->d_k * kvsink_format_bytes(rows->format));

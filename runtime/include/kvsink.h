@@ -471,7 +471,8 @@ int kvs_batch_score_import(struct kvs_batch *batch, struct kvs_stream *stream, u
  *
  * Returns see above.
  */
-int kvs_batch_layer_heads(struct kvs_batch *batch, struct kvs_stream *stream, uint32_t layer, struct kvs_place src);
+int kvs_batch_layer_heads(struct kvs_batch *batch, struct kvs_stream *stream, uint32_t layer,
+			  struct kvs_place src);
 
 /**
  * kvs_batch_submit - queue a batch as one job

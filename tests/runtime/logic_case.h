@@ -12,12 +12,12 @@
 #include "logic.h"
 #include "tap.h"
 
-#define OWN 7	  /* our stream: 4 layers, 8 query heads, 2 KV heads, d_k 16, d_v 8, 64 tokens, 2 groups */
-#define FOREIGN 8 /* the same, of another file */
-#define WIDE 9	  /* ours: 512 wide, so that operands grow large */
+#define OWN 7	     /* our stream: 4 layers, 8 query heads, 2 KV heads, d_k 16, d_v 8, 64 tokens, 2 groups */
+#define FOREIGN 8    /* the same, of another file */
+#define WIDE 9	     /* ours: 512 wide, so that operands grow large */
 #define OWN_FLAGS 10 /* ours: with every flag */
-#define BO 1	  /* 64 KiB at GART offset 1 MiB */
-#define BO2 2	  /* 16 MiB behind it */
+#define BO 1	     /* 64 KiB at GART offset 1 MiB */
+#define BO2 2	     /* 16 MiB behind it */
 
 static inline int find_buffer(void *ctx, uint32_t handle, struct kvsink_logic_buffer *out)
 {

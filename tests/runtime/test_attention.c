@@ -347,7 +347,8 @@ static void test_scores(void)
 	rig_close(&rig);
 }
 
-/* ---- what models ask of heads ---------------------------------------------------------------------------- */
+/* ---- what models ask of heads ----------------------------------------------------------------------------
+ */
 
 /* Sinks that take nearly everything leave nearly nothing. */
 static void test_heads(void)
@@ -370,15 +371,17 @@ static void test_heads(void)
 	tap_ok(rig_run(&rig, &status) == -EBUSY, "once there are rows they are fixed");
 	rig_fill(&rig, 0, 4 * 16, 1);
 	rig_must(&rig, "attend",
-		 kvs_batch_attend(rig.batch,
-				  &(struct drm_kvsink_attend_item){
-					  .stream = kvs_stream_id(stream.kvs), .layer = 1, .first = 9, .count = 1},
-				  1, KVSINK_ATTEND_CANONICAL, rig_at(&rig, 0), rig_at(&rig, 4096), (struct kvs_place){0},
-				  (struct kvs_place){0}));
+		 kvs_batch_attend(
+			 rig.batch,
+			 &(struct drm_kvsink_attend_item){
+				 .stream = kvs_stream_id(stream.kvs), .layer = 1, .first = 9, .count = 1},
+			 1, KVSINK_ATTEND_CANONICAL, rig_at(&rig, 0), rig_at(&rig, 4096),
+			 (struct kvs_place){0}, (struct kvs_place){0}));
 	tap_ok(!rig_run(&rig, NULL), "ATTEND with sinks");
 	for (int i = 0; i < 4 * 8; i++)
 		largest = fmaxf(largest, fabsf(((const float *)(const void *)(rig.memory + 4096))[i]));
-	tap_ok(largest < 1e-6f && largest > 0, "sinks take the attention that they are given (%g)", (double)largest);
+	tap_ok(largest < 1e-6f && largest > 0, "sinks take the attention that they are given (%g)",
+	       (double)largest);
 	rig_stream_close(&stream);
 	rig_close(&rig);
 }
@@ -408,19 +411,21 @@ static void test_v_in_k(void)
 		rig_must(&rig, "append",
 			 kvs_batch_append(rig.batch, streams[i], 0, 0, 5, rig_at(&rig, 0),
 					  i ? rig_at(&rig, 8192) : (struct kvs_place){0}));
-		rig_must(&rig, "attend",
-			 kvs_batch_attend(rig.batch,
-					  &(struct drm_kvsink_attend_item){
-						  .stream = kvs_stream_id(streams[i]), .first = 4, .count = 1},
-					  1, KVSINK_ATTEND_SPLIT, rig_at(&rig, 5 * 64), rig_at(&rig, 4096),
-					  (struct kvs_place){0}, (struct kvs_place){0}));
+		rig_must(
+			&rig, "attend",
+			kvs_batch_attend(rig.batch,
+					 &(struct drm_kvsink_attend_item){
+						 .stream = kvs_stream_id(streams[i]), .first = 4, .count = 1},
+					 1, KVSINK_ATTEND_SPLIT, rig_at(&rig, 5 * 64), rig_at(&rig, 4096),
+					 (struct kvs_place){0}, (struct kvs_place){0}));
 		rig_must(&rig, "run", rig_run(&rig, NULL));
 		memcpy(out[i], rig.memory + 4096, sizeof(out[i]));
 	}
 	tap_ok(!memcmp(out[0], out[1], sizeof(out[0])), "values in keys give what copies of them give");
 	rig_must(&rig, "append",
 		 kvs_batch_append(rig.batch, streams[0], 1, 0, 1, rig_at(&rig, 0), rig_at(&rig, 0)));
-	tap_ok(rig_run(&rig, NULL) == -EINVAL, "V rows of their own are refused: %s", kvs_device_error(rig.device));
+	tap_ok(rig_run(&rig, NULL) == -EINVAL, "V rows of their own are refused: %s",
+	       kvs_device_error(rig.device));
 	kvs_stream_free(streams[0]);
 	kvs_stream_free(streams[1]);
 	rig_close(&rig);

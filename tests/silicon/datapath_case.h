@@ -126,7 +126,8 @@ static inline bool dp_resident(const struct kvsink_rows *r, uint32_t token, uint
 static inline void dp_add_resident(struct dp_case *c, uint32_t token, uint64_t mask)
 {
 	struct kvsink_rows *r = &c->task.rows;
-	uint32_t b = kvsink_format_bytes(r->format), row = kvsink_row_bytes(r->flags, r->d_k, r->d_v, r->format), h;
+	uint32_t b = kvsink_format_bytes(r->format),
+		 row = kvsink_row_bytes(r->flags, r->d_k, r->d_v, r->format), h;
 	uint8_t *to = c->sram + (size_t)r->residents * r->kv_heads * row;
 
 	c->resident[r->residents++] = (struct kvsink_resident){.head_mask = mask, .rows = to, .token = token};
@@ -192,7 +193,8 @@ static inline void dp_scale(struct dp_case *c, double top)
 	c->task.scale = (float)(top / greatest * (1 - 1e-6));
 }
 
-/* Slopes of 2^-1 and less, sinks between the smallest logits and the largest, every fourth head without one. */
+/* Slopes of 2^-1 and less, sinks between the smallest logits and the largest, every fourth head without one.
+ */
 static inline void dp_heads(struct dp_case *c, double top)
 {
 	uint32_t n = c->task.q_heads, h;
@@ -207,7 +209,8 @@ static inline void dp_heads(struct dp_case *c, double top)
 static inline void dp_new(struct dp_case *c, const struct dp_geometry *g)
 {
 	uint32_t n = g->first + g->count, q_heads = g->kv_heads * g->group, page = 1u << g->page_shift, i;
-	uint32_t b = kvsink_format_bytes(g->format), row = kvsink_row_bytes(g->flags, g->d_k, g->d_v, g->format);
+	uint32_t b = kvsink_format_bytes(g->format),
+		 row = kvsink_row_bytes(g->flags, g->d_k, g->d_v, g->format);
 	uint32_t pages = (n + page - 1) / page;
 	size_t plane = g->flags & KVSINK_STREAM_V_IN_K ? 0 : (size_t)page * g->kv_heads * g->d_k * b;
 

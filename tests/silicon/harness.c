@@ -329,7 +329,8 @@ static uint64_t page_bytes(const struct h_stream *s)
 
 static uint64_t score_bytes(const struct h_stream *s)
 {
-	return kvsink_head_params_at(kvsink_score_bytes(s->layers, s->kv_heads, s->score_groups, s->max_tokens)) +
+	return kvsink_head_params_at(
+		       kvsink_score_bytes(s->layers, s->kv_heads, s->score_groups, s->max_tokens)) +
 	       kvsink_head_params_bytes(s->flags, s->layers, s->q_heads);
 }
 

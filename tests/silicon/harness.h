@@ -50,7 +50,7 @@ struct h_stream {
 	uint16_t group_end[KVSINK_MAX_SCORE_GROUPS];
 	float scale;
 	uint32_t window;
-	uint32_t flags; /* KVSINK_STREAM_* */
+	uint32_t flags;			    /* KVSINK_STREAM_* */
 	uint64_t page_table, scores, pages; /* HBM offsets, set by h_stream() */
 };
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
- * Heads and layers of real models against the binary64 oracle, in each mode: MHA, GQA, MQA, MLA (V_IN_K), soft cap,
- * window, ALiBi, learned sinks. What canonical mode promises holds for all of them, and gated mode's certificates do.
+ * Heads and layers of real models against the binary64 oracle, in each mode: MHA, GQA, MQA, MLA (V_IN_K),
+ * soft cap, window, ALiBi, learned sinks. What canonical mode promises holds for all of them, and gated
+ * mode's certificates do.
  */
 #include "datapath_case.h"
 #include "tap.h"
@@ -15,9 +16,12 @@ static const struct {
 	struct dp_geometry g;
 } cases[] = {
 	{"MHA", {KVSINK_FORMAT_F32, 4, 1, 64, 64, 4, 200, 4, 0, 0, 12, 5, 1, false, 0}},
-	{"GQA with a soft cap and a window", {KVSINK_FORMAT_FP16, 2, 4, 64, 48, 4, 300, 5, 120, 20, 30, 9, 1, false, 0}},
-	{"MQA with ALiBi and sinks", {KVSINK_FORMAT_F32, 1, 8, 64, 64, 4, 250, 6, 0, 0, 12, 5, 1, false, PER_HEAD}},
-	{"GQA with sinks and a window", {KVSINK_FORMAT_F32, 2, 4, 64, 64, 4, 400, 3, 128, 0, 12, 9, 1, false, PER_HEAD}},
+	{"GQA with a soft cap and a window",
+	 {KVSINK_FORMAT_FP16, 2, 4, 64, 48, 4, 300, 5, 120, 20, 30, 9, 1, false, 0}},
+	{"MQA with ALiBi and sinks",
+	 {KVSINK_FORMAT_F32, 1, 8, 64, 64, 4, 250, 6, 0, 0, 12, 5, 1, false, PER_HEAD}},
+	{"GQA with sinks and a window",
+	 {KVSINK_FORMAT_F32, 2, 4, 64, 64, 4, 400, 3, 128, 0, 12, 9, 1, false, PER_HEAD}},
 	{"MHA with ALiBi, sinks and a soft cap",
 	 {KVSINK_FORMAT_FP16, 6, 1, 32, 32, 3, 100, 40, 0, 10, 12, 20, 1, false, PER_HEAD}},
 	{"MLA", {KVSINK_FORMAT_F32, 1, 16, 576, 512, 4, 150, 3, 0, 0, 12, 9, 1, false, V_IN_K}},
@@ -41,7 +45,9 @@ struct norms {
 static struct norms norms_of(struct dp_case *c)
 {
 	const struct kvsink_rows *r = &c->task.rows;
-	struct norms n = {calloc(r->kv_heads, sizeof(*n.max)), calloc((size_t)r->kv_heads * c->tokens, sizeof(*n.each)), {0}};
+	struct norms n = {calloc(r->kv_heads, sizeof(*n.max)),
+			  calloc((size_t)r->kv_heads * c->tokens, sizeof(*n.each)),
+			  {0}};
 
 	for (uint32_t h = 0; h < r->kv_heads; h++) {
 		double max = 0.0;
@@ -155,8 +161,8 @@ static void gated(struct dp_case *c, const char *name)
 			if (seen.error <= LIMIT && seen.lse <= 2e-5 && seen.skipped <= 0.1 * 2.01)
 				continue;
 			within = false;
-			tap_diag("%s, buffer %d: error %.1e, lse %.1e, tau %.3f", criteria[criterion], buffer, seen.error,
-				 seen.lse, seen.skipped);
+			tap_diag("%s, buffer %d: error %.1e, lse %.1e, tau %.3f", criteria[criterion], buffer,
+				 seen.error, seen.lse, seen.skipped);
 		}
 	tap_ok(within, "%s, gated: outputs are within their certificates", name);
 	if (c->task.q_heads / c->task.rows.kv_heads <= KVSINK_UNIT_ROWS)
@@ -188,9 +194,10 @@ static void attention_adds_up(void)
 			}
 		for (uint32_t t = 0; t < c.tokens; t++)
 			all += (double)c.score[t] * 0x1p-32;
-		tap_ok(want < 0.9 * c.task.count * c.task.q_heads * (mode + 1), "sinks take attention (mode %u)", mode);
-		tap_ok(fabs(all - want) < 1e-4 * want, "sums of attention are those beside the sinks (mode %u: %g, %g)", mode,
-		       all, want);
+		tap_ok(want < 0.9 * c.task.count * c.task.q_heads * (mode + 1),
+		       "sinks take attention (mode %u)", mode);
+		tap_ok(fabs(all - want) < 1e-4 * want,
+		       "sums of attention are those beside the sinks (mode %u: %g, %g)", mode, all, want);
 		free(o.a);
 		dp_free(&c);
 	}

@@ -31,8 +31,9 @@ static bool sums_agree(const struct dp_case *c)
 
 static void sums(uint32_t local_window, uint32_t window, uint32_t resident_percent, const char *name)
 {
-	struct dp_geometry g = {KVSINK_FORMAT_F32, 3,	3, 32, 32, 4, 0, 170, window, 0, 20, resident_percent,
-				local_window,	   true, 0};
+	struct dp_geometry g = {
+		KVSINK_FORMAT_F32, 3,	 3, 32, 32, 4, 0, 170, window, 0, 20, resident_percent,
+		local_window,	   true, 0};
 	struct dp_case c;
 
 	dp_new(&c, &g);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * Streams with parameters of query heads (LAYER_HEADS) and with values inside their keys (V_IN_K), through the rings:
- * when a command is refused, what ATTEND gives, which bytes are counted.
+ * Streams with parameters of query heads (LAYER_HEADS) and with values inside their keys (V_IN_K), through
+ * the rings: when a command is refused, what ATTEND gives, which bytes are counted.
  */
 #include "harness.h"
 #include "tap.h"
@@ -89,17 +89,22 @@ static void per_head(void)
 	       "LAYER_HEADS of a stream without PER_HEAD is refused");
 	fresh(KVSINK_STREAM_PER_HEAD, D_K);
 	tap_ok(s.q_heads == 4, "the harness has four query heads");
-	tap_ok(set_heads(s.layers, params) == KVSINK_CODE_BAD_FIELD && h.cpl.address == FIELD(layer_heads.layer),
+	tap_ok(set_heads(s.layers, params) == KVSINK_CODE_BAD_FIELD &&
+		       h.cpl.address == FIELD(layer_heads.layer),
 	       "of a layer that the stream has not");
 	for (unsigned i = 0; i < 3; i++) {
 		memcpy(bad, params, sizeof(bad));
 		bad[i == 0 ? 1 : 6] = i == 1 ? INFINITY : NAN;
 		tap_ok(set_heads(1, bad) == KVSINK_CODE_BAD_FIELD && h.cpl.address == FIELD(layer_heads.src),
-		       "%s is refused", i == 0 ? "a slope NaN" : i == 1 ? "a sink of +inf" : "a sink NaN");
+		       "%s is refused",
+		       i == 0	? "a slope NaN"
+		       : i == 1 ? "a sink of +inf"
+				: "a sink NaN");
 	}
 	h_cmd(&h, KVSINK_OP_LAYER_HEADS)->layer_heads =
 		(struct kvsink_cmd_layer_heads){.stream = s.id, .reserved = 1, .src = h_gart(H_FREE)};
-	tap_ok(h_do(&h) == KVSINK_CODE_BAD_FIELD && h.cpl.address == FIELD(layer_heads.reserved), "so is a reserved field");
+	tap_ok(h_do(&h) == KVSINK_CODE_BAD_FIELD && h.cpl.address == FIELD(layer_heads.reserved),
+	       "so is a reserved field");
 	before = h_counter(&h, KVSINK_COUNTER_HEAD_PARAMS_HBM);
 	tap_ok(before == s.layers * 4 * 8, "STREAM_CREATE counts what it cleared");
 	tap_ok(!set_heads(1, params), "slopes and sinks of a layer");
@@ -107,14 +112,16 @@ static void per_head(void)
 	tap_ok(set_heads(1, params) == KVSINK_CODE_BUSY, "with a row in the stream they are fixed");
 	every_mode(1, params, "slopes and sinks");
 	every_mode(0, NULL, "a layer whose heads were not set");
-	tap_ok(h_counter(&h, KVSINK_COUNTER_HEAD_PARAMS_HBM) == before + 7 * 4 * 8, "each pass reads and counts them");
+	tap_ok(h_counter(&h, KVSINK_COUNTER_HEAD_PARAMS_HBM) == before + 7 * 4 * 8,
+	       "each pass reads and counts them");
 }
 
 static struct kvsink_cmd *append_cmd(uint32_t count)
 {
 	struct kvsink_cmd *cmd = h_cmd(&h, KVSINK_OP_APPEND);
 
-	cmd->append = (struct kvsink_cmd_append){.stream = s.id, .count = count, .k = h_gart(H_K), .v = h_gart(H_V)};
+	cmd->append = (struct kvsink_cmd_append){
+		.stream = s.id, .count = count, .k = h_gart(H_K), .v = h_gart(H_V)};
 	return cmd;
 }
 
@@ -127,7 +134,8 @@ static void v_in_k(void)
 	fresh(KVSINK_STREAM_V_IN_K, 12);
 	layers = s.layers;
 	append_cmd(1);
-	tap_ok(h_do(&h) == KVSINK_CODE_BAD_FIELD && h.cpl.address == FIELD(append.v), "APPEND with V rows is refused");
+	tap_ok(h_do(&h) == KVSINK_CODE_BAD_FIELD && h.cpl.address == FIELD(append.v),
+	       "APPEND with V rows is refused");
 	h_fill(&h, &s, 0, TOKENS);
 	written = h_counter(&h, KVSINK_COUNTER_KV_HBM_WRITE);
 	tap_ok(written == (uint64_t)TOKENS * layers * row, "key rows are written once, values not at all");
@@ -141,7 +149,8 @@ static void v_in_k(void)
 	h_barrier(&h, &s);
 	every_mode(1, NULL, "values in resident keys");
 	tap_ok(h_entry(&h, &s, 39, &rec) && rec.row_bytes == D_K * 4, "a resident row is a key row");
-	tap_ok(h_counter(&h, KVSINK_COUNTER_DMA_COPY) == layers * row + D_K * 4, "a copy moves key rows only");
+	tap_ok(h_counter(&h, KVSINK_COUNTER_DMA_COPY) == layers * row + D_K * 4,
+	       "a copy moves key rows only");
 	tap_ok(h_counter(&h, KVSINK_COUNTER_KV_SRAM_READ) == 3 * (row + D_K * 4),
 	       "what SRAM serves is counted once");
 	h_config(&h, s.id, KVSINK_PARAM_TAIL_TOKENS, 8);

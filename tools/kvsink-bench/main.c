@@ -338,6 +338,9 @@ static int run_model(const struct options *o)
 	struct state state = {0};
 	int rc = state_open(&state, o->state, NULL);
 
+	if (!rc && !(state.header.flags & STATE_PLAIN))
+		rc = fail("%s: its model's attention has more than q.k / sqrt(d_k): a replay knows only that",
+			  o->state);
 	if (!rc)
 		rc = make_plan(&b, &state);
 	if (!rc)
