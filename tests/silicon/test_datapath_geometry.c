@@ -203,6 +203,48 @@ static void attention_adds_up(void)
 	}
 }
 
+/*
+ * With values that are all (1, 0, ...) the output says which share was read: of rows r and a sink s it is r /
+ * (r + s), and tau is what is missing from r. The certificate must say that much, and no more.
+ */
+static void tau_is_right(void)
+{
+	struct dp_geometry g = {KVSINK_FORMAT_F32, 1, 4, 64, 64, 4, 300, 2, 0, 0, 6, 9, 1, false, PER_HEAD};
+	double worst = 0, most = 0;
+	struct dp_oracle o;
+	struct norms n;
+	struct dp_case c;
+
+	dp_new(&c, &g);
+	for (uint32_t h = 4; h < 8; h++)
+		c.heads[h] = 2.0f;
+	for (uint32_t t = 0; t < c.tokens; t++)
+		for (uint32_t e = 0; e < 64; e++)
+			((float *)(void *)dp_row(&c, t, 0, true))[e] = e == 0;
+	dp_place(&c, 9);
+	n = norms_of(&c);
+	o.a = malloc(c.tokens * sizeof(double));
+	for (int buffer = 0; buffer < 2; buffer++) {
+		gate(&c, &n, KVSINK_GATE_MASS, buffer);
+		dp_run(&c, 1);
+		for (uint32_t i = 0; i < 8; i++) {
+			double rows = 0, out = c.out[(size_t)i * 64], sink;
+
+			dp_solve(&c, i / 4, i % 4, &o);
+			for (uint32_t t = 0; t < c.tokens; t++)
+				rows += o.a[t];
+			sink = 1 - rows;
+			worst = fmax(worst, fabs(rows - sink * out / (1 - out) - c.stats[i].skipped));
+			most = fmax(most, c.stats[i].skipped);
+		}
+	}
+	tap_ok(most > 0.03 && worst < 1e-4, "a sink counts in tau (%g at most, off by %g)", most, worst);
+	free(o.a);
+	free(n.max);
+	free(n.each);
+	dp_free(&c);
+}
+
 /* Slopes of 0 and sinks of -inf are none: not a bit differs from a stream that has no such parameters. */
 static void none(void)
 {
@@ -290,6 +332,7 @@ int main(void)
 		dp_free(&c);
 	}
 	attention_adds_up();
+	tau_is_right();
 	none();
 	extremes();
 	return tap_done();
