@@ -178,12 +178,10 @@ struct drm_kvsink_layer {
 	__u32 softcap;
 	/** @window: tokens; 0 for none, else a query at i sees tokens (i - window, i]. */
 	__u32 window;
-	/** @alibi_slope: binary32; 0, others are EOPNOTSUPP. */
-	__u32 alibi_slope;
-	/** @sink_logit: binary32; 0, others are EOPNOTSUPP. */
-	__u32 sink_logit;
 	/** @flags: 0. */
 	__u32 flags;
+	/** @reserved: 0. */
+	__u32 reserved[2];
 };
 
 /**
@@ -196,16 +194,21 @@ enum drm_kvsink_format {
 	DRM_KVSINK_FORMAT_FP16 = 1,
 };
 
+/* Flags of a stream: */
+#define DRM_KVSINK_STREAM_PER_HEAD (1u << 0) /* query heads have ALiBi slopes and learned sinks: DRM_KVSINK_OP_LAYER_HEADS */
+#define DRM_KVSINK_STREAM_V_IN_K (1u << 1) /* a value is the first d_v elements of its key row; no V rows are stored */
+
 /**
  * struct drm_kvsink_stream_create - argument of STREAM_CREATE
  *
- * Takes HBM for the page table, the scores (28 bytes a token and score group, 12 a layer and KV head) and the norms of V rows
- * (2 bytes a token, layer and KV head), and for the pages of @reserve_tokens. ENOSPC leaves nothing behind.
+ * Takes HBM for the page table, the scores (28 bytes a token and score group, 12 a layer and KV head), the norms of V rows
+ * (2 bytes a token, layer and KV head) and with DRM_KVSINK_STREAM_PER_HEAD 8 bytes a layer and query head, and for the pages of
+ * @reserve_tokens. ENOSPC leaves nothing behind.
  */
 struct drm_kvsink_stream_create {
 	/** @layers: array of struct drm_kvsink_layer, 1 to DRM_KVSINK_MAX_LAYERS. */
 	struct drm_kvsink_array layers;
-	/** @flags: 0. */
+	/** @flags: DRM_KVSINK_STREAM_*. */
 	__u32 flags;
 	/** @format: enum drm_kvsink_format. */
 	__u32 format;
@@ -213,9 +216,9 @@ struct drm_kvsink_stream_create {
 	__u16 q_heads;
 	/** @kv_heads: KV heads, at most 64. */
 	__u16 kv_heads;
-	/** @d_k: elements of a key row, 1 to 512. */
+	/** @d_k: elements of a key row, 1 to 576. */
 	__u16 d_k;
-	/** @d_v: elements of a value row, 1 to 512. */
+	/** @d_v: elements of a value row, 1 to 576; with DRM_KVSINK_STREAM_V_IN_K at most @d_k. */
 	__u16 d_v;
 	/** @page_tokens: tokens of a page: a power of two, 1 to 256. */
 	__u32 page_tokens;
@@ -292,6 +295,8 @@ enum drm_kvsink_op_type {
 	DRM_KVSINK_OP_EVICT,
 	/** @DRM_KVSINK_OP_SCORE_IMPORT: take over scores, see struct drm_kvsink_op_score_import. */
 	DRM_KVSINK_OP_SCORE_IMPORT,
+	/** @DRM_KVSINK_OP_LAYER_HEADS: set slopes and learned sinks, see struct drm_kvsink_op_layer_heads. */
+	DRM_KVSINK_OP_LAYER_HEADS,
 };
 
 /**
@@ -310,7 +315,7 @@ struct drm_kvsink_op_append {
 	__u32 pad;
 	/** @k: float[count][kv_heads][d_k]. */
 	struct drm_kvsink_ref k;
-	/** @v: float[count][kv_heads][d_v]. */
+	/** @v: float[count][kv_heads][d_v]; handle 0 in a stream with DRM_KVSINK_STREAM_V_IN_K. */
 	struct drm_kvsink_ref v;
 };
 
@@ -416,7 +421,7 @@ struct drm_kvsink_attend_item {
  * struct drm_kvsink_attend_stat - what one query head saw
  */
 struct drm_kvsink_attend_stat {
-	/** @lse: binary32: log of the sum of exp(logit), natural. */
+	/** @lse: binary32: log of the sum of exp(logit), natural, with that of the query head's learned sink. */
 	__u32 lse;
 	/** @lse_sram: binary32: of the rows read from SRAM; -inf if none. */
 	__u32 lse_sram;
@@ -551,6 +556,24 @@ struct drm_kvsink_op_score_import {
 };
 
 /**
+ * struct drm_kvsink_op_layer_heads - ALiBi slopes and learned sinks of a layer's query heads
+ *
+ * Only in a stream with DRM_KVSINK_STREAM_PER_HEAD (EOPNOTSUPP) that has no row yet (EBUSY). Query head h at token p sees
+ * token t with the logit softcap(scale * q.k) + slope[h] * (t - p), and besides the tokens a sink with the logit sink[h] and
+ * the value 0. Until it is set, slopes are 0 and there are no sinks.
+ */
+struct drm_kvsink_op_layer_heads {
+	/** @stream: id. */
+	__u64 stream;
+	/** @layer: layer. */
+	__u32 layer;
+	/** @pad: 0. */
+	__u32 pad;
+	/** @src: float[2][q_heads]: slopes (finite), then sinks (finite, or -inf for none); EINVAL otherwise. */
+	struct drm_kvsink_ref src;
+};
+
+/**
  * struct drm_kvsink_op - one operation
  */
 struct drm_kvsink_op {
@@ -581,6 +604,8 @@ struct drm_kvsink_op {
 		struct drm_kvsink_op_evict evict;
 		/** @score_import: for DRM_KVSINK_OP_SCORE_IMPORT. */
 		struct drm_kvsink_op_score_import score_import;
+		/** @layer_heads: for DRM_KVSINK_OP_LAYER_HEADS. */
+		struct drm_kvsink_op_layer_heads layer_heads;
 		/** @words: the union's size; words behind the operation's own struct must be 0. */
 		__u64 words[11];
 	};

@@ -37,7 +37,7 @@
 #define KVSINK_MAX_LAYERS 128
 #define KVSINK_MAX_Q_HEADS 128
 #define KVSINK_MAX_KV_HEADS 64
-#define KVSINK_MAX_HEAD_DIM 512
+#define KVSINK_MAX_HEAD_DIM 576 /* a multiple of 16 */
 #define KVSINK_MAX_PAGE_TOKENS 256
 #define KVSINK_MAX_TOKENS (1u << 18) /* of one stream */
 #define KVSINK_MAX_SCORE_GROUPS 8
@@ -208,7 +208,8 @@ enum kvsink_ring_state { KVSINK_RING_IDLE, KVSINK_RING_BUSY, KVSINK_RING_HALTED 
 	X(V_SKIPPED_BUS, "B", "the same in whole bursts")                                                    \
 	X(NORM_READ, "B", "bytes of V row norms that gated ATTEND read from HBM, useful")                    \
 	X(NORM_READ_BUS, "B", "the same in whole bursts")                                                    \
-	X(NORM_WRITE, "B", "bytes of V row norms that APPEND wrote to HBM")
+	X(NORM_WRITE, "B", "bytes of V row norms that APPEND wrote to HBM")                                  \
+	X(HEAD_PARAMS_HBM, "B", "bytes of slopes and sink logits of query heads read from and written to HBM")
 
 /* ---- Result codes: X(name, value, errno, description) --------------------------------------------- */
 #define KVSINK_CODES(X)                                                                                  \
@@ -230,8 +231,8 @@ enum kvsink_ring_state { KVSINK_RING_IDLE, KVSINK_RING_BUSY, KVSINK_RING_HALTED 
 	X(STALE, 15, ESTALE, "the job relies on contents that were lost; address = the generation now")      \
 	X(TENANT, 16, EACCES, "the stream belongs to another tenant; address = its id")                      \
 	X(TOO_BIG, 17, E2BIG, "an operand exceeds KVSINK_STAGE_BYTES; address = its size")                   \
-	X(UNSUPPORTED, 18, EOPNOTSUPP, "a feature that this instance lacks; address = field offset")         \
-	X(BUSY, 19, EBUSY, "not in this state: scores or EMA exist already, a step is open; ADVANCE: the clock is half used up") \
+	X(UNSUPPORTED, 18, EOPNOTSUPP, "a feature that this instance or stream lacks; address = field offset") \
+	X(BUSY, 19, EBUSY, "not in this state: scores, EMA or rows exist already, a step is open; ADVANCE: the clock is half used up") \
 	X(ABORTED, 20, ECANCELED, "a reset overtook the job")                                                \
 	X(CONFLICT, 21, EINVAL, "the value contradicts another parameter; address = that parameter")         \
 	X(TENANT_CAP, 22, ENOSPC, "the tenant's share of SRAM is used up; address = bytes left in it")       \
@@ -439,7 +440,8 @@ struct kvsink_ref {
 	X(STEP_END, 16, "make the appended tokens part of the stream, or drop them; move the EMA, place")    \
 	X(ADVANCE, 17, "let modelled time pass (compute elsewhere)")                                         \
 	X(CONTRACT, 18, "make, renew or end the contracts of entries; items: which")                         \
-	X(SCORE_IMPORT, 19, "take over scores that were computed elsewhere")
+	X(SCORE_IMPORT, 19, "take over scores that were computed elsewhere")                                 \
+	X(LAYER_HEADS, 20, "set the ALiBi slope and the sink logit of each query head of a layer")
 
 enum kvsink_opcode {
 #define X(name, value, doc) KVSINK_OP_##name = value,
@@ -447,6 +449,16 @@ enum kvsink_opcode {
 #undef X
 	KVSINK_OP_COUNT
 };
+
+/*
+ * Flags of STREAM_CREATE.
+ * PER_HEAD: query heads have an ALiBi slope and a learned sink each, see LAYER_HEADS.
+ * V_IN_K: a value is the first d_v elements of its key row (d_v <= d_k): no V rows are stored, copied or read, and none have
+ * norms; GATED has nothing to leave unread and is SPLIT.
+ */
+#define KVSINK_STREAM_PER_HEAD 1u
+#define KVSINK_STREAM_V_IN_K 2u
+#define KVSINK_STREAM_FLAGS 3u /* all of them */
 
 #define KVSINK_STEP_ABORT 1u /* STEP_END flag: drop the rows appended since the last step */
 
@@ -462,6 +474,8 @@ struct kvsink_cmd_stream_create {
 	uint32_t first_item; /* items [first_item, first_item + layers): struct kvsink_layer */
 	uint32_t score_groups; /* 1 .. KVSINK_MAX_SCORE_GROUPS */
 	uint16_t group_end[KVSINK_MAX_SCORE_GROUPS]; /* group g: layers [group_end[g-1], group_end[g]) */
+	uint32_t flags; /* KVSINK_STREAM_* */
+	uint32_t reserved; /* 0 */
 };
 
 struct kvsink_cmd_stream {
@@ -517,7 +531,7 @@ struct kvsink_cmd_append {
 	uint32_t count;
 	uint32_t reserved;
 	struct kvsink_ref k; /* float[count][kv_heads][d_k] */
-	struct kvsink_ref v; /* float[count][kv_heads][d_v] */
+	struct kvsink_ref v; /* float[count][kv_heads][d_v]; space NONE with V_IN_K */
 };
 
 struct kvsink_cmd_copy {
@@ -607,6 +621,19 @@ struct kvsink_cmd_score_import {
 };
 
 /*
+ * What the query heads of a layer have of their own. BUSY once the stream has a row; UNSUPPORTED without PER_HEAD.
+ * Query head h at token p sees token t with the logit softcap(scale * q.k) + slope[h] * (t - p), and besides the tokens a
+ * sink with logit sink[h] and the value 0, in every mode: attention on tokens adds up to less than 1. Slopes are finite;
+ * sinks are finite, or -inf for none. STREAM_CREATE sets 0 and -inf.
+ */
+struct kvsink_cmd_layer_heads {
+	uint64_t stream;
+	uint32_t layer;
+	uint32_t reserved;
+	struct kvsink_ref src; /* float[2][q_heads]: slopes, then sinks */
+};
+
+/*
  * Items lie behind one another in q, out, stats and mass. stats and mass may have space NONE.
  * Query i of an item stands at token first + i and sees tokens [0, first + i] of its layer.
  * mass[h][t] is the attention that the item's queries outside t's LOCAL_WINDOW, in the query heads of KV head h,
@@ -658,6 +685,7 @@ struct kvsink_cmd {
 		struct kvsink_cmd_advance advance;
 		struct kvsink_cmd_contract contract;
 		struct kvsink_cmd_score_import score_import;
+		struct kvsink_cmd_layer_heads layer_heads;
 		uint64_t words[15];
 	};
 };
@@ -667,10 +695,8 @@ struct kvsink_layer {
 	uint32_t scale; /* > 0, finite; multiplies q.k */
 	uint32_t softcap; /* 0 = none, else c: logit = c * tanh(logit / c) */
 	uint32_t window; /* 0 = none, else query i sees tokens (i - window, i] */
-	uint32_t alibi_slope; /* 0; other values are UNSUPPORTED so far */
-	uint32_t sink_logit; /* 0; other values are UNSUPPORTED so far */
 	uint32_t flags; /* 0 */
-	uint32_t reserved[2]; /* 0 */
+	uint32_t reserved[4]; /* 0 */
 };
 
 struct kvsink_attend_item {
@@ -717,7 +743,8 @@ struct kvsink_stream_rec {
 	uint32_t scored; /* queries scored in layer 0 */
 	uint32_t score_groups;
 	uint16_t group_end[KVSINK_MAX_SCORE_GROUPS];
-	uint32_t reserved[2]; /* 0 */
+	uint32_t flags; /* KVSINK_STREAM_* */
+	uint32_t reserved; /* 0 */
 };
 
 #define KVSINK_TAG_VALID 1u /* reads go to SRAM; without it the copy is still under way */
@@ -813,7 +840,7 @@ struct kvsink_span_rec {
 };
 
 struct kvsink_attend_stat {
-	float lse; /* natural log, of all rows the query sees, unread ones included */
+	float lse; /* natural log, of all rows the query sees, unread ones included, and of its learned sink */
 	float lse_sram; /* of the rows read from SRAM; -inf if none */
 	float lse_hbm; /* of the rows read from HBM (V rows, too); -inf if none */
 	float mass_sram; /* share of the attention on rows read from SRAM */
@@ -828,10 +855,16 @@ static inline uint32_t kvsink_format_bytes(uint32_t format)
 	return format == KVSINK_FORMAT_FP16 ? 2 : 4;
 }
 
-/* Bytes of the K and V rows of one token, layer and KV head. */
-static inline uint32_t kvsink_row_bytes(uint32_t d_k, uint32_t d_v, uint32_t format)
+/* Bytes of the V row of one token, layer and KV head: of its own, so none with V_IN_K. */
+static inline uint32_t kvsink_v_row_bytes(uint32_t flags, uint32_t d_v, uint32_t format)
 {
-	return (d_k + d_v) * kvsink_format_bytes(format);
+	return flags & KVSINK_STREAM_V_IN_K ? 0 : d_v * kvsink_format_bytes(format);
+}
+
+/* Bytes of the K and V rows of one token, layer and KV head. */
+static inline uint32_t kvsink_row_bytes(uint32_t flags, uint32_t d_k, uint32_t d_v, uint32_t format)
+{
+	return d_k * kvsink_format_bytes(format) + kvsink_v_row_bytes(flags, d_v, format);
 }
 
 /*
@@ -845,6 +878,8 @@ static inline uint32_t kvsink_row_bytes(uint32_t d_k, uint32_t d_v, uint32_t for
  *   uint64_t profile[layers][kv_heads]             attention mass on sinks
  *   uint32_t norm_max[layers][kv_heads]            binary32: the largest norm of a V row so far
  *   uint16_t norm[layers][kv_heads][max_tokens]    binary16, rounded up: norm of each V row as stored
+ * and with PER_HEAD, padded to 8 bytes:
+ *   float head[layers][2][q_heads]                 slopes, then sink logits
  */
 static inline uint64_t kvsink_score_group_bytes(uint32_t max_tokens)
 {
@@ -863,14 +898,25 @@ static inline uint64_t kvsink_score_bytes(uint32_t layers, uint32_t kv_heads, ui
 	       (uint64_t)layers * kv_heads * max_tokens * 2;
 }
 
+/* What PER_HEAD adds at the end, and where in the area it begins. */
+static inline uint64_t kvsink_head_params_bytes(uint32_t flags, uint32_t layers, uint32_t q_heads)
+{
+	return flags & KVSINK_STREAM_PER_HEAD ? (uint64_t)layers * q_heads * 8 : 0;
+}
+
+static inline uint64_t kvsink_head_params_at(uint64_t score_bytes)
+{
+	return (score_bytes + 7) & ~(uint64_t)7;
+}
+
 /*
  * Bytes of one page, KVSINK_HBM_ALIGN aligned. It holds all layers of its tokens:
  * [layer][K then V][token in page][kv head][element]. The limits above keep it below 2^40.
  */
-static inline uint64_t kvsink_page_bytes(uint32_t layers, uint32_t kv_heads, uint32_t d_k, uint32_t d_v,
+static inline uint64_t kvsink_page_bytes(uint32_t flags, uint32_t layers, uint32_t kv_heads, uint32_t d_k, uint32_t d_v,
 					 uint32_t format, uint32_t page_tokens)
 {
-	uint64_t bytes = (uint64_t)layers * kv_heads * kvsink_row_bytes(d_k, d_v, format) * page_tokens;
+	uint64_t bytes = (uint64_t)layers * kv_heads * kvsink_row_bytes(flags, d_k, d_v, format) * page_tokens;
 
 	return (bytes + KVSINK_HBM_ALIGN - 1) & ~(uint64_t)(KVSINK_HBM_ALIGN - 1);
 }

@@ -184,7 +184,7 @@ int kvsink_logic_entry_read(struct kvsink_logic_env *env, const struct drm_kvsin
 		return ENTRY_REFUSE(env, head, EINVAL);
 	if (!args->generation) /* no entry has it */
 		return ENTRY_REFUSE(env, generation, EINVAL);
-	if (args->size != kvsink_row_bytes(stream->d_k, stream->d_v, stream->format))
+	if (args->size != kvsink_row_bytes(stream->flags, stream->d_k, stream->d_v, stream->format))
 		return ENTRY_REFUSE(env, size, EINVAL);
 	return 0;
 }

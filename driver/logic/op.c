@@ -91,6 +91,7 @@ static int build_append(struct building *b)
 	struct kvsink_cmd_append *append = &b->cmd->append;
 	struct kvsink_logic_stream stream;
 	uint64_t k_bytes, v_bytes;
+	bool v_in_k;
 	size_t bad;
 	int err;
 
@@ -103,6 +104,9 @@ static int build_append(struct building *b)
 			 AT(append.count));
 	if (bad)
 		return kvsink_refuse_at(b->env, bad, -EINVAL);
+	v_in_k = stream.flags & KVSINK_STREAM_V_IN_K;
+	if (v_in_k && args->v.handle)
+		return OP_REFUSE(b->env, append.v.handle, EINVAL);
 	k_bytes = row_bytes(args->count, stream.kv_heads, stream.d_k);
 	v_bytes = row_bytes(args->count, stream.kv_heads, stream.d_v);
 	if (too_big(k_bytes, v_bytes))
@@ -114,7 +118,7 @@ static int build_append(struct building *b)
 	append->first = args->first;
 	append->count = args->count;
 	err = operand(b, &args->k, AT(append.k), k_bytes, false, &append->k);
-	return err ? err : operand(b, &args->v, AT(append.v), v_bytes, false, &append->v);
+	return err ? err : operand(b, &args->v, AT(append.v), v_bytes, v_in_k, &append->v);
 }
 
 static int build_copy(struct building *b)
@@ -378,6 +382,30 @@ static int build_score_import(struct building *b)
 		       &import->src);
 }
 
+/* The values are the chip's to check: they lie in the buffer when the operation runs. */
+static int build_layer_heads(struct building *b)
+{
+	const struct drm_kvsink_op_layer_heads *args = &b->op->layer_heads;
+	struct kvsink_cmd_layer_heads *heads = &b->cmd->layer_heads;
+	struct kvsink_logic_stream stream;
+	int err = kvsink_find_stream(b->env, args->stream, true, AT(layer_heads.stream), &stream);
+
+	if (err)
+		return err;
+	if (!(stream.flags & KVSINK_STREAM_PER_HEAD))
+		return OP_REFUSE(b->env, layer_heads.stream, EOPNOTSUPP);
+	if (args->layer >= stream.layers)
+		return OP_REFUSE(b->env, layer_heads.layer, EINVAL);
+	if (args->pad)
+		return OP_REFUSE(b->env, layer_heads.pad, EINVAL);
+
+	b->cmd->opcode = KVSINK_OP_LAYER_HEADS;
+	heads->stream = args->stream;
+	heads->layer = args->layer;
+	return operand(b, &args->src, AT(layer_heads.src), row_bytes(2, stream.q_heads, 1), false,
+		       &heads->src);
+}
+
 static int build_advance(struct building *b)
 {
 	if (b->op->advance.ns > MAX_ADVANCE_NS)
@@ -402,6 +430,7 @@ static const struct {
 	[DRM_KVSINK_OP_PROMOTE] = {build_promote, sizeof(struct drm_kvsink_op_promote)},
 	[DRM_KVSINK_OP_EVICT] = {build_evict, sizeof(struct drm_kvsink_op_evict)},
 	[DRM_KVSINK_OP_SCORE_IMPORT] = {build_score_import, sizeof(struct drm_kvsink_op_score_import)},
+	[DRM_KVSINK_OP_LAYER_HEADS] = {build_layer_heads, sizeof(struct drm_kvsink_op_layer_heads)},
 };
 
 #define OP_TYPES (sizeof(ops) / sizeof(ops[0]))

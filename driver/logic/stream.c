@@ -22,7 +22,7 @@ static int check_heads(struct kvsink_logic_env *env, const struct drm_kvsink_str
 		return CREATE_REFUSE(env, q_heads, EINVAL);
 	if (!args->d_k || args->d_k > KVSINK_MAX_HEAD_DIM)
 		return CREATE_REFUSE(env, d_k, EINVAL);
-	if (!args->d_v || args->d_v > KVSINK_MAX_HEAD_DIM)
+	if (!args->d_v || args->d_v > (args->flags & KVSINK_STREAM_V_IN_K ? args->d_k : KVSINK_MAX_HEAD_DIM))
 		return CREATE_REFUSE(env, d_v, EINVAL);
 	return 0;
 }
@@ -64,9 +64,7 @@ static int check_layer(const struct drm_kvsink_layer *layer)
 		return -EINVAL;
 	if (layer->softcap >= KVSINK_LOGIC_INF)
 		return -EINVAL;
-	if (layer->flags)
-		return -EINVAL;
-	return layer->alibi_slope || layer->sink_logit ? -EOPNOTSUPP : 0;
+	return layer->flags || layer->reserved[0] || layer->reserved[1] ? -EINVAL : 0;
 }
 
 static int check_layers(struct kvsink_logic_env *env, const struct drm_kvsink_stream_create *args,
@@ -93,7 +91,7 @@ int kvsink_logic_stream_create(struct kvsink_logic_env *env, const struct drm_kv
 	err = kvsink_logic_array(&args->layers, sizeof(*layers), 1, KVSINK_MAX_LAYERS);
 	if (err)
 		return CREATE_REFUSE(env, layers, -err);
-	if (args->flags)
+	if (args->flags & ~KVSINK_STREAM_FLAGS)
 		return CREATE_REFUSE(env, flags, EINVAL);
 	err = check_heads(env, args);
 	err = err ? err : check_tokens(env, args);
@@ -112,14 +110,17 @@ int kvsink_logic_stream_create(struct kvsink_logic_env *env, const struct drm_kv
 		.page_tokens = args->page_tokens,
 		.max_tokens = args->max_tokens,
 		.score_groups = args->score_groups,
+		.flags = args->flags,
 	};
-	layout->page_bytes = kvsink_page_bytes(stream->layers, stream->kv_heads, stream->d_k, stream->d_v,
-					       stream->format, stream->page_tokens);
+	layout->page_bytes = kvsink_page_bytes(stream->flags, stream->layers, stream->kv_heads, stream->d_k,
+					       stream->d_v, stream->format, stream->page_tokens);
 	layout->max_pages = args->max_tokens / args->page_tokens;
 	layout->reserve_pages = (args->reserve_tokens + args->page_tokens - 1) / args->page_tokens;
 	layout->table_bytes = hbm_align((uint64_t)layout->max_pages * sizeof(uint64_t));
-	layout->score_bytes = hbm_align(
-		kvsink_score_bytes(stream->layers, stream->kv_heads, args->score_groups, args->max_tokens));
+	layout->score_bytes =
+		hbm_align(kvsink_head_params_at(kvsink_score_bytes(stream->layers, stream->kv_heads,
+								   args->score_groups, args->max_tokens)) +
+			  kvsink_head_params_bytes(stream->flags, stream->layers, stream->q_heads));
 	return 0;
 }
 
@@ -165,6 +166,7 @@ void kvsink_logic_build_create(const struct drm_kvsink_stream_create *args,
 	create->scores = scores;
 	create->score_groups = args->score_groups;
 	memcpy(create->group_end, args->group_end, sizeof(create->group_end));
+	create->flags = args->flags;
 
 	memset(items, 0, args->layers.count * sizeof(*items));
 	for (i = 0; i < args->layers.count; i++) {

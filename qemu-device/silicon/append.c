@@ -6,7 +6,7 @@
 #include "chip.h"
 
 struct rows_in {
-	uint32_t elements;    /* of one token: all KV heads */
+	uint32_t elements;    /* of one token: all KV heads; 0: such rows are not stored */
 	uint64_t token_bytes; /* of one token in the stream's format */
 	uint64_t plane;	      /* offset of the layer's plane in a page */
 	const float *src;
@@ -24,6 +24,8 @@ static uint32_t check_append(struct kvsink_ring *ring, const struct kvsink_strea
 		return kvsink_fault(ring, KVSINK_CODE_BAD_FIELD, KVSINK_FIELD(append.layer));
 	if (!c->count)
 		return kvsink_fault(ring, KVSINK_CODE_BAD_FIELD, KVSINK_FIELD(append.count));
+	if ((s->flags & KVSINK_STREAM_V_IN_K) && c->v.space != KVSINK_SPACE_NONE)
+		return kvsink_fault(ring, KVSINK_CODE_BAD_FIELD, KVSINK_FIELD(append.v));
 	next = (uint64_t)s->length + s->layer[c->layer].appended;
 	if (c->first != next)
 		return kvsink_fault(ring, KVSINK_CODE_SEQUENCE, next);
@@ -69,9 +71,11 @@ static uint64_t store_rows(struct kvsink_ring *ring, struct kvsink_stream *s,
 					   chip->config.hbm);
 
 		bus += store(chip, s, k, page, in_page, i);
-		bus += store(chip, s, v, page, in_page, i);
-		kvsink_norm_rows(chip, s, c->layer, token,
-				 chip->config.hbm + page + v->plane + in_page * v->token_bytes);
+		if (v->elements) {
+			bus += store(chip, s, v, page, in_page, i);
+			kvsink_norm_rows(chip, s, c->layer, token,
+					 chip->config.hbm + page + v->plane + in_page * v->token_bytes);
+		}
 		ring->sram_bytes +=
 			kvsink_tail_write(chip, s, c->layer, token,
 					  chip->config.hbm + page + k->plane + in_page * k->token_bytes,
@@ -106,9 +110,9 @@ uint32_t kvsink_cmd_append(struct kvsink_ring *ring, const struct kvsink_cmd *cm
 	if (code)
 		return code;
 	k = rows_in(s, s->d_k, kvsink_page_k(s, c->layer), work->q);
-	v = rows_in(s, s->d_v, kvsink_page_v(s, c->layer), work->out);
+	v = rows_in(s, s->flags & KVSINK_STREAM_V_IN_K ? 0 : s->d_v, kvsink_page_v(s, c->layer), work->out);
 	code = fetch(ring, &c->k, work->q, (uint64_t)c->count * k.elements * sizeof(float));
-	if (!code)
+	if (!code && v.elements)
 		code = fetch(ring, &c->v, work->out, (uint64_t)c->count * v.elements * sizeof(float));
 	last = (c->first + c->count - 1) >> s->page_shift;
 	if (!code)

@@ -39,6 +39,15 @@ static void mask_logits(const struct unit *u, const struct tile *tile, uint32_t 
 			s[lane] = -INFINITY;
 }
 
+/* ALiBi: the slope of the row's query head times the distance to its query. */
+static void add_slope(const struct unit *u, const struct tile *tile, uint32_t row, float *s)
+{
+	double slope = u->task->heads ? u->task->heads[query_head(u, row)] : 0.0;
+
+	for (uint32_t lane = 0; slope != 0.0 && lane < tile->lanes; lane++)
+		s[lane] = (float)(s[lane] + slope * ((double)tile->token[lane] - row_token(u, row)));
+}
+
 float *kvsink_tile_slot(const struct unit *u)
 {
 	uint32_t index = u->used - 1;
@@ -55,8 +64,10 @@ float *kvsink_tile_logits(const struct unit *u, const struct tile *tile)
 	kvsink_tile_k(u, tile);
 	u->ops->transpose(u->kt, u->f32, padded(d), d);
 	u->ops->logits(s, u->q, u->rows, u->kt, d, task->scale, task->softcap);
-	for (row = 0; row < u->rows; row++)
+	for (row = 0; row < u->rows; row++) {
+		add_slope(u, tile, row, s + row * TILE);
 		mask_logits(u, tile, row, s + row * TILE);
+	}
 	return s;
 }
 
@@ -211,7 +222,7 @@ static void sweep_score(struct unit *u, enum tier tier, const double *unit)
 
 static size_t query_index(const struct unit *u, uint32_t row)
 {
-	return (size_t)(u->query + row / u->heads) * u->task->q_heads + u->q_head + row % u->heads;
+	return (size_t)(u->query + row / u->heads) * u->task->q_heads + query_head(u, row);
 }
 
 static void unit_load(struct unit *u)
@@ -263,6 +274,17 @@ static void stat_of_sums(const struct unit *u, uint32_t row, struct kvsink_merge
 	m->lse = lse_of(max, u->seen[SRAM][row] + u->seen[HBM][row]);
 }
 
+/* The learned sink is one more state (O = 0, lse = its logit): the share that is left to rows of that lse. */
+static double share_beside_sink(const struct unit *u, uint32_t row, double lse)
+{
+	return lse == -INFINITY ? 1.0 : kvsink_merge_weights(lse, sink_logit(u, row)).a;
+}
+
+static double lse_with_sink(const struct unit *u, uint32_t row, double lse)
+{
+	return kvsink_merge_weights(lse, sink_logit(u, row)).lse;
+}
+
 static void unit_stat(const struct unit *u, uint32_t row, struct kvsink_merged m)
 {
 	double lse_sram = u->part[SRAM][row].lse, lse_hbm = u->part[HBM][row].lse, mass = 0.0;
@@ -270,6 +292,7 @@ static void unit_stat(const struct unit *u, uint32_t row, struct kvsink_merged m
 
 	if (u->task->mode != KVSINK_ATTEND_SPLIT)
 		stat_of_sums(u, row, &m, &lse_sram, &lse_hbm);
+	m.lse = lse_with_sink(u, row, m.lse);
 	if (lse_sram != -INFINITY)
 		mass = lse_sram < m.lse ? kvsink_exp64(lse_sram - m.lse) : 1.0;
 	if (m.lse != m.lse)
@@ -295,23 +318,32 @@ static double score_unit(double weight, double sum)
 	return unit <= 0x1p32 ? unit : 0.0; /* 0 for NaN, too */
 }
 
-/* Merges the partitions of a row, writes its output; unit: see sweep_score(). */
+static double gated_unit(const struct unit *u, uint32_t row)
+{
+	double sum = u->seen[SRAM][row] + u->seen[HBM][row];
+
+	return score_unit(share_beside_sink(u, row, lse_of(u->part[HBM][row].max, sum)), sum);
+}
+
+/* Merges the partitions of a row and its sink, writes its output; unit: see sweep_score(). */
 static void unit_merge(struct unit *u, uint32_t row, double unit[TIERS][ROWS])
 {
 	uint32_t d = u->task->rows.d_v, e, t;
 	float *out = u->task->out + query_index(u, row) * d;
 	struct kvsink_merged m;
+	double share;
 
 	for (t = 0; t < TIERS; t++)
 		u->part[t][row].lse = lse_of(u->part[t][row].max, u->part[t][row].sum);
 	m = kvsink_merge_weights(u->part[SRAM][row].lse, u->part[HBM][row].lse);
+	share = share_beside_sink(u, row, m.lse);
 	for (e = 0; e < d; e++)
-		out[e] = kvsink_f32_canonical((float)unit_output(u, row, e, &m));
-	unit[SRAM][row] = score_unit(m.a, u->part[SRAM][row].sum);
-	unit[HBM][row] = score_unit(m.b, u->part[HBM][row].sum);
+		out[e] = kvsink_f32_canonical((float)(share * unit_output(u, row, e, &m)));
+	unit[SRAM][row] = score_unit(share * m.a, u->part[SRAM][row].sum);
+	unit[HBM][row] = score_unit(share * m.b, u->part[HBM][row].sum);
 	/* attention is a share of all rows, unread ones included */
 	if (u->task->mode == KVSINK_ATTEND_GATED)
-		unit[SRAM][row] = unit[HBM][row] = score_unit(1.0, u->seen[SRAM][row] + u->seen[HBM][row]);
+		unit[SRAM][row] = unit[HBM][row] = gated_unit(u, row);
 	unit_stat(u, row, m);
 }
 

@@ -67,6 +67,7 @@ struct kvsink_stream {
 	uint32_t tenant;    /* owner */
 	uint32_t hash_next; /* next slot of the same hash chain, or next free slot */
 	uint32_t layers, q_heads, kv_heads, d_k, d_v, format;
+	uint32_t flags;	     /* KVSINK_STREAM_* */
 	uint32_t page_shift; /* log2 of tokens a page */
 	uint32_t max_tokens;
 	uint32_t mapped_pages; /* entries of the page table that hold a page */
@@ -419,6 +420,7 @@ kvsink_handler kvsink_cmd_classify;				    /* classify.c */
 kvsink_handler kvsink_cmd_promote, kvsink_cmd_evict;		    /* promote.c */
 kvsink_handler kvsink_cmd_contract;				    /* dwell.c */
 kvsink_handler kvsink_cmd_score_import;				    /* import.c */
+kvsink_handler kvsink_cmd_layer_heads;				    /* heads.c */
 kvsink_handler kvsink_cmd_barrier, kvsink_cmd_advance;		    /* clock.c */
 
 /* ---- gart.c: operands in the three spaces ---- */
@@ -608,6 +610,16 @@ uint32_t *kvsink_norm_max(const struct kvsink_chip *chip, const struct kvsink_st
 /* A token's V rows of all KV heads were stored at v. */
 void kvsink_norm_rows(struct kvsink_chip *chip, struct kvsink_stream *stream, uint32_t layer, uint32_t token,
 		      const uint8_t *v);
+
+/* ---- heads.c: what query heads have of their own ---- */
+
+/* Slopes, then sink logits, float[q_heads] each; NULL if the stream has none. */
+const float *kvsink_head_params(const struct kvsink_chip *chip, const struct kvsink_stream *stream,
+				uint32_t layer);
+/* Bytes of one layer's; 0 if the stream has none. */
+uint64_t kvsink_head_params_layer_bytes(const struct kvsink_stream *stream);
+/* A new stream: no slopes, no sinks. */
+void kvsink_head_params_reset(struct kvsink_ring *ring, struct kvsink_stream *stream);
 
 /* ---- dma.c: migration engine ---- */
 

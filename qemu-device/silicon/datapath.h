@@ -27,6 +27,7 @@ struct kvsink_resident {
 /* One layer of one stream, as the tag array and the page table see it now. */
 struct kvsink_rows {
 	uint32_t format; /* enum kvsink_format */
+	uint32_t flags;	 /* of the stream: KVSINK_STREAM_V_IN_K decides where V is */
 	uint32_t kv_heads, d_k, d_v;
 	uint32_t page_shift; /* log2 of tokens a page */
 	/* of this layer's planes inside a page: [token in page][kv head][element] */
@@ -65,6 +66,7 @@ struct kvsink_attend_task {
 	uint32_t first, count;
 	float scale, softcap;
 	uint32_t window;		  /* 0 = none */
+	const float *heads;		  /* slopes, then sink logits, [q_heads] each; or NULL */
 	uint32_t mode;			  /* enum kvsink_attend_mode */
 	struct kvsink_gating gate;	  /* GATED */
 	const float *q;			  /* [count][q_heads][d_k] */

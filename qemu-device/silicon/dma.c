@@ -84,7 +84,7 @@ static uint64_t source_bursts(const struct kvsink_chip *chip, const struct kvsin
 	const struct kvsink_stream *s = tag->stream;
 	uint32_t in_page = tag->token & ((1u << s->page_shift) - 1);
 	uint64_t k_bytes = (uint64_t)s->d_k * kvsink_format_bytes(s->format);
-	uint64_t v_bytes = (uint64_t)s->d_v * kvsink_format_bytes(s->format);
+	uint64_t v_bytes = kvsink_v_row_bytes(s->flags, s->d_v, s->format);
 	uint64_t bus = 0;
 
 	for (uint32_t l = tag->layer_begin; l < tag->layer_end; l++) {
@@ -141,7 +141,7 @@ static void copy_rows(struct kvsink_chip *chip, const struct kvsink_tag *tag)
 	const struct kvsink_stream *s = tag->stream;
 	uint32_t in_page = tag->token & ((1u << s->page_shift) - 1);
 	size_t k_bytes = (size_t)s->d_k * kvsink_format_bytes(s->format);
-	size_t v_bytes = (size_t)s->d_v * kvsink_format_bytes(s->format);
+	size_t v_bytes = kvsink_v_row_bytes(s->flags, s->d_v, s->format);
 	uint8_t *to = chip->config.sram + tag->sram_offset;
 
 	for (uint32_t l = tag->layer_begin; l < tag->layer_end; l++) {

@@ -30,9 +30,10 @@ struct limit {
 struct gate {
 	struct unit *u;
 	const struct kvsink_gating *g;
-	double norm_max;	  /* M */
-	double z[ROWS];		  /* of the rows seen */
-	double unread[ROWS];	  /* sum of weights of unread V rows */
+	double norm_max;     /* M */
+	double sink[ROWS];   /* weight of the learned sink: a row that is always read, with the value 0 */
+	double z[ROWS];	     /* of the rows seen, and of the sink */
+	double unread[ROWS]; /* sum of weights of unread V rows */
 	double unread_norm[ROWS]; /* the same, times norms */
 	double spent[ROWS];	  /* while rows are chosen: cost of those left unread so far */
 	struct limit limit[ROWS];
@@ -62,9 +63,10 @@ static double norm_of(const struct gate *gate, uint32_t token)
 }
 
 /* |o_S| of a row, 0 if nothing was read. */
-static double output_norm(const struct unit *u, uint32_t row)
+static double output_norm(const struct gate *gate, uint32_t row)
 {
-	double read = u->part[SRAM][row].sum + u->part[HBM][row].sum, sum = 0.0, o;
+	const struct unit *u = gate->u;
+	double read = u->part[SRAM][row].sum + u->part[HBM][row].sum + gate->sink[row], sum = 0.0, o;
 
 	if (read == 0.0)
 		return 0.0;
@@ -103,7 +105,7 @@ static bool certified(struct gate *gate)
 	bool all = true;
 
 	for (uint32_t row = 0; row < gate->u->rows; row++) {
-		gate->limit[row] = limit_of(gate, output_norm(gate->u, row));
+		gate->limit[row] = limit_of(gate, output_norm(gate, row));
 		all &= within(&gate->limit[row], gate->z[row], gate->unread[row], gate->unread_norm[row]);
 	}
 	return all;
@@ -254,14 +256,18 @@ static void round_of_reading(struct gate *gate)
 
 /* ---- with the score buffer ---- */
 
-/* One maximum for both tiers, so that their weights can be compared. */
-static void share_max(struct unit *u)
+/* One maximum for both tiers and the sink, so that their weights can be compared. */
+static void share_max(struct gate *gate)
 {
+	struct unit *u = gate->u;
+
 	for (uint32_t row = 0; row < u->rows; row++) {
 		struct partial *sram = &u->part[SRAM][row], *hbm = &u->part[HBM][row];
-		float max = sram->max > hbm->max ? sram->max : hbm->max;
+		float max = sram->max > hbm->max ? sram->max : hbm->max, sink = sink_logit(u, row);
 
+		max = sink > max ? sink : max;
 		sram->max = hbm->max = max;
+		gate->sink[row] = sink == -INFINITY ? 0.0 : kvsink_exp64((double)sink - max);
 	}
 }
 
@@ -281,7 +287,7 @@ static void know_all(struct gate *gate)
 
 	for (uint32_t row = 0; row < u->rows; row++) {
 		u->seen[SRAM][row] = u->part[SRAM][row].sum;
-		gate->z[row] = u->seen[SRAM][row] + u->seen[HBM][row];
+		gate->z[row] = u->seen[SRAM][row] + u->seen[HBM][row] + gate->sink[row];
 		gate->everything |= !(gate->z[row] < INFINITY);
 	}
 }
@@ -309,7 +315,7 @@ static void run_buffered(struct gate *gate)
 	struct tile tile;
 	uint32_t round;
 
-	share_max(u);
+	share_max(gate);
 	u->used = 0;
 	kvsink_sweep_v(u, SRAM);
 	gate->sram_tiles = u->used;
@@ -345,6 +351,7 @@ static void rescale(struct gate *gate, uint32_t row, float max)
 		for (uint32_t e = 0; e < padded(u->task->rows.d_v); e++)
 			u->acc[t][row * STRIDE + e] *= factor;
 	}
+	gate->sink[row] *= factor;
 	gate->unread[row] *= factor;
 	gate->unread_norm[row] *= factor;
 }
@@ -364,7 +371,7 @@ static float *weigh(struct gate *gate, const struct tile *tile)
 	}
 	tile_weights(u, s);
 	for (uint32_t row = 0; row < u->rows; row++)
-		gate->z[row] = u->seen[SRAM][row] + u->seen[HBM][row];
+		gate->z[row] = u->seen[SRAM][row] + u->seen[HBM][row] + gate->sink[row];
 	return s;
 }
 
@@ -394,7 +401,7 @@ static void limits_so_far(struct gate *gate)
 	for (uint32_t row = 0; row < gate->u->rows; row++)
 		gate->limit[row] =
 			limit_of(gate, gate->g->criterion == KVSINK_GATE_ABS ? gate->norm_max
-									     : output_norm(gate->u, row));
+									     : output_norm(gate, row));
 }
 
 static uint32_t rows_in_hbm(const struct unit *u)
@@ -454,10 +461,12 @@ static void run_one_pass(struct gate *gate)
 
 	u->keep = 1; /* two slots: weights, and those that are read */
 	u->used = 0;
+	share_max(gate);
 	kvsink_sweep_v(u, SRAM);
-	share_max(u);
-	for (uint32_t row = 0; row < u->rows; row++)
-		u->seen[SRAM][row] = gate->z[row] = u->part[SRAM][row].sum;
+	for (uint32_t row = 0; row < u->rows; row++) {
+		u->seen[SRAM][row] = u->part[SRAM][row].sum;
+		gate->z[row] = u->seen[SRAM][row] + gate->sink[row];
+	}
 	pass(gate);
 	if (!certified(gate) && gate->g->certify)
 		read_rest(gate);
@@ -469,7 +478,8 @@ static void run_one_pass(struct gate *gate)
 static void certificate(struct gate *gate, uint32_t row)
 {
 	struct unit *u = gate->u;
-	double z = gate->z[row], o = output_norm(u, row), tau = z > 0.0 ? gate->unread[row] / z : 0.0, bound;
+	double z = gate->z[row], o = output_norm(gate, row), tau = z > 0.0 ? gate->unread[row] / z : 0.0,
+	       bound;
 
 	bound = tau * (gate->norm_max + o);
 	if (gate->g->criterion == KVSINK_GATE_REL)

@@ -48,7 +48,7 @@ static void page_sums(const struct kvsink_chip *chip, const struct kvsink_rows *
 		      struct page_sums *out)
 {
 	uint64_t k_bytes = (uint64_t)rows->d_k * kvsink_format_bytes(rows->format);
-	uint64_t v_bytes = (uint64_t)rows->d_v * kvsink_format_bytes(rows->format);
+	uint64_t v_bytes = kvsink_v_row_bytes(rows->flags, rows->d_v, rows->format);
 
 	/* pages are aligned to far more than a burst, so offsets within the page decide */
 	out->shift = rows->page_shift;
@@ -81,7 +81,7 @@ static void resident_add(const struct kvsink_chip *chip, const struct kvsink_row
 			 const struct page_sums *sums, const struct kvsink_resident *r, uint64_t sign,
 			 struct resident_sums *out)
 {
-	uint64_t row_bytes = kvsink_row_bytes(rows->d_k, rows->d_v, rows->format);
+	uint64_t row_bytes = kvsink_row_bytes(rows->flags, rows->d_k, rows->d_v, rows->format);
 	uint64_t below = r->head_mask & ((1ull << head) - 1);
 	uint64_t at = (uint64_t)(r->rows - chip->config.sram) + __builtin_popcountll(below) * row_bytes;
 
@@ -97,7 +97,7 @@ static void head_bytes(const struct kvsink_chip *chip, const struct kvsink_atten
 		       struct kvsink_task_bytes *out)
 {
 	const struct kvsink_rows *rows = &task->rows;
-	uint64_t row_bytes = kvsink_row_bytes(rows->d_k, rows->d_v, rows->format);
+	uint64_t row_bytes = kvsink_row_bytes(rows->flags, rows->d_k, rows->d_v, rows->format);
 	struct resident_sums in = {0};
 	uint32_t enter = 0, leave = 0;
 	struct page_sums sums;

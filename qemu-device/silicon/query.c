@@ -71,6 +71,7 @@ static void emit_stream(struct answer *to, const struct kvsink_stream *s)
 		.sram_bytes = s->sram_bytes,
 		.scored = s->layer[0].scored,
 		.score_groups = s->score_groups,
+		.flags = s->flags,
 	};
 
 	for (uint32_t g = 0; g < s->score_groups; g++)

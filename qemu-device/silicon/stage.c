@@ -102,6 +102,7 @@ static void task_init(struct kvsink_item_work *work, uint32_t i, struct kvsink_s
 		.rows =
 			{
 				.format = s->format,
+				.flags = s->flags,
 				.kv_heads = s->kv_heads,
 				.d_k = s->d_k,
 				.d_v = s->d_v,
@@ -115,6 +116,7 @@ static void task_init(struct kvsink_item_work *work, uint32_t i, struct kvsink_s
 		.scale = s->layer[layer].scale,
 		.softcap = s->layer[layer].softcap,
 		.window = s->layer[layer].window,
+		.heads = kvsink_head_params(work->ring->chip, s, layer),
 		.mode = KVSINK_ATTEND_SPLIT,
 		.mass_sram = &work->mass_sram[i],
 		.local_window = kvsink_param_window(s),
@@ -314,6 +316,12 @@ static uint32_t check_item(struct kvsink_ring *ring, uint32_t i, const struct kv
 	return KVSINK_CODE_OK;
 }
 
+/* Where V lies in K there is nothing to leave unread: split is the same, and reads no norms. */
+static uint32_t mode_of(const struct kvsink_stream *s, uint32_t mode)
+{
+	return mode == KVSINK_ATTEND_GATED && (s->flags & KVSINK_STREAM_V_IN_K) ? KVSINK_ATTEND_SPLIT : mode;
+}
+
 uint32_t kvsink_cmd_attend(struct kvsink_ring *ring, const struct kvsink_cmd *cmd)
 {
 	const struct kvsink_cmd_attend *c = &cmd->attend;
@@ -341,8 +349,8 @@ uint32_t kvsink_cmd_attend(struct kvsink_ring *ring, const struct kvsink_cmd *cm
 		return code;
 	place_operands(work, &op);
 	for (uint32_t i = 0; i < work->tasks; i++) {
-		work->task[i].mode = c->mode;
-		if (c->mode == KVSINK_ATTEND_GATED)
+		work->task[i].mode = mode_of(work->stream[i], c->mode);
+		if (work->task[i].mode == KVSINK_ATTEND_GATED)
 			task_gate(work, i);
 	}
 	kvsink_ecc_strike(ring->chip, work->stream[0], item[0].attend.layer);
@@ -504,6 +512,7 @@ static void book_task(struct kvsink_item_work *work, uint32_t i)
 	const struct kvsink_task_bytes *bytes = &work->bytes[i];
 	uint64_t queries = (uint64_t)work->task[i].count * work->task[i].q_heads;
 
+	kvsink_ledger_add(chip, s, KVSINK_COUNTER_HEAD_PARAMS_HBM, kvsink_head_params_layer_bytes(s));
 	if (work->scoring) {
 		kvsink_ledger_add(chip, s, KVSINK_COUNTER_PREFILL_HBM_READ, bytes->hbm);
 		kvsink_ledger_add(chip, s, KVSINK_COUNTER_PREFILL_HBM_READ_BUS, bytes->hbm_bus);
@@ -529,7 +538,7 @@ static void work_end(struct kvsink_item_work *work)
 		if (work->task[i].mode == KVSINK_ATTEND_GATED)
 			book_gate(work, i);
 		book_task(work, i);
-		ring->hbm_bytes += work->bytes[i].hbm_bus;
+		ring->hbm_bytes += work->bytes[i].hbm_bus + kvsink_head_params_layer_bytes(work->stream[i]);
 		ring->sram_bytes += work->bytes[i].sram_bus;
 	}
 	code = write_outputs(ring);

@@ -90,7 +90,11 @@ static uint64_t bad_geometry(const struct kvsink_cmd_stream_create *c)
 		return KVSINK_FIELD(stream_create.q_heads);
 	if (!within(c->d_k, 1, KVSINK_MAX_HEAD_DIM))
 		return KVSINK_FIELD(stream_create.d_k);
-	if (!within(c->d_v, 1, KVSINK_MAX_HEAD_DIM))
+	if (c->flags & ~KVSINK_STREAM_FLAGS)
+		return KVSINK_FIELD(stream_create.flags);
+	if (c->reserved)
+		return KVSINK_FIELD(stream_create.reserved);
+	if (!within(c->d_v, 1, c->flags & KVSINK_STREAM_V_IN_K ? c->d_k : KVSINK_MAX_HEAD_DIM))
 		return KVSINK_FIELD(stream_create.d_v);
 	if (c->format >= KVSINK_FORMAT_COUNT)
 		return KVSINK_FIELD(stream_create.format);
@@ -121,7 +125,9 @@ static uint64_t bad_groups(const struct kvsink_cmd_stream_create *c)
 
 static uint64_t score_bytes(const struct kvsink_cmd_stream_create *c)
 {
-	return kvsink_score_bytes(c->layers, c->kv_heads, c->score_groups, c->max_tokens);
+	return kvsink_head_params_at(
+		       kvsink_score_bytes(c->layers, c->kv_heads, c->score_groups, c->max_tokens)) +
+	       kvsink_head_params_bytes(c->flags, c->layers, c->q_heads);
 }
 
 /* An area of HBM that the driver set aside. */
@@ -149,14 +155,12 @@ static uint32_t check_layer(struct kvsink_ring *ring, uint32_t i, const struct k
 		return kvsink_fault(ring, KVSINK_CODE_BAD_FIELD, KVSINK_ITEM_FIELD(i, layer, scale));
 	if (layer->softcap >= F32_INFINITY)
 		return kvsink_fault(ring, KVSINK_CODE_BAD_FIELD, KVSINK_ITEM_FIELD(i, layer, softcap));
-	if (layer->alibi_slope)
-		return kvsink_fault(ring, KVSINK_CODE_UNSUPPORTED, KVSINK_ITEM_FIELD(i, layer, alibi_slope));
-	if (layer->sink_logit)
-		return kvsink_fault(ring, KVSINK_CODE_UNSUPPORTED, KVSINK_ITEM_FIELD(i, layer, sink_logit));
 	if (layer->flags)
 		return kvsink_fault(ring, KVSINK_CODE_BAD_FIELD, KVSINK_ITEM_FIELD(i, layer, flags));
-	if (layer->reserved[0] || layer->reserved[1])
-		return kvsink_fault(ring, KVSINK_CODE_BAD_FIELD, KVSINK_ITEM_FIELD(i, layer, reserved));
+	for (unsigned r = 0; r < 4; r++)
+		if (layer->reserved[r])
+			return kvsink_fault(ring, KVSINK_CODE_BAD_FIELD,
+					    KVSINK_ITEM_FIELD(i, layer, reserved));
 	return KVSINK_CODE_OK;
 }
 
@@ -226,6 +230,7 @@ static void set_geometry(struct kvsink_stream *stream, const struct kvsink_cmd_s
 	stream->d_k = c->d_k;
 	stream->d_v = c->d_v;
 	stream->format = c->format;
+	stream->flags = c->flags;
 	stream->page_shift = (uint32_t)__builtin_ctz(c->page_tokens);
 	stream->max_tokens = c->max_tokens;
 	stream->score_groups = c->score_groups;
@@ -234,9 +239,9 @@ static void set_geometry(struct kvsink_stream *stream, const struct kvsink_cmd_s
 			(struct kvsink_group){.begin = g ? c->group_end[g - 1] : 0, .end = c->group_end[g]};
 	stream->page_table = c->page_table;
 	stream->scores = c->scores;
-	stream->page_bytes =
-		kvsink_page_bytes(c->layers, c->kv_heads, c->d_k, c->d_v, c->format, c->page_tokens);
-	stream->row_bytes = kvsink_row_bytes(c->d_k, c->d_v, c->format);
+	stream->page_bytes = kvsink_page_bytes(c->flags, c->layers, c->kv_heads, c->d_k, c->d_v, c->format,
+					       c->page_tokens);
+	stream->row_bytes = kvsink_row_bytes(c->flags, c->d_k, c->d_v, c->format);
 }
 
 /* The device's budget is a limit of its own, not a default of the streams'; a tail takes SRAM, so each asks
@@ -280,6 +285,7 @@ uint32_t kvsink_cmd_stream_create(struct kvsink_ring *ring, const struct kvsink_
 	memset(chip->config.hbm + c->scores, 0, cleared);
 	kvsink_dirty(chip, KVSINK_SPACE_HBM, c->scores, cleared);
 	kvsink_ledger_add(chip, stream, KVSINK_COUNTER_SCORE_HBM, cleared);
+	kvsink_head_params_reset(ring, stream);
 	kvsink_event(chip, KVSINK_EVENT_STREAM_CREATED, stream, stream->tenant, 0, 0);
 	return KVSINK_CODE_OK;
 }

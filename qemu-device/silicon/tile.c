@@ -14,7 +14,7 @@ static void tile_add(struct tile *tile, const struct unit *u, uint32_t lane, con
 		     const uint8_t *v)
 {
 	tile->k[lane] = k;
-	tile->v[lane] = v;
+	tile->v[lane] = u->task->rows.flags & KVSINK_STREAM_V_IN_K ? k : v;
 	if (tile->token[lane] >= u->begin && tile->token[lane] < u->end)
 		tile->present |= 1ull << lane;
 }
@@ -31,7 +31,7 @@ uint64_t kvsink_tile_v_at(const struct unit *u, uint32_t token)
 {
 	const struct kvsink_rows *rows = &u->task->rows;
 
-	return rows->v_offset + slot_of(u, token) * rows->d_v * kvsink_format_bytes(rows->format);
+	return rows->v_offset + slot_of(u, token) * kvsink_v_row_bytes(rows->flags, rows->d_v, rows->format);
 }
 
 static void tile_add_hbm(struct tile *tile, const struct unit *u, uint32_t lane)
@@ -54,8 +54,9 @@ static void tile_add_sram(struct tile *tile, const struct unit *u, uint32_t lane
 {
 	const struct kvsink_rows *rows = &u->task->rows;
 	uint64_t below = r->head_mask & ((1ull << u->head) - 1);
-	const uint8_t *k = r->rows + (size_t)__builtin_popcountll(below) *
-					     kvsink_row_bytes(rows->d_k, rows->d_v, rows->format);
+	const uint8_t *k =
+		r->rows + (size_t)__builtin_popcountll(below) *
+				  kvsink_row_bytes(rows->flags, rows->d_k, rows->d_v, rows->format);
 
 	tile->sram |= 1ull << lane;
 	tile_add(tile, u, lane, k, k + (size_t)rows->d_k * kvsink_format_bytes(rows->format));

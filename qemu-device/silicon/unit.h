@@ -9,6 +9,7 @@
 #include <stdbool.h>
 
 #include "datapath.h"
+#include "fp.h"
 #include "vec.h"
 
 #define TILE KVSINK_TILE
@@ -77,6 +78,17 @@ static inline uint32_t first_visible(const struct kvsink_attend_task *task, uint
 static inline uint32_t row_token(const struct unit *u, uint32_t row)
 {
 	return u->task->first + u->query + row / u->heads;
+}
+
+static inline uint32_t query_head(const struct unit *u, uint32_t row)
+{
+	return u->q_head + row % u->heads;
+}
+
+/* Logit of the row's learned sink, -inf if it has none. */
+static inline float sink_logit(const struct unit *u, uint32_t row)
+{
+	return u->task->heads ? u->task->heads[u->task->q_heads + query_head(u, row)] : -INFINITY;
 }
 
 static inline uint32_t padded(uint32_t d)

@@ -195,9 +195,9 @@ struct kvs_geometry {
 	uint32_t q_heads;
 	/** @kv_heads: KV heads, at most 64. */
 	uint32_t kv_heads;
-	/** @d_k: elements of a key row, 1 to 512. */
+	/** @d_k: elements of a key row, 1 to 576. */
 	uint32_t d_k;
-	/** @d_v: elements of a value row, 1 to 512. */
+	/** @d_v: elements of a value row, 1 to 576; with DRM_KVSINK_STREAM_V_IN_K at most @d_k. */
 	uint32_t d_v;
 	/** @format: enum kvsink_format of the stored rows. */
 	uint32_t format;
@@ -215,6 +215,8 @@ struct kvs_geometry {
 	float scale;
 	/** @layer: @layers of them, or NULL for @scale and nothing else in every layer. */
 	const struct drm_kvsink_layer *layer;
+	/** @flags: DRM_KVSINK_STREAM_*; default none. */
+	uint32_t flags;
 };
 
 /**
@@ -298,7 +300,7 @@ void kvs_batch_reset(struct kvs_batch *batch);
  * @first: token of the first row: the stream's length plus rows appended to this layer since
  * @count: tokens
  * @k: float[count][kv_heads][d_k]
- * @v: float[count][kv_heads][d_v]
+ * @v: float[count][kv_heads][d_v]; without a buffer (NULL) in a stream with DRM_KVSINK_STREAM_V_IN_K
  *
  * Returns see above.
  */
@@ -476,6 +478,18 @@ int kvs_batch_evict(struct kvs_batch *batch, struct kvs_stream *stream, const st
  */
 int kvs_batch_score_import(struct kvs_batch *batch, struct kvs_stream *stream, uint32_t group, uint32_t count,
 			   struct kvs_place src);
+
+/**
+ * kvs_batch_layer_heads - ALiBi slopes and learned sinks of a layer's query heads
+ * @batch: the batch
+ * @stream: a stream with DRM_KVSINK_STREAM_PER_HEAD that has no row yet (-EOPNOTSUPP, -EBUSY when it runs)
+ * @layer: layer
+ * @src: float[2][q_heads]: slopes, finite; then sink logits, finite or -inf for none
+ *
+ * Returns see above.
+ */
+int kvs_batch_layer_heads(struct kvs_batch *batch, struct kvs_stream *stream, uint32_t layer,
+			  struct kvs_place src);
 
 /**
  * kvs_batch_submit - queue a batch as one job

@@ -97,7 +97,8 @@ KVS_PUBLIC int kvs_batch_append(struct kvs_batch *batch, struct kvs_stream *stre
 	op->append.count = count;
 	err = set_stream(batch, stream, &op->append.stream);
 	err = err ? err : set_place(batch, k, "k", &op->append.k);
-	err = err ? err : set_place(batch, v, "v", &op->append.v);
+	if (!err && v.buffer)
+		err = set_place(batch, v, "v", &op->append.v);
 	return commit(batch, err);
 }
 
@@ -296,5 +297,19 @@ KVS_PUBLIC int kvs_batch_score_import(struct kvs_batch *batch, struct kvs_stream
 	op->score_import.count = count;
 	err = set_stream(batch, stream, &op->score_import.stream);
 	err = err ? err : set_place(batch, src, "src", &op->score_import.src);
+	return commit(batch, err);
+}
+
+KVS_PUBLIC int kvs_batch_layer_heads(struct kvs_batch *batch, struct kvs_stream *stream, uint32_t layer,
+				     struct kvs_place src)
+{
+	struct drm_kvsink_op *op = next_op(batch, DRM_KVSINK_OP_LAYER_HEADS);
+	int err;
+
+	if (!op)
+		return -E2BIG;
+	op->layer_heads.layer = layer;
+	err = set_stream(batch, stream, &op->layer_heads.stream);
+	err = err ? err : set_place(batch, src, "src", &op->layer_heads.src);
 	return commit(batch, err);
 }

@@ -116,6 +116,7 @@ const char *kvs_op_name(uint32_t type)
 		[DRM_KVSINK_OP_PROMOTE] = "PROMOTE",
 		[DRM_KVSINK_OP_EVICT] = "EVICT",
 		[DRM_KVSINK_OP_SCORE_IMPORT] = "SCORE_IMPORT",
+		[DRM_KVSINK_OP_LAYER_HEADS] = "LAYER_HEADS",
 	};
 
 	return type < sizeof(names) / sizeof(names[0]) && names[type] ? names[type] : "?";
@@ -189,6 +190,9 @@ static const struct op_field op_fields[] = {
 	FIELD(DRM_KVSINK_OP_SCORE_IMPORT, score_import.group, "less than the stream's score groups"),
 	FIELD(DRM_KVSINK_OP_SCORE_IMPORT, score_import.count, "the stream's length, at least 1"),
 	REF(DRM_KVSINK_OP_SCORE_IMPORT, score_import.src),
+	STREAM(DRM_KVSINK_OP_LAYER_HEADS, layer_heads.stream),
+	FIELD(DRM_KVSINK_OP_LAYER_HEADS, layer_heads.layer, "less than the stream's layers"),
+	REF(DRM_KVSINK_OP_LAYER_HEADS, layer_heads.src),
 };
 
 static const struct op_field *find_field(uint32_t type, uint32_t offset)

@@ -61,7 +61,7 @@ static uint64_t units(uint64_t bytes)
 static uint64_t rows_bytes(const struct kvsink_stream_rec *stream, uint32_t layers, uint64_t heads)
 {
 	return (uint64_t)layers * (unsigned)__builtin_popcountll(heads) *
-	       kvsink_row_bytes(stream->d_k, stream->d_v, stream->format);
+	       kvsink_row_bytes(stream->flags, stream->d_k, stream->d_v, stream->format);
 }
 
 /* A parameter; `other` if nobody can say. */

@@ -40,7 +40,8 @@ static int check_ranges(struct kvs_device *device, const struct kvs_geometry *ge
 		{"q_heads", geometry->q_heads, KVSINK_MAX_Q_HEADS},
 		{"kv_heads", geometry->kv_heads, KVSINK_MAX_KV_HEADS},
 		{"d_k", geometry->d_k, KVSINK_MAX_HEAD_DIM},
-		{"d_v", geometry->d_v, KVSINK_MAX_HEAD_DIM},
+		{"d_v", geometry->d_v,
+		 geometry->flags & DRM_KVSINK_STREAM_V_IN_K ? geometry->d_k : KVSINK_MAX_HEAD_DIM},
 		{"max_tokens", geometry->max_tokens, KVSINK_MAX_TOKENS},
 	};
 
@@ -79,6 +80,7 @@ static void fill_args(const struct kvs_geometry *geometry, struct drm_kvsink_lay
 			layers[i] = (struct drm_kvsink_layer){.scale = float_bits(geometry->scale)};
 	*args = (struct drm_kvsink_stream_create){
 		.layers = {sizeof(*layers), geometry->layers, (uintptr_t)layers},
+		.flags = geometry->flags,
 		.format = geometry->format,
 		.q_heads = (uint16_t)geometry->q_heads,
 		.kv_heads = (uint16_t)geometry->kv_heads,
@@ -103,6 +105,7 @@ struct field_text {
 	{offsetof(struct drm_kvsink_stream_create, name), offsetof(struct kvs_geometry, name), #name, allowed}
 
 static const struct field_text field_texts[] = {
+	FIELD(flags, "allowed are 1 (PER_HEAD) and 2 (V_IN_K), together as well"),
 	FIELD(format, "allowed are 0 (F32) and 1 (FP16)"),
 	FIELD(q_heads, "allowed are multiples of kv_heads up to 128"),
 	FIELD(page_tokens, "allowed are powers of two up to 256"),
@@ -128,7 +131,7 @@ static int fail_field(struct kvs_device *device, int err, const struct kvs_geome
 				geometry->layers);
 	return kvs_fail(device, err,
 			"STREAM_CREATE: a layer's scale (positive, finite), softcap (not negative, "
-			"finite), ALiBi slope, sink logit or flags (0): %s",
+			"finite), flags or reserved fields (0): %s",
 			kvs_errno_text(err));
 }
 

@@ -150,6 +150,69 @@ TEST_F(submit, attend_over_both_tiers_agrees_with_the_reference)
 	EXPECT_LT(mass, 1.0f);
 }
 
+/* Sinks that take nearly everything leave nearly nothing of the output. */
+TEST_F(submit, slopes_and_sinks_are_set_once)
+{
+	struct drm_kvsink_stream_create args = kvt_stream_args();
+	struct drm_kvsink_op op = {.type = DRM_KVSINK_OP_LAYER_HEADS,
+				   .layer_heads = {.layer = 1, .src = {.handle = self->data.handle}}};
+	struct drm_kvsink_attend_item item = {.layer = 1, .first = TOKENS - 1, .count = 1};
+	const float *out = (const float *)((char *)self->data.map + OUT_OFFSET);
+	struct drm_kvsink_job_status status;
+	float *heads = self->data.map;
+
+	op.layer_heads.stream = self->stream;
+	EXPECT_EQ(-EOPNOTSUPP, kvt_run(self->fd, &self->result, &op, 1, 0, &status));
+	args.flags = DRM_KVSINK_STREAM_PER_HEAD;
+	ASSERT_EQ(0, kvt_ioctl(self->fd, DRM_IOCTL_KVSINK_STREAM_CREATE, &args));
+	op.layer_heads.stream = item.stream = args.stream;
+	for (uint32_t i = 0; i < 2 * KVT_Q_HEADS; i++)
+		heads[i] = i < KVT_Q_HEADS ? NAN : 40.0f;
+	EXPECT_EQ(0, kvt_run(self->fd, &self->result, &op, 1, 0, &status));
+	EXPECT_EQ(KVSINK_CODE_BAD_FIELD, status.code);
+	for (uint32_t i = 0; i < KVT_Q_HEADS; i++)
+		heads[i] = 0.5f;
+	EXPECT_EQ(0, kvt_run(self->fd, &self->result, &op, 1, 0, &status));
+	EXPECT_EQ(KVSINK_CODE_OK, status.code);
+	ASSERT_EQ(0, kvt_fill(self->fd, args.stream, TOKENS));
+	EXPECT_EQ(0, kvt_run(self->fd, &self->result, &op, 1, 0, &status));
+	EXPECT_EQ(KVSINK_CODE_BUSY, status.code);
+	memset(heads, 0, 2 * KVT_Q_HEADS * sizeof(*heads)); /* queries lie there, too */
+	op = attend_op(&item, self->data.handle);
+	EXPECT_EQ(0, kvt_run(self->fd, &self->result, &op, 1, 0, &status));
+	EXPECT_EQ(KVSINK_CODE_OK, status.code);
+	for (uint32_t i = 0; i < OUT_FLOATS; i++)
+		EXPECT_TRUE(fabsf(out[i]) < 1e-6f); /* the harness compares integers */
+}
+
+/* MLA: a value is the head of its key; nothing else is stored, and nothing else may be brought. */
+TEST_F(submit, values_may_lie_in_keys)
+{
+	struct drm_kvsink_stream_create args = kvt_stream_args();
+	struct drm_kvsink_attend_item item = {.count = 1};
+	const float *out = (const float *)((char *)self->data.map + OUT_OFFSET);
+	struct drm_kvsink_job_status status;
+	struct drm_kvsink_op ops[2];
+	float *rows = self->data.map;
+
+	args.d_v = KVT_DK / 2;
+	args.flags = DRM_KVSINK_STREAM_V_IN_K;
+	ASSERT_EQ(0, kvt_ioctl(self->fd, DRM_IOCTL_KVSINK_STREAM_CREATE, &args));
+	item.stream = args.stream;
+	for (uint32_t i = 0; i < KVT_KV_HEADS * KVT_DK; i++)
+		rows[i] = (float)i;
+	ops[0] = kvt_append(args.stream, 0, 0, 1, self->data.handle, 0, 0);
+	ops[1] = attend_op(&item, self->data.handle);
+	EXPECT_EQ(-EINVAL, kvt_run(self->fd, &self->result, ops, 2, 0, &status));
+	ops[0].append.v = (struct drm_kvsink_ref){0};
+	ASSERT_EQ(0, kvt_run(self->fd, &self->result, ops, 2, 0, &status));
+	ASSERT_EQ(KVSINK_CODE_OK, status.code);
+	for (uint32_t h = 0; h < KVT_Q_HEADS; h++) /* one token has all attention */
+		for (uint32_t e = 0; e < args.d_v; e++)
+			EXPECT_EQ((float)(h / (KVT_Q_HEADS / KVT_KV_HEADS) * KVT_DK + e),
+				  out[h * args.d_v + e]);
+}
+
 TEST_F(submit, copy_copies)
 {
 	struct drm_kvsink_op op = {
@@ -344,7 +407,7 @@ TEST_F(submit, attend_refuses_each_bad_field)
 		KVT_BAD(struct drm_kvsink_op, attend.items.count, DRM_KVSINK_MAX_ITEMS + 1, E2BIG),
 		KVT_BAD(struct drm_kvsink_op, attend.items.stride, 4, EINVAL),
 		KVT_BAD(struct drm_kvsink_op, attend.items.array, 8, EFAULT),
-		KVT_BAD(struct drm_kvsink_op, attend.mode, 1, EINVAL),
+		KVT_BAD(struct drm_kvsink_op, attend.mode, 3, EINVAL),
 		KVT_BAD(struct drm_kvsink_op, attend.pad, 1, EINVAL),
 		KVT_BAD(struct drm_kvsink_op, attend.q.handle, 0, ENOENT),
 		KVT_BAD(struct drm_kvsink_op, attend.out.offset, 16384, EFAULT),

@@ -2,11 +2,12 @@
 #
 # Tests of kvsink-llm. Tiny models are generated with gguf-py; they need the hermetic build, as the tool does.
 
-LLM_TINY := $(B)/tests/model/llama.gguf $(B)/tests/model/granite.gguf $(B)/tests/model/other.gguf
+LLM_KINDS := llama other granite mixture window alibi sinks mla wide mamba
+LLM_TINY := $(LLM_KINDS:%=$(B)/tests/model/%.gguf)
 LLM_SMOL := $(B)/model/SmolLM2-135M-Instruct.F32.gguf
 
 ifneq ($(LLAMA),)
-TESTS_HOST += tests/model/host tests/model/smollm
+TESTS_HOST += tests/model/host tests/model/architectures tests/model/smollm
 TESTS_GUEST += tests/model/guest
 TESTS_BUILD += $(B)/tests/kvsink-llm-nohook $(LLM_TINY) $(LLM_SMOL)
 endif

@@ -8,7 +8,8 @@ import struct
 
 import numpy as np
 
-HEADER = "<8sIIQQQ8I2fQ"
+HEADER = "<8sIIQQQ8I2f2I2QQ"
+V_IN_K = 1
 MIN_OBSERVERS = 32
 
 
@@ -23,12 +24,13 @@ class State:
          self.d_v) = fields[:12]
         assert self.magic == b"kvsinkSF", "no state file"
         self.rows = tokens - 1
+        self.flags, self.window = fields[16:18]
         self.tokens = np.frombuffer(data, "<i4", tokens, size)
         at = size + 4 * tokens + 8
         self.q, self.k, self.v = [], [], []
         for _ in range(self.layers):
             for rows, heads, width in ((self.q, self.q_heads, self.d_k), (self.k, self.kv_heads, self.d_k),
-                                       (self.v, self.kv_heads, self.d_v)):
+                                       (self.v, self.kv_heads, 0 if self.flags & V_IN_K else self.d_v)):
                 count = self.rows * heads * width
                 rows.append(np.frombuffer(data, "<f4", count, at).reshape(self.rows, heads, width))
                 at += 4 * count

@@ -12,11 +12,12 @@
 #include "logic.h"
 #include "tap.h"
 
-#define OWN 7	  /* our stream: 4 layers, 8 query heads, 2 KV heads, d_k 16, d_v 8, 64 tokens, 2 groups */
-#define FOREIGN 8 /* the same, of another file */
-#define WIDE 9	  /* ours: 512 wide, so that operands grow large */
-#define BO 1	  /* 64 KiB at GART offset 1 MiB */
-#define BO2 2	  /* 16 MiB behind it */
+#define OWN 7	     /* our stream: 4 layers, 8 query heads, 2 KV heads, d_k 16, d_v 8, 64 tokens, 2 groups */
+#define FOREIGN 8    /* the same, of another file */
+#define WIDE 9	     /* ours: 512 wide, so that operands grow large */
+#define OWN_FLAGS 10 /* ours: with every flag */
+#define BO 1	     /* 64 KiB at GART offset 1 MiB */
+#define BO2 2	     /* 16 MiB behind it */
 
 static inline int find_buffer(void *ctx, uint32_t handle, struct kvsink_logic_buffer *out)
 {
@@ -31,7 +32,7 @@ static inline int find_buffer(void *ctx, uint32_t handle, struct kvsink_logic_bu
 static inline int find_stream(void *ctx, uint64_t id, bool own, struct kvsink_logic_stream *out)
 {
 	(void)ctx;
-	if (id != OWN && id != FOREIGN && id != WIDE)
+	if (id != OWN && id != FOREIGN && id != WIDE && id != OWN_FLAGS)
 		return -ENOENT;
 	if (own && id == FOREIGN)
 		return -EACCES;
@@ -44,6 +45,8 @@ static inline int find_stream(void *ctx, uint64_t id, bool own, struct kvsink_lo
 					    .page_tokens = 16,
 					    .max_tokens = 64,
 					    .score_groups = 2};
+	if (id == OWN_FLAGS)
+		out->flags = KVSINK_STREAM_FLAGS;
 	if (id == WIDE) {
 		out->q_heads = out->kv_heads = 64;
 		out->d_k = out->d_v = 512;

@@ -347,6 +347,90 @@ static void test_scores(void)
 	rig_close(&rig);
 }
 
+/* ---- what models ask of heads ----------------------------------------------------------------------------
+ */
+
+/* Sinks that take nearly everything leave nearly nothing. */
+static void test_heads(void)
+{
+	struct kvs_geometry geometry = rig_geometry(KVSINK_FORMAT_F32);
+	const float heads[8] = {0, 0, 0, 0, 30, 30, 30, 30};
+	struct drm_kvsink_job_status status;
+	struct rig_stream stream;
+	float largest = 0;
+	struct rig rig;
+
+	geometry.flags = DRM_KVSINK_STREAM_PER_HEAD;
+	rig_open(&rig, "sim:hbm=16M");
+	rig_stream_open(&rig, &geometry, &stream);
+	memcpy(rig.memory, heads, sizeof(heads));
+	rig_must(&rig, "heads", kvs_batch_layer_heads(rig.batch, stream.kvs, 1, rig_at(&rig, 0)));
+	tap_ok(!rig_run(&rig, NULL), "LAYER_HEADS sets the sinks of a layer");
+	rig_append(&stream, 10);
+	rig_must(&rig, "heads", kvs_batch_layer_heads(rig.batch, stream.kvs, 1, rig_at(&rig, 0)));
+	tap_ok(rig_run(&rig, &status) == -EBUSY, "once there are rows they are fixed");
+	rig_fill(&rig, 0, 4 * 16, 1);
+	rig_must(&rig, "attend",
+		 kvs_batch_attend(
+			 rig.batch,
+			 &(struct drm_kvsink_attend_item){
+				 .stream = kvs_stream_id(stream.kvs), .layer = 1, .first = 9, .count = 1},
+			 1, KVSINK_ATTEND_CANONICAL, rig_at(&rig, 0), rig_at(&rig, 4096),
+			 (struct kvs_place){0}, (struct kvs_place){0}));
+	tap_ok(!rig_run(&rig, NULL), "ATTEND with sinks");
+	for (int i = 0; i < 4 * 8; i++)
+		largest = fmaxf(largest, fabsf(((const float *)(const void *)(rig.memory + 4096))[i]));
+	tap_ok(largest < 1e-6f && largest > 0, "sinks take the attention that they are given (%g)",
+	       (double)largest);
+	rig_stream_close(&stream);
+	rig_close(&rig);
+}
+
+/* Values that lie in keys: the same output as with a copy of them as V. */
+static void test_v_in_k(void)
+{
+	struct kvs_geometry geometry = rig_geometry(KVSINK_FORMAT_FP16);
+	struct kvs_stream *streams[2];
+	float out[2][4 * 8];
+	struct rig rig;
+
+	rig_open(&rig, "sim:hbm=16M");
+	geometry.d_v = 17;
+	geometry.flags = DRM_KVSINK_STREAM_V_IN_K;
+	tap_ok(kvs_stream_create(rig.device, &geometry, &streams[0]) == -EINVAL &&
+		       strstr(kvs_device_error(rig.device), "d_v = 17: allowed are 1 to 16"),
+	       "a value is no longer than its key: %s", kvs_device_error(rig.device));
+	geometry.d_v = 8;
+	geometry.kv_heads = 1;
+	rig_fill(&rig, 0, 5 * 16 + 4 * 16, 2);
+	for (int i = 0; i < 5 * 8; i++)
+		memcpy(rig.memory + 8192 + 4 * i, rig.memory + 4 * (i / 8 * 16 + i % 8), 4);
+	for (int i = 0; i < 2; i++) {
+		geometry.flags = i ? 0 : DRM_KVSINK_STREAM_V_IN_K;
+		rig_must(&rig, "stream", kvs_stream_create(rig.device, &geometry, &streams[i]));
+		rig_must(&rig, "append",
+			 kvs_batch_append(rig.batch, streams[i], 0, 0, 5, rig_at(&rig, 0),
+					  i ? rig_at(&rig, 8192) : (struct kvs_place){0}));
+		rig_must(
+			&rig, "attend",
+			kvs_batch_attend(rig.batch,
+					 &(struct drm_kvsink_attend_item){
+						 .stream = kvs_stream_id(streams[i]), .first = 4, .count = 1},
+					 1, KVSINK_ATTEND_SPLIT, rig_at(&rig, 5 * 64), rig_at(&rig, 4096),
+					 (struct kvs_place){0}, (struct kvs_place){0}));
+		rig_must(&rig, "run", rig_run(&rig, NULL));
+		memcpy(out[i], rig.memory + 4096, sizeof(out[i]));
+	}
+	tap_ok(!memcmp(out[0], out[1], sizeof(out[0])), "values in keys give what copies of them give");
+	rig_must(&rig, "append",
+		 kvs_batch_append(rig.batch, streams[0], 1, 0, 1, rig_at(&rig, 0), rig_at(&rig, 0)));
+	tap_ok(rig_run(&rig, NULL) == -EINVAL, "V rows of their own are refused: %s",
+	       kvs_device_error(rig.device));
+	kvs_stream_free(streams[0]);
+	kvs_stream_free(streams[1]);
+	rig_close(&rig);
+}
+
 /* ---- steps ------------------------------------------------------------------------------------------------
  */
 
@@ -393,6 +477,8 @@ int main(void)
 	test_layers();
 	test_ragged();
 	test_scores();
+	test_heads();
+	test_v_in_k();
 	test_steps();
 	return tap_done();
 }

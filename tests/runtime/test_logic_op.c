@@ -171,7 +171,7 @@ static void test_small_ops(void)
 	tap_ok(!call_op(&op) && cmd.flags == KVSINK_STEP_ABORT, "STEP_END: abort is a flag of the command");
 	op.type = 0;
 	tap_ok(call_op(&op) == -EINVAL && env.field == 0, "operation 0 is refused");
-	op.type = DRM_KVSINK_OP_SCORE_IMPORT + 1;
+	op.type = DRM_KVSINK_OP_LAYER_HEADS + 1;
 	tap_ok(call_op(&op) == -EINVAL && env.field == 0, "an unknown operation is refused");
 	op.type = 0xffffffff;
 	tap_ok(call_op(&op) == -EINVAL && env.field == 0, "operation 0xffffffff is refused");
@@ -320,6 +320,44 @@ static void test_score_import(void)
 	       "SCORE_IMPORT: the command says what the operation says");
 }
 
+static void test_layer_heads(void)
+{
+	static const struct bad cases[] = {
+		BAD_STREAM(layer_heads.stream),
+		BAD_OP(layer_heads.stream, OWN, EOPNOTSUPP),
+		BAD_OP(layer_heads.layer, 4, EINVAL),
+		BAD_OP(layer_heads.pad, 1, EINVAL),
+		BAD_REF(layer_heads.src),
+	};
+	struct drm_kvsink_op op = {
+		.type = DRM_KVSINK_OP_LAYER_HEADS,
+		.layer_heads = {.stream = OWN_FLAGS, .layer = 3, .src = {BO, 0, 65536 - 64}},
+	};
+
+	try_all("LAYER_HEADS", &op, cases, COUNT(cases), call_op);
+	tap_ok(cmd.opcode == KVSINK_OP_LAYER_HEADS && cmd.layer_heads.layer == 3 &&
+		       cmd.layer_heads.src.space == KVSINK_SPACE_GART,
+	       "LAYER_HEADS: the command says what the operation says");
+	op.layer_heads.src.offset += 4;
+	tap_ok(call_op(&op) == -EFAULT, "LAYER_HEADS: two floats a query head are wanted");
+}
+
+static void test_v_in_k(void)
+{
+	static const struct bad cases[] = {
+		BAD_OP(append.v.handle, BO, EINVAL),
+		BAD_OP(append.v.offset, 4, EINVAL),
+	};
+	struct drm_kvsink_op op = {
+		.type = DRM_KVSINK_OP_APPEND,
+		.append = {.stream = OWN_FLAGS, .first = 5, .count = 2, .k = {BO, 0, 0}},
+	};
+
+	try_all("APPEND, V in K", &op, cases, COUNT(cases), call_op);
+	tap_ok(cmd.append.k.space == KVSINK_SPACE_GART && cmd.append.v.space == KVSINK_SPACE_NONE,
+	       "APPEND, V in K: the command has no V");
+}
+
 static void test_operand(void)
 {
 	struct kvsink_ref ref;
@@ -342,6 +380,8 @@ int main(void)
 	test_attend();
 	test_place_lists();
 	test_score_import();
+	test_layer_heads();
+	test_v_in_k();
 	test_operand();
 	return tap_done();
 }

@@ -42,7 +42,7 @@ static void barrier(struct rig_stream *stream)
 static void test_entry_bytes(uint32_t format, const char *name)
 {
 	struct kvs_geometry geometry = rig_geometry(format);
-	uint32_t row = kvsink_row_bytes(16, 8, format);
+	uint32_t row = kvsink_row_bytes(0, 16, 8, format);
 	struct kvs_grant grant;
 	struct rig_stream stream;
 	unsigned char bytes[96];

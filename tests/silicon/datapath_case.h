@@ -21,6 +21,7 @@ struct dp_geometry {
 	uint32_t resident_percent; /* of (token, head) */
 	uint32_t local_window;
 	bool scored;
+	uint32_t flags; /* KVSINK_STREAM_* */
 };
 
 struct dp_case {
@@ -29,7 +30,7 @@ struct dp_case {
 	uint8_t *hbm, *sram;
 	const uint8_t **pages;
 	struct kvsink_resident *resident;
-	float *q, *out, *scratch;
+	float *q, *out, *scratch, *heads;
 	struct kvsink_attend_stat *stats;
 	uint64_t *score, mass;
 };
@@ -76,6 +77,12 @@ static inline double dp_element(const struct kvsink_rows *rows, const uint8_t *r
 	return single;
 }
 
+/* V_IN_K: a value is the head of its key row, the rows lie as far apart as keys do. */
+static inline uint32_t dp_v_width(const struct kvsink_rows *r)
+{
+	return r->flags & KVSINK_STREAM_V_IN_K ? r->d_k : r->d_v;
+}
+
 /* Where the K (or V) row of a token and head lies in HBM. */
 static inline uint8_t *dp_row(const struct dp_case *c, uint32_t token, uint32_t head, bool v)
 {
@@ -83,7 +90,7 @@ static inline uint8_t *dp_row(const struct dp_case *c, uint32_t token, uint32_t 
 	size_t slot = (size_t)(token & ((1u << r->page_shift) - 1)) * r->kv_heads + head;
 
 	return (uint8_t *)(uintptr_t)r->pages[token >> r->page_shift] + (v ? r->v_offset : r->k_offset) +
-	       slot * (v ? r->d_v : r->d_k) * kvsink_format_bytes(r->format);
+	       slot * (v ? dp_v_width(r) : r->d_k) * kvsink_format_bytes(r->format);
 }
 
 static inline void dp_fill_rows(struct dp_case *c)
@@ -97,6 +104,8 @@ static inline void dp_fill_rows(struct dp_case *c)
 			for (e = 0; e < r->d_k; e++)
 				row[e] = dp_normal();
 			kvsink_format_store(r->format, dp_row(c, t, h, false), row, r->d_k);
+			if (r->flags & KVSINK_STREAM_V_IN_K)
+				continue;
 			for (e = 0; e < r->d_v; e++)
 				row[e] = dp_normal() + 0.5f;
 			kvsink_format_store(r->format, dp_row(c, t, h, true), row, r->d_v);
@@ -117,7 +126,8 @@ static inline bool dp_resident(const struct kvsink_rows *r, uint32_t token, uint
 static inline void dp_add_resident(struct dp_case *c, uint32_t token, uint64_t mask)
 {
 	struct kvsink_rows *r = &c->task.rows;
-	uint32_t b = kvsink_format_bytes(r->format), row = kvsink_row_bytes(r->d_k, r->d_v, r->format), h;
+	uint32_t b = kvsink_format_bytes(r->format),
+		 row = kvsink_row_bytes(r->flags, r->d_k, r->d_v, r->format), h;
 	uint8_t *to = c->sram + (size_t)r->residents * r->kv_heads * row;
 
 	c->resident[r->residents++] = (struct kvsink_resident){.head_mask = mask, .rows = to, .token = token};
@@ -125,7 +135,8 @@ static inline void dp_add_resident(struct dp_case *c, uint32_t token, uint64_t m
 		if (!(mask >> h & 1))
 			continue;
 		memcpy(to, dp_row(c, token, h, false), r->d_k * b);
-		memcpy(to + r->d_k * b, dp_row(c, token, h, true), r->d_v * b);
+		if (!(r->flags & KVSINK_STREAM_V_IN_K))
+			memcpy(to + r->d_k * b, dp_row(c, token, h, true), r->d_v * b);
 		to += row;
 	}
 }
@@ -182,12 +193,26 @@ static inline void dp_scale(struct dp_case *c, double top)
 	c->task.scale = (float)(top / greatest * (1 - 1e-6));
 }
 
+/* Slopes of 2^-1 and less, sinks between the smallest logits and the largest, every fourth head without one.
+ */
+static inline void dp_heads(struct dp_case *c, double top)
+{
+	uint32_t n = c->task.q_heads, h;
+
+	for (h = 0; h < n; h++) {
+		c->heads[h] = (float)ldexp(1.0, -1 - (int)(8 * h / n));
+		c->heads[n + h] = h % 4 == 3 ? -INFINITY : (float)((dp_random(200) / 100.0 - 1.0) * top);
+	}
+	c->task.heads = c->heads;
+}
+
 static inline void dp_new(struct dp_case *c, const struct dp_geometry *g)
 {
 	uint32_t n = g->first + g->count, q_heads = g->kv_heads * g->group, page = 1u << g->page_shift, i;
-	uint32_t b = kvsink_format_bytes(g->format), row = kvsink_row_bytes(g->d_k, g->d_v, g->format);
+	uint32_t b = kvsink_format_bytes(g->format),
+		 row = kvsink_row_bytes(g->flags, g->d_k, g->d_v, g->format);
 	uint32_t pages = (n + page - 1) / page;
-	size_t plane = (size_t)page * g->kv_heads * g->d_k * b;
+	size_t plane = g->flags & KVSINK_STREAM_V_IN_K ? 0 : (size_t)page * g->kv_heads * g->d_k * b;
 
 	*c = (struct dp_case){.tokens = n};
 	c->hbm = malloc((size_t)pages * page * g->kv_heads * row);
@@ -198,6 +223,7 @@ static inline void dp_new(struct dp_case *c, const struct dp_geometry *g)
 	c->out = malloc((size_t)g->count * q_heads * g->d_v * sizeof(float));
 	c->stats = malloc((size_t)g->count * q_heads * sizeof(*c->stats));
 	c->score = calloc(n, sizeof(*c->score));
+	c->heads = malloc((size_t)2 * q_heads * sizeof(float));
 	c->scratch = malloc(KVSINK_SCRATCH_FLOATS * sizeof(float));
 	for (i = 0; i < pages; i++)
 		c->pages[i] = c->hbm + (size_t)i * page * g->kv_heads * row;
@@ -205,6 +231,7 @@ static inline void dp_new(struct dp_case *c, const struct dp_geometry *g)
 		c->q[i] = dp_normal();
 	c->task = (struct kvsink_attend_task){
 		.rows = {.format = g->format,
+			 .flags = g->flags,
 			 .kv_heads = g->kv_heads,
 			 .d_k = g->d_k,
 			 .d_v = g->d_v,
@@ -227,6 +254,8 @@ static inline void dp_new(struct dp_case *c, const struct dp_geometry *g)
 	dp_fill_rows(c);
 	dp_scale(c, g->top);
 	dp_place(c, g->resident_percent);
+	if (g->flags & KVSINK_STREAM_PER_HEAD)
+		dp_heads(c, g->top);
 }
 
 static inline void dp_free(struct dp_case *c)
@@ -239,6 +268,7 @@ static inline void dp_free(struct dp_case *c)
 	free(c->out);
 	free(c->stats);
 	free(c->score);
+	free(c->heads);
 	free(c->scratch);
 }
 
@@ -268,26 +298,30 @@ static inline void dp_solve(const struct dp_case *c, uint32_t i, uint32_t qh, st
 	const struct kvsink_rows *r = &task->rows;
 	uint32_t p = task->first + i, head = qh / (task->q_heads / r->kv_heads), t, e;
 	uint32_t begin = task->window && p + 1 > task->window ? p + 1 - task->window : 0;
-	double top = -INFINITY, z[2] = {0.0, 0.0}, x, norm;
+	double slope = task->heads ? task->heads[qh] : 0.0;
+	double sink = task->heads ? task->heads[task->q_heads + qh] : -INFINITY;
+	double top = sink, z[2] = {0.0, 0.0}, all, x, norm;
 
 	memset(o->o, 0, sizeof(o->o));
 	memset(o->a, 0, c->tokens * sizeof(double));
 	for (t = begin; t <= p; t++) {
 		x = dp_dot(c, i, qh, t) * task->scale;
 		o->a[t] = task->softcap > 0 ? task->softcap * tanh(x / task->softcap) : x;
+		o->a[t] += slope * ((double)t - p);
 		top = o->a[t] > top ? o->a[t] : top;
 	}
 	for (t = begin; t <= p; t++) {
 		o->a[t] = exp(o->a[t] - top);
 		z[dp_resident(r, t, head)] += o->a[t];
 	}
-	o->lse = top + log(z[0] + z[1]);
+	all = z[0] + z[1] + exp(sink - top);
+	o->lse = top + log(all);
 	o->lse_sram = top + log(z[1]);
 	o->lse_hbm = top + log(z[0]);
-	o->mass_sram = z[1] / (z[0] + z[1]);
+	o->mass_sram = z[1] / all;
 	o->norm = 0.0;
 	for (t = begin; t <= p; t++) {
-		o->a[t] /= z[0] + z[1];
+		o->a[t] /= all;
 		for (e = 0, norm = 0.0; e < r->d_v; e++) {
 			x = dp_element(r, dp_row(c, t, head, true), e);
 			o->o[e] += o->a[t] * x;

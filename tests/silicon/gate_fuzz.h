@@ -64,7 +64,8 @@ static inline struct dp_geometry gate_random_geometry(void)
 				    .softcap = dp_random(6) ? 0 : 30,
 				    .top = 2 + dp_random(20),
 				    .resident_percent = dp_random(3) ? dp_random(6) : dp_random(101),
-				    .local_window = 1};
+				    .local_window = 1,
+				    .flags = dp_random(2) * KVSINK_STREAM_PER_HEAD};
 }
 
 /* Random problems of every kind until `rows` V rows were judged. */

@@ -324,17 +324,24 @@ static uint64_t take_hbm(struct harness *h, uint64_t bytes)
 
 static uint64_t page_bytes(const struct h_stream *s)
 {
-	return kvsink_page_bytes(s->layers, s->kv_heads, s->d_k, s->d_v, s->format, s->page_tokens);
+	return kvsink_page_bytes(s->flags, s->layers, s->kv_heads, s->d_k, s->d_v, s->format, s->page_tokens);
+}
+
+static uint64_t score_bytes(const struct h_stream *s)
+{
+	return kvsink_head_params_at(
+		       kvsink_score_bytes(s->layers, s->kv_heads, s->score_groups, s->max_tokens)) +
+	       kvsink_head_params_bytes(s->flags, s->layers, s->q_heads);
 }
 
 uint32_t h_create(struct harness *h, struct h_stream *s)
 {
 	struct kvsink_cmd *cmd = h_cmd(h, KVSINK_OP_STREAM_CREATE);
-	union kvsink_item item = {.layer = {.window = s->window, .alibi_slope = s->alibi_slope}};
+	union kvsink_item item = {.layer = {.window = s->window}};
 
 	memcpy(&item.layer.scale, &s->scale, sizeof(s->scale));
 	s->page_table = take_hbm(h, (uint64_t)s->max_tokens * 8);
-	s->scores = take_hbm(h, kvsink_score_bytes(s->layers, s->kv_heads, s->score_groups, s->max_tokens));
+	s->scores = take_hbm(h, score_bytes(s));
 	cmd->stream_create = (struct kvsink_cmd_stream_create){
 		.stream = s->id,
 		.tenant = s->tenant,
@@ -343,6 +350,7 @@ uint32_t h_create(struct harness *h, struct h_stream *s)
 		.kv_heads = (uint16_t)s->kv_heads,
 		.d_k = (uint16_t)s->d_k,
 		.d_v = (uint16_t)s->d_v,
+		.flags = s->flags,
 		.format = (uint16_t)s->format,
 		.page_tokens = s->page_tokens,
 		.max_tokens = s->max_tokens,
@@ -415,6 +423,8 @@ uint32_t h_append(struct harness *h, const struct h_stream *s, uint32_t layer, u
 						 .count = count,
 						 .k = h_gart(H_K),
 						 .v = h_gart(H_V)};
+	if (s->flags & KVSINK_STREAM_V_IN_K)
+		cmd->append.v = (struct kvsink_ref){0};
 	return h_do(h);
 }
 

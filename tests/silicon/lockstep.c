@@ -70,7 +70,7 @@ static void put_operands(void)
 
 static void lay_out(void)
 {
-	uint64_t page = kvsink_page_bytes(REF_LAYERS, 2, REF_WIDTH, REF_WIDTH, KVSINK_FORMAT_F32, 16),
+	uint64_t page = kvsink_page_bytes(0, REF_LAYERS, 2, REF_WIDTH, REF_WIDTH, KVSINK_FORMAT_F32, 16),
 		 at = 1 << 20;
 
 	for (unsigned s = 0; s < REF_STREAMS; s++) {

@@ -51,7 +51,7 @@ static void create(unsigned s)
 
 static void map_pages(const struct h_stream *st)
 {
-	uint64_t page = kvsink_page_bytes(REF_LAYERS, 2, REF_WIDTH, REF_WIDTH, KVSINK_FORMAT_F32, 16);
+	uint64_t page = kvsink_page_bytes(0, REF_LAYERS, 2, REF_WIDTH, REF_WIDTH, KVSINK_FORMAT_F32, 16);
 	struct kvsink_cmd *cmd = h_cmd(&both.h, KVSINK_OP_PAGE_MAP);
 	union kvsink_item item = {.pages = {st->pages, st->pages + page, st->pages + 2 * page}};
 

@@ -32,7 +32,7 @@ struct ref_stream *ref_create(struct ref *r, unsigned index, uint64_t id, uint32
 	st->layers = REF_LAYERS;
 	st->q_heads = 4;
 	st->kv_heads = 2;
-	st->row_bytes = kvsink_row_bytes(REF_WIDTH, REF_WIDTH, KVSINK_FORMAT_F32);
+	st->row_bytes = kvsink_row_bytes(0, REF_WIDTH, REF_WIDTH, KVSINK_FORMAT_F32);
 	st->max_tokens = REF_TOKENS;
 	st->groups = REF_GROUPS;
 	for (uint32_t g = 0; g < REF_GROUPS; g++) {

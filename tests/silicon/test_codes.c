@@ -76,9 +76,9 @@ static void streams(void)
 	expect(h_priv(&h), KVSINK_CODE_OK, 0, "privileged STREAM_DESTROY");
 	expect(h_create(&h, &other), KVSINK_CODE_OK, 0, "its place is free again");
 	other = h_geometry(21);
-	other.alibi_slope = 1;
-	expect(h_create(&h, &other), KVSINK_CODE_UNSUPPORTED,
-	       sizeof(struct kvsink_cmd) + offsetof(struct kvsink_layer, alibi_slope), "an ALiBi slope");
+	h_cmd(&h, KVSINK_OP_LAYER_HEADS)->layer_heads.stream = s.id;
+	expect(h_do(&h), KVSINK_CODE_UNSUPPORTED, offsetof(struct kvsink_cmd, layer_heads.stream),
+	       "LAYER_HEADS of a stream without PER_HEAD");
 }
 
 static void rows(void)

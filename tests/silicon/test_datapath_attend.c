@@ -9,23 +9,25 @@
 #define LIMIT 8e-6 /* of the design */
 
 static const struct dp_geometry geometries[] = {
-	{KVSINK_FORMAT_F32, 3, 3, 64, 64, 4, 200, 1, 0, 0, 64, 0, 1, false},
-	{KVSINK_FORMAT_F32, 3, 3, 64, 64, 4, 0, 150, 0, 0, 30, 0, 64, true},
-	{KVSINK_FORMAT_FP16, 3, 3, 64, 64, 4, 130, 3, 0, 0, 64, 5, 1, false},
-	{KVSINK_FORMAT_FP16, 8, 1, 80, 48, 0, 70, 40, 0, 0, 20, 30, 1, false},
-	{KVSINK_FORMAT_F32, 1, 32, 33, 17, 3, 65, 3, 0, 0, 64, 50, 1, false},
-	{KVSINK_FORMAT_F32, 2, 4, 128, 128, 6, 100, 70, 37, 0, 64, 10, 1, false},
-	{KVSINK_FORMAT_FP16, 2, 2, 96, 96, 2, 500, 2, 100, 0, 40, 20, 1, false},
-	{KVSINK_FORMAT_F32, 2, 2, 64, 64, 4, 90, 60, 0, 50, 64, 15, 1, false},
-	{KVSINK_FORMAT_F32, 1, 1, 1, 1, 0, 0, 1, 0, 0, 5, 0, 1, false},
-	{KVSINK_FORMAT_F32, 1, 1, 1, 3, 0, 0, 9, 1, 0, 5, 0, 1, false},
-	{KVSINK_FORMAT_F32, 1, 2, 512, 512, 8, 64, 2, 0, 0, 64, 25, 1, false},
-	{KVSINK_FORMAT_FP16, 64, 1, 16, 16, 4, 63, 2, 0, 0, 64, 10, 1, false},
-	{KVSINK_FORMAT_F32, 1, 100, 16, 8, 4, 127, 2, 0, 30, 64, 10, 1, false},
-	{KVSINK_FORMAT_F32, 4, 2, 64, 64, 4, 127, 1, 0, 0, 64, 100, 1, false},
-	{KVSINK_FORMAT_F32, 1, 3, 64, 64, 4, 8191, 1, 0, 0, 64, 1, 1, false},
-	{KVSINK_FORMAT_FP16, 1, 3, 64, 64, 4, 8191, 1, 0, 0, 2, 0, 1, false},
-	{KVSINK_FORMAT_F32, 1, 24, 32, 32, 4, 5000, 1, 0, 0, 16, 1, 1, false}, /* tiles are not all kept */
+	{KVSINK_FORMAT_F32, 3, 3, 64, 64, 4, 200, 1, 0, 0, 64, 0, 1, false, 0},
+	{KVSINK_FORMAT_F32, 3, 3, 64, 64, 4, 0, 150, 0, 0, 30, 0, 64, true, 0},
+	{KVSINK_FORMAT_FP16, 3, 3, 64, 64, 4, 130, 3, 0, 0, 64, 5, 1, false, 0},
+	{KVSINK_FORMAT_FP16, 8, 1, 80, 48, 0, 70, 40, 0, 0, 20, 30, 1, false, 0},
+	{KVSINK_FORMAT_F32, 1, 32, 33, 17, 3, 65, 3, 0, 0, 64, 50, 1, false, 0},
+	{KVSINK_FORMAT_F32, 2, 4, 128, 128, 6, 100, 70, 37, 0, 64, 10, 1, false, 0},
+	{KVSINK_FORMAT_FP16, 2, 2, 96, 96, 2, 500, 2, 100, 0, 40, 20, 1, false, 0},
+	{KVSINK_FORMAT_F32, 2, 2, 64, 64, 4, 90, 60, 0, 50, 64, 15, 1, false, 0},
+	{KVSINK_FORMAT_F32, 1, 1, 1, 1, 0, 0, 1, 0, 0, 5, 0, 1, false, 0},
+	{KVSINK_FORMAT_F32, 1, 1, 1, 3, 0, 0, 9, 1, 0, 5, 0, 1, false, 0},
+	{KVSINK_FORMAT_F32, 1, 2, 512, 512, 8, 64, 2, 0, 0, 64, 25, 1, false, 0},
+	{KVSINK_FORMAT_FP16, 64, 1, 16, 16, 4, 63, 2, 0, 0, 64, 10, 1, false, 0},
+	{KVSINK_FORMAT_F32, 1, 100, 16, 8, 4, 127, 2, 0, 30, 64, 10, 1, false, 0},
+	{KVSINK_FORMAT_F32, 4, 2, 64, 64, 4, 127, 1, 0, 0, 64, 100, 1, false, 0},
+	{KVSINK_FORMAT_F32, 1, 3, 64, 64, 4, 8191, 1, 0, 0, 64, 1, 1, false, 0},
+	{KVSINK_FORMAT_FP16, 1, 3, 64, 64, 4, 8191, 1, 0, 0, 2, 0, 1, false, 0},
+	{KVSINK_FORMAT_F32, 1, 24, 32, 32, 4, 5000, 1, 0, 0, 16, 1, 1, false, 0}, /* tiles are not all kept */
+	{KVSINK_FORMAT_F32, 2, 4, 64, 64, 4, 300, 9, 0, 0, 12, 9, 1, false, KVSINK_STREAM_PER_HEAD},
+	{KVSINK_FORMAT_FP16, 1, 16, 576, 512, 4, 130, 3, 0, 0, 12, 9, 1, false, KVSINK_STREAM_V_IN_K},
 };
 
 #define GEOMETRIES (sizeof(geometries) / sizeof(geometries[0]))
@@ -92,7 +94,7 @@ static void accuracy(const struct dp_geometry *g)
 /* |q||k| is a thousand times the logits: binary32 products would be too coarse. */
 static void cancellation(void)
 {
-	struct dp_geometry g = {KVSINK_FORMAT_F32, 1, 2, 64, 64, 4, 200, 4, 0, 0, 64, 5, 1, false};
+	struct dp_geometry g = {KVSINK_FORMAT_F32, 1, 2, 64, 64, 4, 200, 4, 0, 0, 64, 5, 1, false, 0};
 	struct dp_case c;
 	bool stats_ok;
 	uint32_t t, e;
@@ -239,7 +241,7 @@ static void blocking(void)
 /* Entries that do not cover the layer's heads, or lie outside the window, change nothing. */
 static void all_in_hbm(void)
 {
-	struct dp_geometry g = {KVSINK_FORMAT_FP16, 2, 3, 64, 64, 4, 300, 20, 50, 0, 64, 0, 1, false};
+	struct dp_geometry g = {KVSINK_FORMAT_FP16, 2, 3, 64, 64, 4, 300, 20, 50, 0, 64, 0, 1, false, 0};
 	struct dp_case c;
 	struct result r;
 
@@ -260,7 +262,7 @@ static void all_in_hbm(void)
 /* The tier is really read: a resident's HBM row may be garbage, and a row in HBM is not read from SRAM. */
 static void tiers(void)
 {
-	struct dp_geometry g = {KVSINK_FORMAT_F32, 8, 2, 32, 32, 4, 200, 3, 0, 0, 20, 0, 1, false};
+	struct dp_geometry g = {KVSINK_FORMAT_F32, 8, 2, 32, 32, 4, 200, 3, 0, 0, 20, 0, 1, false, 0};
 	uint32_t h, e, b = 0;
 	struct dp_case c;
 	struct result r;
@@ -291,7 +293,7 @@ static void tiers(void)
 /* NaN in rows that a query may not see must not reach it; NaN in one that it sees must. */
 static void poison(void)
 {
-	struct dp_geometry g = {KVSINK_FORMAT_F32, 1, 2, 32, 32, 4, 50, 40, 30, 0, 20, 10, 1, false};
+	struct dp_geometry g = {KVSINK_FORMAT_F32, 1, 2, 32, 32, 4, 50, 40, 30, 0, 20, 10, 1, false, 0};
 	uint32_t i, e, clean = 0, dirty = 0;
 	struct dp_case c;
 	struct result r;
@@ -348,7 +350,7 @@ static void ragged(void)
 static void row_counts(void)
 {
 	static const uint32_t windows[] = {0, 1, 5, 64, 1000};
-	struct dp_geometry g = {KVSINK_FORMAT_FP16, 8, 1, 4, 4, 2, 150, 1, 0, 0, 5, 25, 1, false};
+	struct dp_geometry g = {KVSINK_FORMAT_FP16, 8, 1, 4, 4, 2, 150, 1, 0, 0, 5, 25, 1, false, 0};
 	struct kvsink_row_count n;
 	uint32_t w, t, h, x, sram, all;
 	bool equal = true;

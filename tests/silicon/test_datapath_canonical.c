@@ -9,13 +9,13 @@
 #define LIMIT 8e-6 /* of the design */
 
 static const struct dp_geometry geometries[] = {
-	{KVSINK_FORMAT_F32, 3, 3, 64, 64, 4, 200, 1, 0, 0, 64, 0, 1, false},
-	{KVSINK_FORMAT_FP16, 3, 3, 64, 64, 4, 130, 3, 0, 0, 64, 0, 1, true},
-	{KVSINK_FORMAT_FP16, 8, 1, 80, 48, 0, 70, 40, 0, 0, 20, 0, 1, false},
-	{KVSINK_FORMAT_F32, 1, 32, 33, 17, 3, 65, 3, 0, 0, 64, 0, 1, true},
-	{KVSINK_FORMAT_F32, 2, 4, 128, 128, 6, 100, 70, 37, 0, 64, 0, 1, true},
-	{KVSINK_FORMAT_FP16, 2, 2, 96, 96, 2, 500, 2, 100, 30, 40, 0, 1, false},
-	{KVSINK_FORMAT_F32, 1, 24, 32, 32, 4, 5000, 1, 0, 0, 16, 0, 1, false}, /* tiles are not all kept */
+	{KVSINK_FORMAT_F32, 3, 3, 64, 64, 4, 200, 1, 0, 0, 64, 0, 1, false, 0},
+	{KVSINK_FORMAT_FP16, 3, 3, 64, 64, 4, 130, 3, 0, 0, 64, 0, 1, true, 0},
+	{KVSINK_FORMAT_FP16, 8, 1, 80, 48, 0, 70, 40, 0, 0, 20, 0, 1, false, 0},
+	{KVSINK_FORMAT_F32, 1, 32, 33, 17, 3, 65, 3, 0, 0, 64, 0, 1, true, 0},
+	{KVSINK_FORMAT_F32, 2, 4, 128, 128, 6, 100, 70, 37, 0, 64, 0, 1, true, 0},
+	{KVSINK_FORMAT_FP16, 2, 2, 96, 96, 2, 500, 2, 100, 30, 40, 0, 1, false, 0},
+	{KVSINK_FORMAT_F32, 1, 24, 32, 32, 4, 5000, 1, 0, 0, 16, 0, 1, false, 0}, /* tiles are not all kept */
 };
 
 #define GEOMETRIES (sizeof(geometries) / sizeof(geometries[0]))

@@ -8,7 +8,7 @@
 /* All heavy rows point one way, all light rows the other, all are as long as the longest. */
 static double adversary(uint32_t criterion, bool buffer, float epsilon, struct gate_sums *s)
 {
-	struct dp_geometry geometry = {KVSINK_FORMAT_F32, 1, 1, 16, 8, 4, 700, 1, 0, 0, 12, 0, 1, false};
+	struct dp_geometry geometry = {KVSINK_FORMAT_F32, 1, 1, 16, 8, 4, 700, 1, 0, 0, 12, 0, 1, false, 0};
 	struct gate_case g;
 	float v[8] = {0};
 
@@ -73,7 +73,7 @@ static uint64_t most(const struct gate_case *g)
 
 static void nearly_all(void)
 {
-	struct dp_geometry geometry = {KVSINK_FORMAT_F32, 1, 1, 16, 8, 4, 1500, 1, 0, 0, 8, 0, 1, false};
+	struct dp_geometry geometry = {KVSINK_FORMAT_F32, 1, 1, 16, 8, 4, 1500, 1, 0, 0, 8, 0, 1, false, 0};
 	struct gate_case g;
 	uint64_t best, got;
 
@@ -96,7 +96,7 @@ static void agreement(void)
 
 	for (int i = 0; i < 3; i++) {
 		struct dp_geometry geometry = {
-			KVSINK_FORMAT_F32, 1, groups[i], 16, 8, 4, 900, 1, 0, 0, 8, 0, 1, false};
+			KVSINK_FORMAT_F32, 1, groups[i], 16, 8, 4, 900, 1, 0, 0, 8, 0, 1, false, 0};
 
 		dp_seed = 77;
 		gate_new(&g, &geometry, KVSINK_GATE_MASS, 0.03f);
@@ -109,7 +109,8 @@ static void agreement(void)
 	       share[1], share[2]);
 	one_query = share[0];
 	dp_seed = 77;
-	gate_new(&g, &(struct dp_geometry){KVSINK_FORMAT_F32, 1, 1, 16, 8, 4, 900, 6, 0, 0, 8, 0, 1, false},
+	gate_new(&g,
+		 &(struct dp_geometry){KVSINK_FORMAT_F32, 1, 1, 16, 8, 4, 900, 6, 0, 0, 8, 0, 1, false, 0},
 		 KVSINK_GATE_MASS, 0.03f);
 	gate_run(&g, 1);
 	tap_ok(skipped_share(&g) < one_query && skipped_share(&g) > 0,
@@ -121,7 +122,7 @@ static void agreement(void)
 static void monotone(void)
 {
 	static const float epsilons[] = {0.001f, 0.01f, 0.1f, 0.5f};
-	struct dp_geometry geometry = {KVSINK_FORMAT_F32, 2, 3, 16, 16, 4, 900, 1, 0, 0, 10, 2, 1, false};
+	struct dp_geometry geometry = {KVSINK_FORMAT_F32, 2, 3, 16, 16, 4, 900, 1, 0, 0, 10, 2, 1, false, 0};
 	struct gate_case g;
 	double last = -1.0, one_pass;
 	bool grows = true;
@@ -146,7 +147,8 @@ static void monotone(void)
 
 static void all_resident(void)
 {
-	struct dp_geometry geometry = {KVSINK_FORMAT_FP16, 2, 2, 32, 32, 4, 200, 2, 0, 0, 20, 100, 1, false};
+	struct dp_geometry geometry = {
+		KVSINK_FORMAT_FP16, 2, 2, 32, 32, 4, 200, 2, 0, 0, 20, 100, 1, false, 0};
 	struct gate_case g;
 	size_t bytes = (size_t)2 * 4 * 32 * sizeof(float);
 	float *gated = malloc(bytes);
@@ -165,7 +167,7 @@ static void all_resident(void)
 /* lse and sums of attention are of all rows, read or not. */
 static void attention_is_whole(void)
 {
-	struct dp_geometry geometry = {KVSINK_FORMAT_F32, 1, 4, 16, 16, 4, 500, 2, 0, 0, 12, 3, 1, true};
+	struct dp_geometry geometry = {KVSINK_FORMAT_F32, 1, 4, 16, 16, 4, 500, 2, 0, 0, 12, 3, 1, true, 0};
 	struct gate_case g;
 	uint64_t *score;
 	bool close = true, lse = true;
@@ -206,7 +208,7 @@ static uint32_t lightest(const struct dp_case *c)
 /* Rows that are not finite: read in full, so that the output is what it would be without gating. */
 static void not_finite(void)
 {
-	struct dp_geometry geometry = {KVSINK_FORMAT_F32, 2, 1, 16, 8, 4, 300, 1, 0, 0, 8, 0, 1, false};
+	struct dp_geometry geometry = {KVSINK_FORMAT_F32, 2, 1, 16, 8, 4, 300, 1, 0, 0, 8, 0, 1, false, 0};
 	struct gate_case g;
 	float bad = NAN;
 	bool others = true;
@@ -232,7 +234,7 @@ static void not_finite(void)
 static void bytes(void)
 {
 	/* rows of 20 B at 0, 20, 40 .. in the page: some share a burst of 64 B, some need two */
-	struct dp_geometry geometry = {KVSINK_FORMAT_F32, 1, 1, 5, 5, 2, 63, 1, 0, 0, 1, 0, 1, false};
+	struct dp_geometry geometry = {KVSINK_FORMAT_F32, 1, 1, 5, 5, 2, 63, 1, 0, 0, 1, 0, 1, false, 0};
 	struct gate_case g;
 	uint64_t bus = 0;
 
@@ -263,7 +265,7 @@ static void bytes(void)
 
 static void same_bits(void)
 {
-	struct dp_geometry geometry = {KVSINK_FORMAT_FP16, 3, 3, 64, 64, 4, 700, 9, 0, 0, 20, 3, 1, true};
+	struct dp_geometry geometry = {KVSINK_FORMAT_FP16, 3, 3, 64, 64, 4, 700, 9, 0, 0, 20, 3, 1, true, 0};
 	struct kvsink_attend_stat first[81];
 	struct kvsink_gate_bytes bytes_first;
 	struct gate_case g;

@@ -31,8 +31,9 @@ static bool sums_agree(const struct dp_case *c)
 
 static void sums(uint32_t local_window, uint32_t window, uint32_t resident_percent, const char *name)
 {
-	struct dp_geometry g = {KVSINK_FORMAT_F32, 3,	3, 32, 32, 4, 0, 170, window, 0, 20, resident_percent,
-				local_window,	   true};
+	struct dp_geometry g = {
+		KVSINK_FORMAT_F32, 3,	 3, 32, 32, 4, 0, 170, window, 0, 20, resident_percent,
+		local_window,	   true, 0};
 	struct dp_case c;
 
 	dp_new(&c, &g);
@@ -44,7 +45,7 @@ static void sums(uint32_t local_window, uint32_t window, uint32_t resident_perce
 /* A prompt in one piece and in chunks. */
 static void chunks(void)
 {
-	struct dp_geometry g = {KVSINK_FORMAT_FP16, 2, 2, 32, 32, 4, 0, 200, 0, 0, 10, 0, 16, true};
+	struct dp_geometry g = {KVSINK_FORMAT_FP16, 2, 2, 32, 32, 4, 0, 200, 0, 0, 10, 0, 16, true, 0};
 	uint64_t *whole;
 	struct dp_case c;
 	uint32_t first;
@@ -68,7 +69,7 @@ static void chunks(void)
 /* Sums of a context too long for all its tiles to be kept. */
 static void long_context(void)
 {
-	struct dp_geometry g = {KVSINK_FORMAT_F32, 1, 24, 8, 8, 4, 4900, 2, 0, 0, 10, 2, 64, true};
+	struct dp_geometry g = {KVSINK_FORMAT_F32, 1, 24, 8, 8, 4, 4900, 2, 0, 0, 10, 2, 64, true, 0};
 	struct dp_case c;
 
 	dp_new(&c, &g);
@@ -80,7 +81,7 @@ static void long_context(void)
 /* NaN has no attention: it must not become a number, nor take others' sums with it. */
 static void nan_query(void)
 {
-	struct dp_geometry g = {KVSINK_FORMAT_F32, 1, 2, 16, 16, 4, 0, 40, 0, 0, 10, 0, 1, true};
+	struct dp_geometry g = {KVSINK_FORMAT_F32, 1, 2, 16, 16, 4, 0, 40, 0, 0, 10, 0, 1, true, 0};
 	struct dp_case c;
 	uint64_t sum = 0;
 	uint32_t t;
@@ -102,7 +103,7 @@ static void gathered(uint32_t group, uint32_t first, uint32_t count, uint32_t wi
 		     const char *name)
 {
 	struct dp_geometry g = {
-		KVSINK_FORMAT_FP16, 3, group, 32, 24, 4, first, count, window, 0, 10, 15, 16, true};
+		KVSINK_FORMAT_FP16, 3, group, 32, 24, 4, first, count, window, 0, 10, 15, 16, true, 0};
 	uint32_t tokens = first + count, words = (tokens + 63) / 64, later = first + count / 2 + 1, t, kv;
 	uint64_t *mass = calloc(3 * tokens, 8), *observed = calloc(tokens, 8), *sinks = calloc(words, 8);
 	uint64_t sink_mass[3] = {0}, want[3] = {0}, *all;

@@ -136,7 +136,7 @@ static void threshold_only(void)
 	bytes[1] = counter(KVSINK_COUNTER_KV_HBM_READ) - bytes[1];
 	tap_ok(work_done() > before, "1B and 1C do some");
 	/* ten more tokens in the context of ten queries */
-	tap_ok(bytes[1] - bytes[0] == 10 * 10 * 2 * 2 * kvsink_row_bytes(s.d_k, s.d_v, s.format),
+	tap_ok(bytes[1] - bytes[0] == 10 * 10 * 2 * 2 * kvsink_row_bytes(s.flags, s.d_k, s.d_v, s.format),
 	       "and read no row more for it");
 }
 
@@ -215,7 +215,7 @@ static void hysteresis(void)
 static void one_entry_fits(void)
 {
 	steer_config(&h, &s, KVSINK_PARAM_SRAM_BUDGET,
-		     s.layers * 2 * kvsink_row_bytes(s.d_k, s.d_v, s.format) / 256 * 256 + 256);
+		     s.layers * 2 * kvsink_row_bytes(s.flags, s.d_k, s.d_v, s.format) / 256 * 256 + 256);
 }
 
 static void replacement(void)
@@ -246,7 +246,7 @@ static void replacement(void)
 	step();
 	tap_ok(resident(2) && !resident(3), "until N_DWELL steps are over");
 	tap_ok(kvsink_mmio_read(h.chip, KVSINK_REG_SRAM_USED) <=
-		       s.layers * 2 * kvsink_row_bytes(s.d_k, s.d_v, s.format) + 256,
+		       s.layers * 2 * kvsink_row_bytes(s.flags, s.d_k, s.d_v, s.format) + 256,
 	       "never beyond the budget");
 	refusals = steer_events(&h, &s, KVSINK_EVENT_REFUSED, UINT32_MAX);
 	steer_all(&p, 3, 0);
@@ -261,11 +261,11 @@ static void replacement(void)
 /* An entry of group 1 is as large as three of group 0: two of these are there, and it needs both places. */
 static void several_for_one(void)
 {
-	uint32_t row = 2 * kvsink_row_bytes(s.d_k, s.d_v, s.format);
+	uint32_t row = 2 * kvsink_row_bytes(s.flags, s.d_k, s.d_v, s.format);
 	struct kvsink_cmd *cmd;
 
 	fresh(3, 2);
-	row = 2 * kvsink_row_bytes(s.d_k, s.d_v, s.format);
+	row = 2 * kvsink_row_bytes(s.flags, s.d_k, s.d_v, s.format);
 	steer_config(&h, &s, KVSINK_PARAM_SRAM_BUDGET, (row / 256 + 1) * 256 * 2);
 	for (uint32_t l = 0; l < 3; l++) {
 		memset(p, 0, sizeof(p));

@@ -282,7 +282,8 @@ static void ledger(void)
 	uint64_t before;
 
 	fresh();
-	tap_ok(steer_count(&h, &s, KVSINK_COUNTER_SCORE_HBM) == kvsink_score_cleared_bytes(3, 2, 2, STEER_TOKENS),
+	tap_ok(steer_count(&h, &s, KVSINK_COUNTER_SCORE_HBM) ==
+		       kvsink_score_cleared_bytes(3, 2, 2, STEER_TOKENS),
 	       "the area is cleared when the stream is created: %llu B",
 	       (unsigned long long)kvsink_score_cleared_bytes(3, 2, 2, STEER_TOKENS));
 	before = steer_count(&h, &s, KVSINK_COUNTER_SCORE_HBM);

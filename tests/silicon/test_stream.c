@@ -63,9 +63,11 @@ static void limits(void)
 	BAD(kv_heads, 0);
 	BAD(kv_heads, 65);
 	BAD(d_k, 0);
-	BAD(d_k, 513);
+	BAD(d_k, 577);
 	BAD(d_v, 0);
-	BAD(d_v, 513);
+	BAD(d_v, 577);
+	BAD(flags, 4);
+	BAD(reserved, 1);
 	BAD(format, KVSINK_FORMAT_COUNT);
 	BAD(page_tokens, 0);
 	BAD(page_tokens, 3);
@@ -113,12 +115,6 @@ static void layers(void)
 	create();
 	h.items[1].layer.softcap = 0x7f800000;
 	refused("an infinite softcap", KVSINK_CODE_BAD_FIELD, base + offsetof(struct kvsink_layer, softcap));
-	create();
-	h.items[1].layer.alibi_slope = 1;
-	refused("ALiBi", KVSINK_CODE_UNSUPPORTED, base + offsetof(struct kvsink_layer, alibi_slope));
-	create();
-	h.items[1].layer.sink_logit = 1;
-	refused("a sink logit", KVSINK_CODE_UNSUPPORTED, base + offsetof(struct kvsink_layer, sink_logit));
 	create();
 	h.items[1].layer.flags = 1;
 	refused("a layer flag", KVSINK_CODE_BAD_FIELD, base + offsetof(struct kvsink_layer, flags));

@@ -389,7 +389,7 @@ static int check_output(const struct options *o)
 static int check_tails(const struct bench *b, uint32_t sram)
 {
 	const struct geometry *g = &b->plan.state->geometry;
-	uint64_t token = (uint64_t)g->layers * g->kv_heads * kvsink_row_bytes(g->d_k, g->d_v, b->plan.format);
+	uint64_t token = (uint64_t)g->layers * g->kv_heads * kvsink_row_bytes(0, g->d_k, g->d_v, b->plan.format);
 
 	for (unsigned t = 0; t < b->o->tails; t++)
 		if (b->o->tail[t] > 0 && b->o->tail[t] * token > sram)
@@ -438,6 +438,9 @@ static int run_model(const struct options *o)
 	struct state state = {0};
 	int rc = state_open(&state, o->state, NULL);
 
+	if (!rc && !(state.header.flags & STATE_PLAIN))
+		rc = fail("%s: its model's attention has more than q.k / sqrt(d_k): a replay knows only that",
+			  o->state);
 	rc = rc ? rc : make_plan(&b, &state);
 	rc = rc ? rc : check_output(o);
 	rc = rc ? rc : check_sizes(&b);

@@ -79,7 +79,7 @@ int bench_json(const struct bench_plan *plan, const struct bench_run *runs, unsi
 	json_integer(o, "layers", g->layers);
 	json_integer(o, "q_heads", g->q_heads);
 	json_integer(o, "kv_heads", g->kv_heads);
-	json_integer(o, "row_bytes", kvsink_row_bytes(g->d_k, g->d_v, plan->format));
+	json_integer(o, "row_bytes", kvsink_row_bytes(0, g->d_k, g->d_v, plan->format));
 	json_integer(o, "prompt", plan->prompt);
 	json_integer(o, "steps", plan->steps);
 	json_string(o, "format", plan->format == KVSINK_FORMAT_FP16 ? "fp16" : "f32");

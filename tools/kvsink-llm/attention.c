@@ -19,6 +19,11 @@ int attention_fail(const struct attention *a, const char *what, int error)
 	return fail("%s: %s: %s", kvs_device_name(a->device), what, *line ? line : strerror(-error));
 }
 
+static struct kvs_place place(const struct attention *a, uint64_t offset)
+{
+	return (struct kvs_place){.buffer = a->io, .offset = offset};
+}
+
 static uint64_t align(uint64_t bytes)
 {
 	return (bytes + CHUNK_ALIGN - 1) & ~(uint64_t)(CHUNK_ALIGN - 1);
@@ -36,6 +41,9 @@ static int attention_buffers(struct attention *a, uint32_t chunk)
 	a->v = align(a->k + a->chunk * geometry_k_row(g) * sizeof(float));
 	a->out = align(a->v + a->chunk * geometry_v_row(g) * sizeof(float));
 	a->stats = align(a->out + a->chunk * geometry_out_row(g) * sizeof(float));
+	/* slopes and sinks lie at the beginning, once */
+	if (a->stats < 2 * g->q_heads * sizeof(float))
+		a->stats = align(2 * g->q_heads * sizeof(float));
 	rc = kvs_buffer_create(
 		a->device, a->stats + (uint64_t)a->chunk * g->q_heads * sizeof(struct drm_kvsink_attend_stat),
 		&a->io);
@@ -46,9 +54,73 @@ static int attention_buffers(struct attention *a, uint32_t chunk)
 	return rc ? attention_fail(a, "cannot create a batch", rc) : 0;
 }
 
-int attention_open(struct attention *a, struct kvs_device *device, const struct geometry *g,
+static uint32_t float_bits(float value)
+{
+	uint32_t bits;
+
+	memcpy(&bits, &value, sizeof(bits));
+	return bits;
+}
+
+static void layer_params(const struct hook *hook, struct drm_kvsink_layer *layers)
+{
+	for (uint32_t l = 0; l < hook->geometry.layers; l++)
+		layers[l] = (struct drm_kvsink_layer){
+			.scale = float_bits(hook->params[l].scale),
+			.softcap = float_bits(hook->params[l].softcap),
+			.window = geometry_window(&hook->geometry, l),
+		};
+}
+
+/* Do query heads have anything of their own? */
+static bool per_head(const struct hook *hook)
+{
+	for (uint32_t l = 0; l < hook->geometry.layers; l++)
+		if (hook->params[l].max_bias > 0 || hook->params[l].sinks)
+			return true;
+	return false;
+}
+
+/* ALiBi's slopes as ggml's softmax has them: powers of 2^(-max_bias / n), n the power of two that is not
+ * above `heads`. */
+static float slope_of(float max_bias, uint32_t head, uint32_t heads)
+{
+	uint32_t n = 1;
+
+	if (!(max_bias > 0))
+		return 0.0f;
+	while (2 * n <= heads)
+		n *= 2;
+	if (head < n)
+		return powf(powf(2.0f, -max_bias / (float)n), (float)(head + 1));
+	return powf(powf(2.0f, -max_bias / 2.0f / (float)n), (float)(2 * (head - n) + 1));
+}
+
+/* Slopes and learned sinks of all layers: before any row. */
+static int attention_heads(struct attention *a, const struct hook *hook)
+{
+	const uint32_t heads = a->geometry.q_heads;
+	float *to = kvs_buffer_data(a->io);
+	int rc = 0;
+
+	for (uint32_t l = 0; l < a->geometry.layers && !rc; l++) {
+		for (uint32_t h = 0; h < heads; h++) {
+			to[h] = slope_of(hook->params[l].max_bias, h, heads);
+			to[heads + h] = hook->params[l].sinks ? hook->params[l].sinks[h] : -INFINITY;
+		}
+		kvs_batch_reset(a->batch);
+		rc = kvs_batch_layer_heads(a->batch, a->stream, l, place(a, 0));
+		rc = rc ? rc : kvs_batch_run(a->batch, NULL);
+	}
+	return rc ? attention_fail(a, "cannot set slopes and sinks", rc) : 0;
+}
+
+int attention_open(struct attention *a, struct kvs_device *device, const struct hook *hook,
 		   uint32_t max_tokens, uint32_t chunk, const struct groups *groups)
 {
+	const struct geometry *g = &hook->geometry;
+	struct drm_kvsink_layer layers[MAX_LAYERS];
+	bool heads = per_head(hook);
 	struct kvs_geometry stream = {
 		.size = sizeof(stream),
 		.layers = g->layers,
@@ -59,19 +131,24 @@ int attention_open(struct attention *a, struct kvs_device *device, const struct 
 		.format = a->format,
 		.max_tokens = max_tokens,
 		.score_groups = groups ? groups->count : 0,
-		.scale = 1.0f / sqrtf((float)g->d_k),
+		.layer = layers,
+		.flags =
+			(g->v_in_k ? DRM_KVSINK_STREAM_V_IN_K : 0) | (heads ? DRM_KVSINK_STREAM_PER_HEAD : 0),
 	};
 	int rc;
 
 	*a = (struct attention){.format = a->format, .mode = a->mode};
 	a->device = device;
 	a->geometry = *g;
+	layer_params(hook, layers);
 	if (groups)
 		memcpy(stream.group_end, groups->end, sizeof(stream.group_end));
 	rc = kvs_stream_create(device, &stream, &a->stream);
 	if (rc)
 		return attention_fail(a, "cannot create a stream", rc);
-	return attention_buffers(a, chunk);
+	if (attention_buffers(a, chunk))
+		return -1;
+	return heads ? attention_heads(a, hook) : 0;
 }
 
 void attention_close(struct attention *a)
@@ -83,11 +160,6 @@ void attention_close(struct attention *a)
 	if (a->io)
 		kvs_buffer_free(a->io);
 	memset(a, 0, sizeof(*a));
-}
-
-static struct kvs_place place(const struct attention *a, uint64_t offset)
-{
-	return (struct kvs_place){.buffer = a->io, .offset = offset};
 }
 
 static void put(const struct attention *a, uint64_t offset, const float *rows, uint64_t elements)
@@ -114,9 +186,10 @@ static int add_append(struct attention *a, const struct hook_layer *l, uint32_t 
 	int rc;
 
 	put(a, a->k, l->k + from * geometry_k_row(g), count * geometry_k_row(g));
-	put(a, a->v, l->v + from * geometry_v_row(g), count * geometry_v_row(g));
+	if (!g->v_in_k)
+		put(a, a->v, l->v + from * geometry_v_row(g), count * geometry_v_row(g));
 	rc = kvs_batch_append(a->batch, a->stream, l->layer, l->first + from, count, place(a, a->k),
-			      place(a, a->v));
+			      g->v_in_k ? (struct kvs_place){.buffer = NULL} : place(a, a->v));
 	return rc ? attention_fail(a, "append", rc) : 0;
 }
 

@@ -32,9 +32,9 @@ struct attention {
 	const struct drm_kvsink_attend_stat *seen; /* [tokens][q_heads] of the last attend, in io */
 };
 
-/* attention_open - a stream for max_tokens; chunk: tokens that one call will bring at most (larger ones are
- * split) */
-int attention_open(struct attention *attention, struct kvs_device *device, const struct geometry *geometry,
+/* attention_open - a stream for max_tokens of the model that the hook has looked at; chunk: tokens that one
+ * call will bring at most (larger ones are split) */
+int attention_open(struct attention *attention, struct kvs_device *device, const struct hook *hook,
 		   uint32_t max_tokens, uint32_t chunk, const struct groups *groups);
 void attention_close(struct attention *attention);
 /* attention_fail - the line for a failed call of the library; returns -1 */

@@ -8,15 +8,31 @@
 #include "hash.h"
 #include "model.h"
 
-static char last_log[256]; /* libllama's last error line, for when it only returns NULL */
+static char first_error[256]; /* libllama's first error line of a call that failed: later ones say less */
 
 static void keep_errors(enum ggml_log_level level, const char *text, void *user)
 {
 	(void)user;
-	if (level != GGML_LOG_LEVEL_ERROR)
+	if (level != GGML_LOG_LEVEL_ERROR || first_error[0])
 		return;
-	snprintf(last_log, sizeof(last_log), "%s", text);
-	last_log[strcspn(last_log, "\n")] = 0;
+	snprintf(first_error, sizeof(first_error), "%s", text);
+	first_error[strcspn(first_error, "\n")] = 0;
+}
+
+static void model_names(struct model *m)
+{
+	if (llama_model_meta_val_str(m->llama, "general.name", m->name, sizeof(m->name)) <= 0)
+		snprintf(m->name, sizeof(m->name), "%s", m->path);
+	if (llama_model_meta_val_str(m->llama, "general.architecture", m->arch, sizeof(m->arch)) <= 0)
+		snprintf(m->arch, sizeof(m->arch), "?");
+}
+
+/* Tokens of the sliding window that some layers have; 0: none. */
+static uint32_t model_window(const struct model *m)
+{
+	int window = llama_model_n_swa(m->llama);
+
+	return window > 0 ? (uint32_t)window : 0;
 }
 
 static int model_load(struct model *m, const char *path)
@@ -28,22 +44,18 @@ static int model_load(struct model *m, const char *path)
 		return fail("%s: no such model file", path);
 	params.n_gpu_layers = 0;
 	params.use_extra_bufts = false; /* repacked weights would take another rounding path */
+	first_error[0] = 0;
 	m->llama = llama_model_load_from_file(path, params);
 	if (!m->llama)
 		return fail("%s: libllama cannot load it: %s", path,
-			    last_log[0] ? last_log : "no reason given");
+			    first_error[0] ? first_error : "no reason given");
+	model_names(m);
 	if (llama_model_has_encoder(m->llama) || llama_model_is_recurrent(m->llama) ||
 	    llama_model_is_hybrid(m->llama) || llama_model_n_layer(m->llama) < 1)
-		return fail("%s: not a decoder with attention in every layer", path);
+		return model_refuse(m, "not a decoder with attention in every layer");
+	if (llama_model_n_layer(m->llama) > MAX_LAYERS)
+		return model_refuse(m, "more than 128 layers");
 	return hash_file(path, &m->hash);
-}
-
-static void model_names(struct model *m)
-{
-	if (llama_model_meta_val_str(m->llama, "general.name", m->name, sizeof(m->name)) <= 0)
-		snprintf(m->name, sizeof(m->name), "%s", m->path);
-	if (llama_model_meta_val_str(m->llama, "general.architecture", m->arch, sizeof(m->arch)) <= 0)
-		snprintf(m->arch, sizeof(m->arch), "?");
 }
 
 static int model_context(struct model *m, uint32_t context_tokens, int threads)
@@ -61,22 +73,28 @@ static int model_context(struct model *m, uint32_t context_tokens, int threads)
 	params.no_perf = true;
 	params.op_offload = false;
 	m->context = llama_init_from_model(m->llama, params);
-	return m->context ? 0 : fail("%s: no context of %u tokens: %s", m->path, context_tokens, last_log);
+	return m->context ? 0 : fail("%s: no context of %u tokens: %s", m->path, context_tokens, first_error);
 }
 
-int model_open(struct model *m, const char *path, uint32_t context_tokens, uint32_t batch_tokens, int threads)
+int model_open(struct model *m, const char *path, uint32_t context_tokens, uint32_t batch_tokens, int threads,
+	       bool look)
 {
+	int rc;
+
 	memset(m, 0, sizeof(*m));
 	m->path = path;
 	m->batch_tokens = batch_tokens;
 	llama_log_set(keep_errors, NULL);
 	llama_backend_init();
-	if (model_load(m, path))
-		return -1;
-	model_names(m);
+	rc = model_load(m, path);
+	if (rc)
+		return rc;
+	if (look && context_tokens <= model_window(m))
+		context_tokens = model_window(m) + 1;
 	m->vocab = llama_model_get_vocab(m->llama);
 	m->vocab_size = (uint32_t)llama_vocab_n_tokens(m->vocab);
-	hook_init(&m->hook, (uint32_t)llama_model_n_layer(m->llama));
+	if (hook_init(&m->hook, (uint32_t)llama_model_n_layer(m->llama)))
+		return fail("%s: out of memory for its layers", path);
 	m->batch = llama_batch_init((int32_t)batch_tokens, 0, 1);
 	return model_context(m, context_tokens, threads);
 }
@@ -119,11 +137,57 @@ int model_eval(struct model *m, const llama_token *tokens, uint32_t count, uint3
 		return fail("%u tokens in one evaluation: 1 to %u are possible", count, m->batch_tokens);
 	model_fill_batch(m, tokens, count, first);
 	hook_begin(&m->hook, first, count);
+	first_error[0] = 0;
 	rc = llama_decode(m->context, m->batch);
 	hooked = hook_end(&m->hook);
 	if (hooked)
 		return m->hook.why[0] ? model_refuse(m, m->hook.why) : -1;
-	return rc ? fail("%s: libllama failed at position %u with %d: %s", m->path, first, rc, last_log) : 0;
+	return rc ? fail("%s: libllama failed at position %u with %d: %s", m->path, first, rc, first_error)
+		  : 0;
+}
+
+/* Which layers hide tokens that are older than the window? `count` tokens are in the cache, one more than the
+ * window. */
+static int model_windows(struct model *m, uint32_t count)
+{
+	struct geometry *g = &m->hook.geometry;
+	char why[128];
+
+	memset(g->windowed, 0, sizeof(g->windowed));
+	g->window = count - 1;
+	for (uint32_t l = 0; l < g->layers; l++) {
+		uint32_t visible = m->hook.params[l].visible;
+
+		if (visible == count)
+			continue;
+		if (visible != g->window) {
+			snprintf(why, sizeof(why),
+				 "in layer %u a query sees %u of %u tokens: neither all nor a window of %u",
+				 l, visible, count, g->window);
+			return model_refuse(m, why);
+		}
+		g->windowed[l / 64] |= 1ull << l % 64;
+	}
+	return 0;
+}
+
+int model_look(struct model *m, bool windows)
+{
+	uint32_t tokens = windows ? model_window(m) + 1 : 1, step;
+	llama_token token[512];
+	int rc = 0;
+
+	m->hook.look = true;
+	for (uint32_t first = 0; first < tokens && !rc; first += step) {
+		step = m->batch_tokens < 512 ? m->batch_tokens : 512;
+		step = tokens - first < step ? tokens - first : step;
+		for (uint32_t i = 0; i < step; i++)
+			token[i] = (llama_token)(((first + i) * 7919u + 17) % m->vocab_size);
+		rc = model_eval(m, token, step, first);
+	}
+	m->hook.look = false;
+	model_forget(m);
+	return rc || tokens == 1 ? rc : model_windows(m, tokens);
 }
 
 const float *model_logits(struct model *m)

@@ -27,15 +27,21 @@ struct model {
 };
 
 /*
- * model_open - load a model; context_tokens is what libllama's own cache shall hold
- * Prints why and returns -1 on failure. model_close() is allowed after a failure.
+ * model_open - load a model; context_tokens is what libllama's own cache shall hold, with `look` what
+ * model_look() needs Prints why and returns -1 on failure. model_close() is allowed after a failure.
  */
 int model_open(struct model *model, const char *path, uint32_t context_tokens, uint32_t batch_tokens,
-	       int threads);
+	       int threads, bool look);
 void model_close(struct model *model);
 /* model_refuse - one line that names the model and says why its attention is not the device's; returns
  * REFUSED */
 int model_refuse(const struct model *model, const char *why);
+/*
+ * model_look - take geometry and parameters of attention from libllama's graph, with `windows` those of
+ * sliding windows, too: that takes as many tokens as the window has. 0, -1 or REFUSED. Leaves libllama's
+ * cache empty.
+ */
+int model_look(struct model *model, bool windows);
 /* model_eval - evaluate tokens at positions from first on; logits are those of the last one */
 int model_eval(struct model *model, const llama_token *tokens, uint32_t count, uint32_t first);
 const float *model_logits(struct model *model);

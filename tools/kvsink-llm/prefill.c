@@ -5,6 +5,7 @@
  * the device's output is compared with libllama's own for every token and layer.
  */
 #include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -88,6 +89,9 @@ static int prefill_probe(struct prefill *p)
 
 	if (tokens > p->count - 1)
 		tokens = p->count - 1;
+	rc = model_look(&p->model, true);
+	if (rc)
+		return rc;
 	rc = probe_run(&probe, &p->model, p->tokens, tokens);
 	if (rc)
 		return rc;
@@ -140,8 +144,9 @@ static int prefill_layer(void *context, const struct hook_layer *l)
 	       l->tokens * geometry_q_row(g) * sizeof(float));
 	memcpy(prefill_rows(p, HOOK_K, l->layer, l->first), l->k,
 	       l->tokens * geometry_k_row(g) * sizeof(float));
-	memcpy(prefill_rows(p, HOOK_V, l->layer, l->first), l->v,
-	       l->tokens * geometry_v_row(g) * sizeof(float));
+	if (!g->v_in_k)
+		memcpy(prefill_rows(p, HOOK_V, l->layer, l->first), l->v,
+		       l->tokens * geometry_v_row(g) * sizeof(float));
 	memcpy(p->stock, l->out, out * sizeof(float));
 	if (attention_attend(&p->attention, l))
 		return -1;
@@ -177,7 +182,7 @@ static int prefill_memory(struct prefill *p)
 	p->difference = calloc(g->layers, sizeof(*p->difference));
 	if (!p->layers || !p->stock || !p->scored || !p->out || !p->difference)
 		return fail("out of memory for the state of %u tokens", p->count);
-	return attention_open(&p->attention, p->device, g, p->count - 1, CHUNK, NULL);
+	return attention_open(&p->attention, p->device, &p->model.hook, p->count - 1, CHUNK, NULL);
 }
 
 static int prefill_chunks(struct prefill *p)
@@ -216,6 +221,19 @@ static int prefill_check(struct prefill *p)
 	return model_refuse(&p->model, why);
 }
 
+/* Nothing but q.k / sqrt(d_k) in every layer? */
+static bool prefill_plain(const struct prefill *p)
+{
+	const struct hook *hook = &p->model.hook;
+
+	for (uint32_t l = 0; l < hook->geometry.layers; l++)
+		if (hook->params[l].scale != 1.0f / sqrtf((float)hook->geometry.d_k) ||
+		    hook->params[l].softcap > 0 || hook->params[l].max_bias > 0 || hook->params[l].sinks ||
+		    geometry_window(&hook->geometry, l))
+			return false;
+	return true;
+}
+
 static int prefill_write(struct prefill *p, const char *path)
 {
 	const struct geometry *g = &p->model.hook.geometry;
@@ -228,6 +246,9 @@ static int prefill_write(struct prefill *p, const char *path)
 	h->kv_heads = g->kv_heads;
 	h->d_k = g->d_k;
 	h->d_v = g->d_v;
+	h->flags = (g->v_in_k ? STATE_V_IN_K : 0) | (prefill_plain(p) ? STATE_PLAIN : 0);
+	h->window = g->window;
+	memcpy(h->windowed, g->windowed, sizeof(h->windowed));
 	if (hash_build(&h->build_hash))
 		return -1;
 	return state_write(path, h, p->tokens, p->layers);
@@ -256,11 +277,14 @@ static int prefill(struct prefill *p, const struct options *o)
 {
 	int rc;
 
-	if (state_writable(o->state) ||
-	    model_open(&p->model, o->model, o->tokens ? o->tokens : DEFAULT_TOKENS, CHUNK,
-		       o->threads ? o->threads : 1) ||
-	    prefill_tokens(p, o))
+	if (state_writable(o->state))
 		return -1;
+	rc = model_open(&p->model, o->model, o->tokens ? o->tokens : DEFAULT_TOKENS, CHUNK,
+			o->threads ? o->threads : 1, true);
+	if (!rc)
+		rc = prefill_tokens(p, o);
+	if (rc)
+		return rc;
 	if (kvs_open(o->device, &p->device))
 		return fail("--device %s: %s", o->device, kvs_open_error());
 	rc = prefill_probe(p);
@@ -301,8 +325,12 @@ int command_probe(const struct options *o)
 
 	p.count = (o->tokens ? o->tokens : PROBE_TOKENS) + 1;
 	p.tokens = calloc(p.count, sizeof(*p.tokens));
-	if (!p.tokens || model_open(&p.model, o->model, p.count, p.count, o->threads ? o->threads : 1))
+	if (!p.tokens)
 		goto out;
+	rc = model_open(&p.model, o->model, p.count, p.count, o->threads ? o->threads : 1, true);
+	if (rc)
+		goto out;
+	rc = -1;
 	for (uint32_t i = 0; i < p.count; i++)
 		p.tokens[i] = (llama_token)((i * 7919u + 17) % p.model.vocab_size);
 	if (kvs_open(o->device, &p.device)) {

@@ -37,6 +37,23 @@ double probe_worst(const struct probe *p)
 	return p->attend > p->score ? p->attend : p->score;
 }
 
+/* Does the device have such streams at all? Asked before the model's layers are. */
+static int probe_geometry(struct probe *p, struct model *m)
+{
+	const struct geometry *g = &m->hook.geometry;
+	char why[160];
+
+	if (g->q_heads <= KVSINK_MAX_Q_HEADS && g->kv_heads <= KVSINK_MAX_KV_HEADS &&
+	    g->d_k <= KVSINK_MAX_HEAD_DIM && g->d_v <= KVSINK_MAX_HEAD_DIM && g->q_heads % g->kv_heads == 0)
+		return 0;
+	snprintf(why, sizeof(why),
+		 "q_heads = %u, kv_heads = %u, d_k = %u, d_v = %u: the device has %u, a divisor up to %u, %u "
+		 "and %u",
+		 g->q_heads, g->kv_heads, g->d_k, g->d_v, KVSINK_MAX_Q_HEADS, KVSINK_MAX_KV_HEADS,
+		 KVSINK_MAX_HEAD_DIM, KVSINK_MAX_HEAD_DIM);
+	return p->error = model_refuse(m, why);
+}
+
 static int probe_start(struct probe *p, const struct hook_layer *l)
 {
 	const struct geometry *g = &p->model->hook.geometry;
@@ -46,7 +63,7 @@ static int probe_start(struct probe *p, const struct hook_layer *l)
 	p->out = malloc(l->tokens * geometry_out_row(g) * sizeof(float));
 	if (!p->q || !p->stock || !p->out)
 		return fail("out of memory for a probe of %u tokens", l->tokens);
-	return attention_open(&p->attention, p->device, g, l->tokens, l->tokens, NULL);
+	return attention_open(&p->attention, p->device, &p->model->hook, l->tokens, l->tokens, NULL);
 }
 
 static int probe_compare(struct probe *p, uint32_t layer, const float *stock, const char *command,
@@ -110,6 +127,8 @@ int probe_run(struct probe *p, struct model *m, const llama_token *tokens, uint3
 
 	p->model = m;
 	p->tokens = count;
+	if (probe_geometry(p, m))
+		return p->error;
 	m->hook.owner = (struct hook_owner){.attention = probe_layer, .context = p};
 	rc = model_eval(m, tokens, count, 0);
 	m->hook.owner = (struct hook_owner){0};

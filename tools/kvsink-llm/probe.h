@@ -2,7 +2,8 @@
 /*
  * Is the device's attention this model's attention? A few tokens go through the model as it is, and the
  * device's output is compared with libllama's own in every layer, before it replaces any. A model with
- * another scale, a soft cap, a window or anything else unknown to us is refused by name.
+ * an attention that is more than the graph told the hook (hook.h), or that the device has not, is refused by
+ * name.
  */
 #ifndef KVSINK_LLM_PROBE_H
 #define KVSINK_LLM_PROBE_H

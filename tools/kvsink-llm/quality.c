@@ -163,17 +163,19 @@ static int open_all(struct quality *q)
 
 	if (choose("format", q->o->format, formats, &format) ||
 	    model_open(&q->model, q->o->model, CONTEXT, q->o->chunk ? q->o->chunk : 1,
-		       q->o->threads ? q->o->threads : 1) ||
+		       q->o->threads ? q->o->threads : 1, false) ||
 	    state_open(&q->state, q->o->state, &q->model) || sizes(q) || memory(q) ||
 	    state_load_all(&q->state))
 		return -1;
 	q->model.hook.geometry = q->state.geometry;
+	if (model_look(&q->model, false)) /* windows are those of the state */
+		return -1;
 	if (kvs_open(q->o->device, &q->device))
 		return fail("--device %s: %s", q->o->device, kvs_open_error());
 	groups = eighths(q->state.geometry.layers);
 	q->attention.format = format;
-	if (attention_open(&q->attention, q->device, &q->state.geometry, q->state.rows + q->chunk,
-			   q->state.rows, &groups) ||
+	if (attention_open(&q->attention, q->device, &q->model.hook, q->state.rows + q->chunk, q->state.rows,
+			   &groups) ||
 	    set_policy(q) || set_gate(q) || load(q))
 		return -1;
 	return 0;

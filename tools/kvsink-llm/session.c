@@ -90,9 +90,10 @@ static int session_layer(void *context, const struct hook_layer *l)
 	const struct geometry *g = &s->state.geometry;
 	double mass = 0;
 
-	if (s->trace && (fwrite(l->q, sizeof(float), geometry_q_row(g), s->trace) != geometry_q_row(g) ||
-			 fwrite(l->k, sizeof(float), geometry_k_row(g), s->trace) != geometry_k_row(g) ||
-			 fwrite(l->v, sizeof(float), geometry_v_row(g), s->trace) != geometry_v_row(g)))
+	if (s->trace &&
+	    (fwrite(l->q, sizeof(float), geometry_q_row(g), s->trace) != geometry_q_row(g) ||
+	     fwrite(l->k, sizeof(float), geometry_k_row(g), s->trace) != geometry_k_row(g) ||
+	     (!g->v_in_k && fwrite(l->v, sizeof(float), geometry_v_row(g), s->trace) != geometry_v_row(g))))
 		return fail("%s: %s", s->options->trace, strerror(errno));
 	s->attention_seconds -= seconds_now();
 	if (attention_attend(&s->attention, l))
@@ -133,11 +134,16 @@ static int session_files(struct session *s, const struct options *o)
 {
 	int rc;
 
-	if (model_open(&s->model, o->model, CONTEXT, PROBE_SHORT, o->threads ? o->threads : 1) ||
-	    state_open(&s->state, o->state, &s->model) || session_policy(s, o) || session_memory(s, o))
+	rc = model_open(&s->model, o->model, CONTEXT, PROBE_SHORT, o->threads ? o->threads : 1, false);
+	if (rc)
+		return rc;
+	if (state_open(&s->state, o->state, &s->model) || session_policy(s, o) || session_memory(s, o))
 		return -1;
 	s->model.hook.geometry =
-		s->state.geometry; /* a model with other heads or widths is refused by the hook */
+		s->state.geometry;	   /* a model with other heads or widths is refused by the hook */
+	rc = model_look(&s->model, false); /* windows are those of the state */
+	if (rc)
+		return rc;
 	if (kvs_open(o->device, &s->device))
 		return fail("--device %s: %s", o->device, kvs_open_error());
 	rc = kvs_device_info(s->device, &s->info);
@@ -150,7 +156,7 @@ static int session_files(struct session *s, const struct options *o)
 
 static int session_place(struct session *s)
 {
-	if (attention_open(&s->attention, s->device, &s->state.geometry, s->state.rows + s->max_steps,
+	if (attention_open(&s->attention, s->device, &s->model.hook, s->state.rows + s->max_steps,
 			   s->state.rows, &s->policy.groups) ||
 	    place_configure(&s->attention, &s->policy) || session_load(s) ||
 	    place_sinks(&s->attention, &s->policy, &s->placement))

@@ -21,7 +21,18 @@ static uint64_t state_file_bytes(const struct geometry *g, uint32_t tokens)
 
 static struct geometry header_geometry(const struct state_header *h)
 {
-	return (struct geometry){h->layers, h->q_heads, h->kv_heads, h->d_k, h->d_v};
+	struct geometry g = {
+		.layers = h->layers,
+		.q_heads = h->q_heads,
+		.kv_heads = h->kv_heads,
+		.d_k = h->d_k,
+		.d_v = h->d_v,
+		.v_in_k = h->flags & STATE_V_IN_K,
+		.window = h->window,
+	};
+
+	memcpy(g.windowed, h->windowed, sizeof(g.windowed));
+	return g;
 }
 
 static uint64_t header_hash(const struct state_header *h)
@@ -45,7 +56,8 @@ static int check_sizes(const char *path, const struct state_header *h)
 	    check_field(path, "q_heads", h->q_heads, 1, KVSINK_MAX_Q_HEADS) ||
 	    check_field(path, "kv_heads", h->kv_heads, 1, KVSINK_MAX_KV_HEADS) ||
 	    check_field(path, "d_k", h->d_k, 1, KVSINK_MAX_HEAD_DIM) ||
-	    check_field(path, "d_v", h->d_v, 1, KVSINK_MAX_HEAD_DIM))
+	    check_field(path, "d_v", h->d_v, 1, h->flags & STATE_V_IN_K ? h->d_k : KVSINK_MAX_HEAD_DIM) ||
+	    check_field(path, "flags", h->flags, 0, STATE_FLAGS))
 		return -1;
 	if (h->q_heads % h->kv_heads)
 		return fail("%s: state file: %u query heads are no multiple of %u KV heads", path, h->q_heads,

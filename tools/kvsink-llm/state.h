@@ -6,7 +6,7 @@
  *
  *   struct state_header
  *   int32 token[tokens]                   followed by their hash
- *   for each layer: Q[rows][q_heads][d_k], K[rows][kv_heads][d_k], V[rows][kv_heads][d_v]
+ *   for each layer: Q[rows][q_heads][d_k], K[rows][kv_heads][d_k], V[rows][kv_heads][d_v] (not with V_IN_K)
  *                                         followed by the hash of all three
  *
  * with rows = tokens - 1. Written and read layer by layer. A reader believes nothing: magic, version,
@@ -23,8 +23,12 @@
 #include "model.h"
 
 #define STATE_MAGIC "kvsinkSF"
-#define STATE_VERSION 1
+#define STATE_VERSION 2
 #define STATE_MAX_TOKENS (1u << 18)
+
+#define STATE_V_IN_K 1u /* a value is the first d_v elements of its key */
+#define STATE_PLAIN 2u	/* attention is q.k / sqrt(d_k) in every layer, and nothing else */
+#define STATE_FLAGS 3u
 
 struct state_header {
 	char magic[8];
@@ -39,7 +43,10 @@ struct state_header {
 	uint32_t poisoned_layers; /* layers in which NaN reached the logits */
 	float probe_relative;	  /* largest relative difference of the probe */
 	float prefill_relative;	  /* of the whole prefill */
-	uint64_t header_hash;	  /* of all before it */
+	uint32_t flags;		  /* STATE_* */
+	uint32_t window;	  /* tokens of a sliding window, 0: no layer has one */
+	uint64_t windowed[MAX_LAYERS / 64]; /* bit l % 64 of word l / 64: layer l has it */
+	uint64_t header_hash;		    /* of all before it */
 };
 
 struct state {

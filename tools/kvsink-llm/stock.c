@@ -93,9 +93,10 @@ static int stock(struct stock *s, const struct options *o)
 
 	if (state_open(&s->state, o->state, NULL))
 		return -1;
-	if (model_open(&s->model, o->model, s->state.header.tokens + steps, CHUNK,
-		       o->threads ? o->threads : 1))
-		return -1;
+	rc = model_open(&s->model, o->model, s->state.header.tokens + steps, CHUNK,
+			o->threads ? o->threads : 1, false);
+	if (rc)
+		return rc;
 	state_close(&s->state);
 	if (state_open(&s->state, o->state, &s->model) || state_load_all(&s->state) ||
 	    logits_create(o->logits, s->model.vocab_size, s->model.hash, &s->logits))

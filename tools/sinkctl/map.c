@@ -105,7 +105,7 @@ static json_object *layer_record(const struct map *map, uint32_t l, uint32_t gro
 	sc_put_u64(record, "group", group);
 	sc_put_u64(record, "entries", layer->entries);
 	sc_put_u64(record, "rows", rows);
-	sc_put_u64(record, "bytes", rows * kvsink_row_bytes(s->d_k, s->d_v, s->format));
+	sc_put_u64(record, "bytes", rows * kvsink_row_bytes(s->flags, s->d_k, s->d_v, s->format));
 	sc_put(record, "tail_begin", tail ? json_object_new_uint64(layer->tail_begin) : NULL);
 	sc_put(record, "tail_end", tail ? json_object_new_uint64(layer->tail_end) : NULL);
 	sc_put(record, "tokens", tokens_of(map, layer, false));

@@ -92,7 +92,8 @@ static int read_stream(struct kvs_policy *policy, uint64_t stream)
 		return kvs_fail(policy->device, -ENOENT, "policy: stream 0: allowed is the id of a stream");
 	err = refresh(policy);
 	err = err ? err : read_masks(policy);
-	policy->row_bytes = kvsink_row_bytes(policy->stream.d_k, policy->stream.d_v, policy->stream.format);
+	policy->row_bytes = kvsink_row_bytes(policy->stream.flags, policy->stream.d_k, policy->stream.d_v,
+					     policy->stream.format);
 	return err;
 }
 
