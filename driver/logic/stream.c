@@ -14,7 +14,7 @@ static uint64_t hbm_align(uint64_t bytes)
 
 static int check_heads(struct kvsink_logic_env *env, const struct drm_kvsink_stream_create *args)
 {
-	if (args->format >= KVSINK_FORMAT_COUNT)
+	if (args->format >= KVSINK_APPEND_FORMATS)
 		return CREATE_REFUSE(env, format, EINVAL);
 	if (!args->kv_heads || args->kv_heads > KVSINK_MAX_KV_HEADS)
 		return CREATE_REFUSE(env, kv_heads, EINVAL);

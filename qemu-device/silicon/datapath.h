@@ -127,9 +127,26 @@ void kvsink_merge(float *o, float *lse, const float *o2, float lse2, unsigned n)
 
 /* ---- formats ---- */
 
-/* Store rounds to nearest even, load is exact. */
+/* Of formats that can be appended: store rounds to nearest even, load is exact. */
 void kvsink_format_store(uint32_t format, void *row, const float *src, unsigned n);
 void kvsink_format_load(uint32_t format, float *dst, const void *row, unsigned n);
+
+/* Rows of one KV head in one page that become codes; codes and scales are zero before. */
+struct kvsink_seal_job {
+	uint8_t *codes, *scales;
+	const float *src;	/* [tokens][d] */
+	const uint64_t *leave;	/* bit t: token t stays as it is, and counts for no grid */
+	unsigned tokens, d;
+};
+void kvsink_format_seal(uint32_t format, const struct kvsink_seal_job *job);
+
+/* A row as it is stored: elements, or codes and what they are multiplied with. */
+struct kvsink_row {
+	const uint8_t *data, *scales;
+	uint32_t format;
+};
+/* Its n elements in binary32: exactly what is stored. */
+void kvsink_row_load(const struct kvsink_row *row, float *dst, unsigned n);
 
 /* The smallest binary16 that is not below x >= 0; infinity for what is larger, and NaN. */
 uint16_t kvsink_norm_round_up(double x);

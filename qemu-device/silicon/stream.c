@@ -92,7 +92,7 @@ static uint64_t bad_geometry(const struct kvsink_cmd_stream_create *c)
 		return KVSINK_FIELD(stream_create.d_k);
 	if (!within(c->d_v, 1, KVSINK_MAX_HEAD_DIM))
 		return KVSINK_FIELD(stream_create.d_v);
-	if (c->format >= KVSINK_FORMAT_COUNT)
+	if (c->format >= KVSINK_APPEND_FORMATS)
 		return KVSINK_FIELD(stream_create.format);
 	if (!within(c->page_tokens, 1, KVSINK_MAX_PAGE_TOKENS) || (c->page_tokens & (c->page_tokens - 1)))
 		return KVSINK_FIELD(stream_create.page_tokens);
