@@ -210,7 +210,10 @@ enum kvsink_ring_state { KVSINK_RING_IDLE, KVSINK_RING_BUSY, KVSINK_RING_HALTED 
 	X(V_SKIPPED_BUS, "B", "the same in whole bursts")                                                    \
 	X(NORM_READ, "B", "bytes of V row norms that gated ATTEND read from HBM, useful")                    \
 	X(NORM_READ_BUS, "B", "the same in whole bursts")                                                    \
-	X(NORM_WRITE, "B", "bytes of V row norms that APPEND wrote to HBM")
+	X(NORM_WRITE, "B", "bytes of V row norms that APPEND and SEAL wrote to HBM")                         \
+	X(SEALED_TOKENS, "1", "tokens that SEAL has quantised")                                              \
+	X(KV_SEAL_READ, "B", "K and V bytes that SEAL read from HBM")                                        \
+	X(KV_SEAL_WRITE, "B", "K and V bytes that SEAL wrote to HBM: codes, scales, bitmaps, protected rows")
 
 /* ---- Result codes: X(name, value, errno, description) --------------------------------------------- */
 #define KVSINK_CODES(X)                                                                                  \
@@ -237,7 +240,8 @@ enum kvsink_ring_state { KVSINK_RING_IDLE, KVSINK_RING_BUSY, KVSINK_RING_HALTED 
 	X(ABORTED, 20, ECANCELED, "a reset overtook the job")                                                \
 	X(CONFLICT, 21, EINVAL, "the value contradicts another parameter; address = that parameter")         \
 	X(TENANT_CAP, 22, ENOSPC, "the tenant's share of SRAM is used up; address = bytes left in it")       \
-	X(LEASE, 23, EINVAL, "deadline in the past or beyond MAX_LEASE; address = host time in ns")
+	X(LEASE, 23, EINVAL, "deadline in the past or beyond MAX_LEASE; address = host time in ns")          \
+	X(CROWDED, 24, E2BIG, "more protected rows of a layer and head than a sealed page has room for; address = its first token")
 
 /* ---- Parameters (CONFIG): X(name, index, kind, scope, default, description) ---------------------------
  * kind: F32 = non-negative finite binary32 pattern, U32, U64.
@@ -460,7 +464,8 @@ struct kvsink_ref {
 	X(STEP_END, 16, "make the appended tokens part of the stream, or drop them; move the EMA, place")    \
 	X(ADVANCE, 17, "let modelled time pass (compute elsewhere)")                                         \
 	X(CONTRACT, 18, "make, renew or end the contracts of entries; items: which")                         \
-	X(SCORE_IMPORT, 19, "take over scores that were computed elsewhere")
+	X(SCORE_IMPORT, 19, "take over scores that were computed elsewhere")                                 \
+	X(SEAL, 20, "quantise whole pages of a stream in place; items: rows that stay as they are")
 
 enum kvsink_opcode {
 #define X(name, value, doc) KVSINK_OP_##name = value,
@@ -483,6 +488,10 @@ struct kvsink_cmd_stream_create {
 	uint32_t first_item; /* items [first_item, first_item + layers): struct kvsink_layer */
 	uint32_t score_groups; /* 1 .. KVSINK_MAX_SCORE_GROUPS */
 	uint16_t group_end[KVSINK_MAX_SCORE_GROUPS]; /* group g: layers [group_end[g-1], group_end[g]) */
+	/* formats that SEAL turns K and V into, see kvsink_seal_fits(); 0 = the plane stays as it is. A plane
+	 * that is sealed takes at most KVSINK_STAGE_BYTES in a page and layer. */
+	uint16_t seal_k, seal_v;
+	uint32_t reserved;
 };
 
 struct kvsink_cmd_stream {
@@ -617,6 +626,20 @@ struct kvsink_cmd_contract {
 };
 
 /*
+ * Quantises the pages up to `tokens`, which is a multiple of page_tokens, at most the length and more than what is
+ * sealed (SEQUENCE: an open group cannot be sealed, a sealed one not again). Rows that the items name, within the tokens
+ * that are sealed now, are protected: they stay as they are. CROWDED if a page has no room for them. No place
+ * changes, so what is saved is bytes read. Entries of these tokens become invalid and are copied again; a tail
+ * forgets them.
+ */
+struct kvsink_cmd_seal {
+	uint64_t stream;
+	uint32_t first_item, item_count; /* struct kvsink_place_item; may be none */
+	uint32_t tokens; /* that are sealed afterwards */
+	uint32_t reserved;
+};
+
+/*
  * Scores of a group without any, of all tokens of the stream: SEQUENCE if count is not its length, BUSY if a layer of
  * the group was scored. The layers count as scored by `count` queries; a sum larger than those can give is BAD_FIELD.
  */
@@ -678,6 +701,7 @@ struct kvsink_cmd {
 		struct kvsink_cmd_advance advance;
 		struct kvsink_cmd_contract contract;
 		struct kvsink_cmd_score_import score_import;
+		struct kvsink_cmd_seal seal;
 		uint64_t words[15];
 	};
 };
@@ -737,7 +761,8 @@ struct kvsink_stream_rec {
 	uint32_t scored; /* queries scored in layer 0 */
 	uint32_t score_groups;
 	uint16_t group_end[KVSINK_MAX_SCORE_GROUPS];
-	uint32_t reserved[2]; /* 0 */
+	uint32_t sealed; /* tokens in sealed pages */
+	uint16_t seal_k, seal_v; /* enum kvsink_format */
 };
 
 #define KVSINK_TAG_VALID 1u /* reads go to SRAM; without it the copy is still under way */
@@ -755,7 +780,7 @@ struct kvsink_tag_rec {
 	uint32_t sram_offset;
 	uint32_t sram_bytes; /* granted, a multiple of KVSINK_SRAM_UNIT */
 	uint32_t generation; /* of the entry: another grant of the same tag has another; 0 for a tail */
-	uint32_t row_bytes; /* K and V of one layer and head */
+	uint32_t row_bytes; /* from row to row: K and V of one layer and head; less if all of them are sealed */
 	uint32_t tokens; /* 1; of a tail: those that it holds now */
 	uint32_t age_steps; /* steps of the stream since the grant or the contract */
 	uint32_t dwell_steps; /* of the contract */

@@ -70,8 +70,14 @@ static uint64_t store_rows(struct kvsink_ring *ring, struct kvsink_stream *s,
 
 		bus += store(chip, s, k, page, in_page, i);
 		bus += store(chip, s, v, page, in_page, i);
-		kvsink_norm_rows(chip, s, c->layer, token,
-				 chip->config.hbm + page + v->plane + in_page * v->token_bytes);
+		for (uint32_t h = 0; h < s->kv_heads; h++)
+			kvsink_norm_row(chip, s, c->layer, h, token,
+					&(struct kvsink_row){
+						.data = chip->config.hbm + page + v->plane +
+							in_page * v->token_bytes +
+							h * (v->token_bytes / s->kv_heads),
+						.format = s->format,
+					});
 		ring->sram_bytes +=
 			kvsink_tail_write(chip, s, c->layer, token,
 					  chip->config.hbm + page + k->plane + in_page * k->token_bytes,

@@ -7,7 +7,8 @@
  * instructions. Sealing turns rows into codes on a grid: value = scale * code + minimum, where the scale is
  * rounded up and the minimum down to binary16, so that the grid covers the group, and codes are rounded to
  * nearest even in binary64. What is stored is what a load gives: binary32 of (binary32 of scale * code) +
- * minimum. A group that is not finite, or too large for binary16, has NaN for its scale: all of it reads as NaN.
+ * minimum. A group that is not finite, or too large for binary16, has NaN for its scale: all of it reads as
+ * NaN.
  */
 #include "fp.h"
 
@@ -162,7 +163,8 @@ static void cover(struct extent *e, float x)
 }
 
 /* One token's row: a grid for every 32 elements. */
-static void seal_row(uint8_t *codes, uint8_t *scales, const float *src, unsigned d, unsigned bits, bool minimum)
+static void seal_row(uint8_t *codes, uint8_t *scales, const float *src, unsigned d, unsigned bits,
+		     bool minimum)
 {
 	unsigned each = minimum ? 4 : 2, i, e;
 
@@ -188,7 +190,8 @@ static bool left_out(const uint64_t *leave, unsigned token)
 
 static void seal_rows(const struct kvsink_seal_job *job, unsigned bits, bool minimum)
 {
-	unsigned code_bytes = job->d * bits / 8, scale_bytes = job->d / KVSINK_FORMAT_GROUP * (minimum ? 4 : 2), t;
+	unsigned code_bytes = job->d * bits / 8,
+		 scale_bytes = job->d / KVSINK_FORMAT_GROUP * (minimum ? 4 : 2), t;
 
 	for (t = 0; t < job->tokens; t++)
 		if (!left_out(job->leave, t))

@@ -46,6 +46,7 @@ static const struct op_desc ops[KVSINK_OP_COUNT] = {
 	OP(ADVANCE, advance),
 	OP(CONTRACT, contract),
 	OP(SCORE_IMPORT, score_import, .mutates = true),
+	OP(SEAL, seal, .mutates = true),
 };
 
 _Static_assert(sizeof(struct kvsink_job_desc) == 64, "a slot is 64 bytes");

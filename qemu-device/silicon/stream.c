@@ -79,6 +79,21 @@ static bool within(uint64_t value, uint64_t min, uint64_t max)
 	return value >= min && value <= max;
 }
 
+/* Formats that the planes cannot have, or planes that are too large to be quantised. */
+static uint64_t bad_seal(const struct kvsink_cmd_stream_create *c)
+{
+	uint64_t elements = (uint64_t)c->kv_heads * c->page_tokens * kvsink_format_bytes(c->format);
+
+	if (!kvsink_seal_fits(c->seal_k, c->format, c->d_k, c->page_tokens, 0))
+		return KVSINK_FIELD(stream_create.seal_k);
+	if (!kvsink_seal_fits(c->seal_v, c->format, c->d_v, c->page_tokens, 1))
+		return KVSINK_FIELD(stream_create.seal_v);
+	if ((c->seal_k && elements * c->d_k > KVSINK_STAGE_BYTES) ||
+	    (c->seal_v && elements * c->d_v > KVSINK_STAGE_BYTES))
+		return KVSINK_FIELD(stream_create.page_tokens);
+	return c->reserved ? KVSINK_FIELD(stream_create.reserved) : 0;
+}
+
 /* The first field of the geometry that is out of range, or 0. */
 static uint64_t bad_geometry(const struct kvsink_cmd_stream_create *c)
 {
@@ -98,7 +113,7 @@ static uint64_t bad_geometry(const struct kvsink_cmd_stream_create *c)
 		return KVSINK_FIELD(stream_create.page_tokens);
 	if (!within(c->max_tokens, 1, KVSINK_MAX_TOKENS) || c->max_tokens % c->page_tokens)
 		return KVSINK_FIELD(stream_create.max_tokens);
-	return 0;
+	return bad_seal(c);
 }
 
 static uint64_t bad_groups(const struct kvsink_cmd_stream_create *c)
@@ -237,6 +252,10 @@ static void set_geometry(struct kvsink_stream *stream, const struct kvsink_cmd_s
 	stream->page_bytes =
 		kvsink_page_bytes(c->layers, c->kv_heads, c->d_k, c->d_v, c->format, c->page_tokens);
 	stream->row_bytes = kvsink_row_bytes(c->d_k, c->d_v, c->format);
+	stream->seal_k = c->seal_k;
+	stream->seal_v = c->seal_v;
+	stream->sealed_bytes = kvsink_sealed_bytes(c->seal_k, c->format, c->d_k) +
+			       kvsink_sealed_bytes(c->seal_v, c->format, c->d_v);
 }
 
 /* The device's budget is a limit of its own, not a default of the streams'; a tail takes SRAM, so each asks

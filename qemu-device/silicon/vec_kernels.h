@@ -94,7 +94,9 @@ static void int8_load(float *dst, const void *codes, const void *scales, unsigne
 
 		for (j = i; j < i + GROUP; j += VF)
 			*(vf_any *)(dst + j) =
-				__builtin_convertvector(__builtin_convertvector(*(const vi8_any *)(code + j), vi), vf) * s;
+				__builtin_convertvector(
+					__builtin_convertvector(*(const vi8_any *)(code + j), vi), vf) *
+				s;
 	}
 }
 
@@ -103,9 +105,10 @@ INLINE void unpack4(uint8_t *to, const uint8_t *pairs)
 {
 	v16u8 both = *(const v16u8 *)pairs, low = both & 15, high = both >> 4;
 
-	*(v16u8 *)to = __builtin_shufflevector(low, high, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
-	*(v16u8 *)(to + 16) =
-		__builtin_shufflevector(low, high, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+	*(v16u8 *)to =
+		__builtin_shufflevector(low, high, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+	*(v16u8 *)(to + 16) = __builtin_shufflevector(low, high, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29,
+						      14, 30, 15, 31);
 }
 
 INLINE vf code_to_f32(const uint8_t *code)
@@ -133,12 +136,14 @@ INLINE void channel_group_whole(float *dst, const uint8_t *code, const uint8_t *
 	unsigned j;
 
 	for (j = 0; j < GROUP; j += VF)
-		*(vf_any *)(dst + j) = code_to_f32(code + j) * fp16_to_f32(*(const vu16_any *)(scale + 2 * j)) +
-				       fp16_to_f32(*(const vu16_any *)(minimum + 2 * j));
+		*(vf_any *)(dst + j) =
+			code_to_f32(code + j) * fp16_to_f32(*(const vu16_any *)(scale + 2 * j)) +
+			fp16_to_f32(*(const vu16_any *)(minimum + 2 * j));
 }
 
 /* At most GROUP elements; fewer come by way of buffers, for whole registers are read and written. */
-INLINE void channel_group(float *dst, const uint8_t *code, const uint8_t *scale, const uint8_t *minimum, unsigned n)
+INLINE void channel_group(float *dst, const uint8_t *code, const uint8_t *scale, const uint8_t *minimum,
+			  unsigned n)
 {
 	uint8_t c[GROUP] = {0}, s[2 * GROUP] = {0}, m[2 * GROUP] = {0};
 	float out[GROUP];
@@ -160,7 +165,8 @@ static void int8_channel_load(float *dst, const void *codes, const void *scales,
 	unsigned i;
 
 	for (i = 0; i < n; i += GROUP)
-		channel_group(dst + i, code + i, scale + 2 * i, minimum + 2 * i, n - i < GROUP ? n - i : GROUP);
+		channel_group(dst + i, code + i, scale + 2 * i, minimum + 2 * i,
+			      n - i < GROUP ? n - i : GROUP);
 }
 
 static void int4_channel_load(float *dst, const void *codes, const void *scales, unsigned n)

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
- * Sealed formats: the grids cover what they hold, codes are the nearest ones, groups do not touch one another,
- * a load gives exactly what is stored on every SIMD level. Codes and scales are decoded here by other means.
+ * Sealed formats: the grids cover what they hold, codes are the nearest ones, groups do not touch one
+ * another, a load gives exactly what is stored on every SIMD level. Codes and scales are decoded here by
+ * other means.
  */
 #include "datapath_case.h"
 #include "tap.h"
@@ -30,7 +31,8 @@ static void seal(unsigned f, uint32_t d)
 {
 	memset(codes, 0, sizeof(codes));
 	memset(scales, 0, sizeof(scales));
-	kvsink_format_seal(formats[f].format, &(struct kvsink_seal_job){codes, scales, src, leave, TOKENS, d});
+	kvsink_format_seal(formats[f].format,
+			   &(struct kvsink_seal_job){codes, scales, src, leave, TOKENS, d});
 }
 
 static struct kvsink_row row_of(unsigned f, uint32_t d, uint32_t t)
@@ -72,7 +74,6 @@ static int code_at(unsigned f, uint32_t d, uint32_t t, uint32_t e)
 	return formats[f].minimum ? codes[index] : (int8_t)codes[index];
 }
 
-
 static void fill(uint32_t d, double size)
 {
 	for (uint32_t i = 0; i < TOKENS * d; i++)
@@ -97,7 +98,8 @@ static void bounds(unsigned f, uint32_t d, double size)
 		kvsink_row_load(&row, got, d);
 		for (uint32_t e = 0; e < d; e++) {
 			double minimum, step = scale_of(f, d, t, e, &minimum), x = src[t * d + e];
-			double low = formats[f].minimum ? INFINITY : 0, high = formats[f].minimum ? -INFINITY : 0;
+			double low = formats[f].minimum ? INFINITY : 0,
+			       high = formats[f].minimum ? -INFINITY : 0;
 			float product = (float)(step * code_at(f, d, t, e));
 
 			wrong += got[e] != (float)(product + minimum);
@@ -111,16 +113,21 @@ static void bounds(unsigned f, uint32_t d, double size)
 				high = fmax(high, formats[f].minimum ? y : fabs(y));
 			}
 			/* binary16 has 11 bits, and a smallest step of 2^-24 */
-			wide += step > ((high - (formats[f].minimum ? low - fabs(low) * 0x1p-10 - 0x1p-24 : 0)) /
-					formats[f].codes) * (1 + 0x1p-10) + 0x1p-24;
+			wide += step >
+				((high - (formats[f].minimum ? low - fabs(low) * 0x1p-10 - 0x1p-24 : 0)) /
+				 formats[f].codes) *
+						(1 + 0x1p-10) +
+					0x1p-24;
 		}
 	}
-	tap_ok(!wrong, "%s, d %u, size %g: a load is code times scale plus minimum, in binary32", formats[f].name, d,
-	       size);
+	tap_ok(!wrong, "%s, d %u, size %g: a load is code times scale plus minimum, in binary32",
+	       formats[f].name, d, size);
 	tap_ok(worst <= 0.5 + 0x1p-10, "%s, d %u, size %g: no element is off by more than half a step (%.4f)",
 	       formats[f].name, d, size, worst);
-	tap_ok(!wide, "%s, d %u, size %g: no step is wider than its group asks for", formats[f].name, d, size);
-	tap_diag("%s, d %u, size %g: error %.5f of the rows' norm", formats[f].name, d, size, sqrt(squares / all));
+	tap_ok(!wide, "%s, d %u, size %g: no step is wider than its group asks for", formats[f].name, d,
+	       size);
+	tap_diag("%s, d %u, size %g: error %.5f of the rows' norm", formats[f].name, d, size,
+		 sqrt(squares / all));
 }
 
 /* Values that lie half-way between two codes go to the even one. */
@@ -192,7 +199,8 @@ static void not_finite(unsigned f, float bad, const char *what)
 		for (uint32_t e = 0; e < d; e++)
 			wrong += (got[e] != got[e]) != (formats[f].channel ? e == 40 : t == 5 && e >= 32);
 	}
-	tap_ok(!wrong, "%s: %s makes its group read as NaN, the others are as they were", formats[f].name, what);
+	tap_ok(!wrong, "%s: %s makes its group read as NaN, the others are as they were", formats[f].name,
+	       what);
 }
 
 static void extremes(unsigned f)
