@@ -73,24 +73,18 @@ static void fp16_load(float *dst, const void *src, unsigned n)
 	memcpy(dst + i, out, 4 * (n - i));
 }
 
-static float half_to_f32(const uint8_t *half)
-{
-	float value;
-
-	fp16_load(&value, half, 1);
-	return value;
-}
-
 #define GROUP KVSINK_FORMAT_GROUP
+#define GROUPS (KVSINK_MAX_HEAD_DIM / GROUP)
 
 static void int8_load(float *dst, const void *codes, const void *scales, unsigned n)
 {
-	const uint8_t *scale = scales;
 	const int8_t *code = codes;
+	float scale[GROUPS];
 	unsigned i, j;
 
-	for (i = 0; i < n; i += GROUP, scale += 2) {
-		float s = half_to_f32(scale);
+	fp16_load(scale, scales, n / GROUP);
+	for (i = 0; i < n; i += GROUP) {
+		float s = scale[i / GROUP];
 
 		for (j = i; j < i + GROUP; j += VF)
 			*(vf_any *)(dst + j) =
@@ -118,12 +112,14 @@ INLINE vf code_to_f32(const uint8_t *code)
 
 static void int4_load(float *dst, const void *codes, const void *scales, unsigned n)
 {
-	const uint8_t *scale = scales, *pairs = codes;
+	const uint8_t *pairs = codes;
 	uint8_t code[GROUP];
+	float scale[2 * GROUPS]; /* and minimum, in turn */
 	unsigned i, j;
 
-	for (i = 0; i < n; i += GROUP, scale += 4, pairs += GROUP / 2) {
-		float s = half_to_f32(scale), minimum = half_to_f32(scale + 2);
+	fp16_load(scale, scales, n / GROUP * 2);
+	for (i = 0; i < n; i += GROUP, pairs += GROUP / 2) {
+		float s = scale[i / GROUP * 2], minimum = scale[i / GROUP * 2 + 1];
 
 		unpack4(code, pairs);
 		for (j = 0; j < GROUP; j += VF)
