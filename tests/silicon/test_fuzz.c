@@ -167,6 +167,12 @@ static void some_cmd(void)
 		some_contract(&cmd->contract.dwell_steps, &cmd->contract.deadline_ns);
 		some_places(&cmd->contract.first_item, &cmd->contract.item_count, &item);
 		break;
+	case KVSINK_OP_SEAL:
+		some_places(&cmd->seal.first_item, &cmd->seal.item_count, &item);
+		if (below(2))
+			cmd->seal.item_count = 0;
+		cmd->seal.tokens = 4 * below(12);
+		break;
 	case KVSINK_OP_SCORE_IMPORT:
 		cmd->score_import = (struct kvsink_cmd_score_import){
 			.stream = s->id, .group = below(2), .count = 40, .src = some_ref()};
@@ -284,6 +290,8 @@ static void mischief(void)
 	case 4:
 		memset(h.hbm + below(64) * 4096, (int)below(256),
 		       4096); /* page tables and scores lie there */
+		/* and there pages, with the bitmaps of sealed ones */
+		memset(h.hbm + (1 << 20) + below(1 << 20), (int)below(256), below(2048));
 		break;
 	case 5:
 		kvsink_reset(h.chip, below(4) ? KVSINK_RESET_ENGINE : KVSINK_RESET_COLD);
@@ -303,6 +311,12 @@ static void set_up(void)
 	h.hbm_next = 1 << 20;
 	for (unsigned i = 0; i < 3; i++) {
 		streams[i] = h_geometry(1 + i);
+		if (i) {
+			streams[i].d_k = streams[i].d_v = 32;
+			streams[i].format = i == 1 ? KVSINK_FORMAT_F32 : KVSINK_FORMAT_FP16;
+			streams[i].seal_k = i == 1 ? KVSINK_FORMAT_INT8 : KVSINK_FORMAT_INT4_CHANNEL;
+			streams[i].seal_v = i == 1 ? KVSINK_FORMAT_INT4 : KVSINK_FORMAT_INT8;
+		}
 		h_stream(&h, &streams[i]);
 		h_fill(&h, &streams[i], 0, 40);
 	}
