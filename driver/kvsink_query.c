@@ -208,6 +208,8 @@ static s64 kvsink_entry_find(struct drm_file *drm_file, const struct drm_kvsink_
 	for (tag = (void *)(head + 1); count; tag++, count--) {
 		if (!kvsink_tag_covers(tag, args))
 			continue;
+		if (args->size != tag->row_bytes)
+			return -EINVAL;
 		rank = (args->layer - tag->layer_begin) * hweight64(tag->head_mask) +
 		       hweight64(tag->head_mask & (BIT_ULL(args->head) - 1));
 		return tag->sram_offset + (s64)rank * tag->row_bytes;

@@ -15,6 +15,7 @@
 #define OWN 7	  /* our stream: 4 layers, 8 query heads, 2 KV heads, d_k 16, d_v 8, 64 tokens, 2 groups */
 #define FOREIGN 8 /* the same, of another file */
 #define WIDE 9	  /* ours: 512 wide, so that operands grow large */
+#define SEALED 10 /* ours: FP16, d 32, sealed in INT8 */
 #define BO 1	  /* 64 KiB at GART offset 1 MiB */
 #define BO2 2	  /* 16 MiB behind it */
 
@@ -31,7 +32,7 @@ static inline int find_buffer(void *ctx, uint32_t handle, struct kvsink_logic_bu
 static inline int find_stream(void *ctx, uint64_t id, bool own, struct kvsink_logic_stream *out)
 {
 	(void)ctx;
-	if (id != OWN && id != FOREIGN && id != WIDE)
+	if (id != OWN && id != FOREIGN && id != WIDE && id != SEALED)
 		return -ENOENT;
 	if (own && id == FOREIGN)
 		return -EACCES;
@@ -47,6 +48,11 @@ static inline int find_stream(void *ctx, uint64_t id, bool own, struct kvsink_lo
 	if (id == WIDE) {
 		out->q_heads = out->kv_heads = 64;
 		out->d_k = out->d_v = 512;
+	}
+	if (id == SEALED) {
+		out->d_k = out->d_v = 32;
+		out->format = KVSINK_FORMAT_FP16;
+		out->seal_k = out->seal_v = KVSINK_FORMAT_INT8;
 	}
 	return 0;
 }
@@ -64,10 +70,14 @@ struct bad {
 
 #define AT(type, member) offsetof(struct type, member), sizeof(((struct type *)0)->member)
 #define BAD(type, member, value, err)                                                                        \
-	{#member " = " #value, AT(type, member), value, -(err), offsetof(struct type, member)}
+	{                                                                                                    \
+#member " = " #value, AT(type, member), value, -(err), offsetof(struct type, member)         \
+	}
 /* The refused field is another one than the changed one. */
 #define BAD_AS(type, member, value, err, field)                                                              \
-	{#member " = " #value, AT(type, member), value, -(err), offsetof(struct type, field)}
+	{                                                                                                    \
+#member " = " #value, AT(type, member), value, -(err), offsetof(struct type, field)          \
+	}
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
@@ -93,7 +103,9 @@ static inline void try_all(const char *what, void *args, const struct bad *cases
 
 /* A field of the place that is tried; the refusal names `at`. */
 #define BAD_PLACE(member, value, at)                                                                         \
-	{"place." #member " = " #value, AT(drm_kvsink_place, member), value, -EINVAL, at}
+	{                                                                                                    \
+		"place." #member " = " #value, AT(drm_kvsink_place, member), value, -EINVAL, at              \
+	}
 
 /* What every list refuses; `at` is where the list stands. */
 #define BAD_PLACES(at)                                                                                       \
