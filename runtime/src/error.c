@@ -116,6 +116,7 @@ const char *kvs_op_name(uint32_t type)
 		[DRM_KVSINK_OP_PROMOTE] = "PROMOTE",
 		[DRM_KVSINK_OP_EVICT] = "EVICT",
 		[DRM_KVSINK_OP_SCORE_IMPORT] = "SCORE_IMPORT",
+		[DRM_KVSINK_OP_SEAL] = "SEAL",
 	};
 
 	return type < sizeof(names) / sizeof(names[0]) && names[type] ? names[type] : "?";
@@ -129,8 +130,10 @@ struct op_field {
 };
 
 #define FIELD(type, member, allowed)                                                                         \
-	{type, offsetof(struct drm_kvsink_op, member), sizeof(((struct drm_kvsink_op *)0)->member), #member, \
-	 allowed}
+	{                                                                                                    \
+		type, offsetof(struct drm_kvsink_op, member), sizeof(((struct drm_kvsink_op *)0)->member),   \
+			#member, allowed                                                                     \
+	}
 #define REF(type, member)                                                                                    \
 	FIELD(type, member.handle, "a buffer of this device"), FIELD(type, member.pad, "0"),                 \
 		FIELD(type, member.offset, "a multiple of 4 from which the operand fits into the buffer")
@@ -189,6 +192,10 @@ static const struct op_field op_fields[] = {
 	FIELD(DRM_KVSINK_OP_SCORE_IMPORT, score_import.group, "less than the stream's score groups"),
 	FIELD(DRM_KVSINK_OP_SCORE_IMPORT, score_import.count, "the stream's length, at least 1"),
 	REF(DRM_KVSINK_OP_SCORE_IMPORT, score_import.src),
+	FIELD(DRM_KVSINK_OP_SEAL, seal.stream,
+	      "a stream that this device handle made, with a format to seal in"),
+	PLACES(DRM_KVSINK_OP_SEAL, seal.places),
+	FIELD(DRM_KVSINK_OP_SEAL, seal.tokens, "a multiple of page_tokens, up to max_tokens"),
 };
 
 static const struct op_field *find_field(uint32_t type, uint32_t offset)
