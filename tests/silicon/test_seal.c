@@ -58,6 +58,31 @@ static void contents(unsigned m)
 	tap_ok(!moved, "%s: protected and open rows are those that were appended", mixes[m].name);
 }
 
+/* Norms that gating relies on are those of the stored rows, rounded up. */
+static void norms(unsigned m)
+{
+	const uint8_t *at,
+		*norm = h.hbm + s.scores +
+			kvsink_score_cleared_bytes(s.layers, s.kv_heads, s.score_groups, s.max_tokens);
+	const uint8_t *maxima = norm - s.layers * s.kv_heads * 4;
+	uint32_t wrong = 0;
+
+	for (uint32_t i = 0; i < 2 * 2 * SEAL_TOKENS; i++) {
+		uint32_t head = i & 1, layer = i >> 1 & 1, t = i >> 2;
+		double row[KVSINK_MAX_HEAD_DIM], sum = 0, bound;
+		float max;
+
+		stored(true, layer, t, head, row);
+		for (uint32_t e = 0; e < s.d_v; e++)
+			sum += row[e] * row[e];
+		at = norm + ((layer * s.kv_heads + head) * s.max_tokens + t) * 2;
+		bound = half_value(at);
+		memcpy(&max, maxima + (layer * s.kv_heads + head) * 4, 4);
+		wrong += bound < sqrt(sum) || bound > sqrt(sum) * (1 + 0x1p-9) || max < bound;
+	}
+	tap_ok(!wrong, "%s: norms are those of the stored rows, rounded up", mixes[m].name);
+}
+
 static void oracle(unsigned m, uint32_t window)
 {
 	double split, canonical, prefill;
@@ -383,6 +408,7 @@ int main(void)
 {
 	for (unsigned m = 0; m < MIXES; m++) {
 		contents(m);
+		norms(m);
 		oracle(m, 0);
 		oracle(m, 13);
 		placements(m);
