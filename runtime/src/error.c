@@ -171,7 +171,7 @@ static const struct op_field op_fields[] = {
 	FIELD(DRM_KVSINK_OP_ATTEND, attend.items.stride, "1 to 256 items in a job"),
 	FIELD(DRM_KVSINK_OP_ATTEND, attend.items.array,
 	      "items with own streams, layers and queries in range, at most 4 MiB"),
-	FIELD(DRM_KVSINK_OP_ATTEND, attend.mode, "0"),
+	FIELD(DRM_KVSINK_OP_ATTEND, attend.mode, "0 (split), 1 (canonical) and 2 (gated)"),
 	REF(DRM_KVSINK_OP_ATTEND, attend.q),
 	REF(DRM_KVSINK_OP_ATTEND, attend.out),
 	REF(DRM_KVSINK_OP_ATTEND, attend.stats),

@@ -210,7 +210,7 @@ static void evict(struct run *run, unsigned s)
 }
 
 /* One ragged batch over both streams: the newest token of each layer, and a short chunk now and then. */
-static void attend(struct run *run)
+static void attend(struct run *run, uint32_t mode)
 {
 	struct drm_kvsink_attend_item items[8];
 	uint32_t count = 0, queries_floats = 0, out_floats = 0, stats = 0, mass = 0; /* mass: bytes */
@@ -232,16 +232,34 @@ static void attend(struct run *run)
 		}
 	fill(run, 0, queries_floats);
 	must(run, "attend",
-	     kvs_batch_attend(run->batch, items, count, DRM_KVSINK_ATTEND_SPLIT, at(run, 0), at(run, OUT_AT),
-			      at(run, STATS_AT), at(run, MASS_AT)));
+	     kvs_batch_attend(run->batch, items, count, mode, at(run, 0), at(run, OUT_AT), at(run, STATS_AT),
+			      at(run, MASS_AT)));
 	go(run, "attend");
 	absorb(run, OUT_AT, 4ull * out_floats);
 	absorb(run, STATS_AT, sizeof(struct drm_kvsink_attend_stat) * (size_t)stats);
 	absorb(run, MASS_AT, mass);
 }
 
+/* Every criterion, with and without the score buffer, differently for the two streams. */
+static void gate(struct run *run, uint32_t index)
+{
+	for (unsigned s = 0; s < 2; s++) {
+		uint64_t id = kvs_stream_id(run->stream[s]);
+
+		must(run, "gate",
+		     kvs_config_set(run->device, id, KVSINK_GROUP_ALL, KVSINK_PARAM_GATE,
+				    (index / 3 + s) % 3));
+		must(run, "epsilon",
+		     kvs_config_set(run->device, id, KVSINK_GROUP_ALL, KVSINK_PARAM_EPSILON, 0x3dcccccd + s));
+		must(run, "buffer",
+		     kvs_config_set(run->device, id, KVSINK_GROUP_ALL, KVSINK_PARAM_GATE_BUFFER,
+				    (index / 9 + s) % 2));
+	}
+}
+
 static void step(struct run *run, uint32_t index)
 {
+	gate(run, index);
 	for (unsigned s = 0; s < 2; s++) {
 		if (below(run, 3))
 			promote(run, s);
@@ -253,7 +271,7 @@ static void step(struct run *run, uint32_t index)
 	must(run, "advance", kvs_batch_advance(run->batch, below(run, 2000)));
 	if (below(run, 2))
 		must(run, "barrier", kvs_batch_barrier(run->batch, run->stream[below(run, 2)]));
-	attend(run);
+	attend(run, index % 3);
 	print_hash(run, "step", index);
 }
 
@@ -272,7 +290,7 @@ static void crowd(struct run *run)
 		printf("crowd %u: %d %s bytes %u\n", token, err, kvs_code_name(grant.code), grant.sram_bytes);
 	}
 	must(run, "barrier", kvs_batch_barrier(run->batch, run->stream[0]));
-	attend(run);
+	attend(run, DRM_KVSINK_ATTEND_SPLIT);
 	print_hash(run, "crowd", 0);
 }
 

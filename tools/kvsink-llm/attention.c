@@ -56,14 +56,14 @@ int attention_open(struct attention *a, struct kvs_device *device, const struct 
 		.kv_heads = g->kv_heads,
 		.d_k = g->d_k,
 		.d_v = g->d_v,
-		.format = KVSINK_FORMAT_F32,
+		.format = a->format,
 		.max_tokens = max_tokens,
 		.score_groups = groups ? groups->count : 0,
 		.scale = 1.0f / sqrtf((float)g->d_k),
 	};
 	int rc;
 
-	memset(a, 0, sizeof(*a));
+	*a = (struct attention){.format = a->format, .mode = a->mode};
 	a->device = device;
 	a->geometry = *g;
 	if (groups)
@@ -131,8 +131,8 @@ static int add_attend(struct attention *a, const struct hook_layer *l, uint32_t 
 	int rc;
 
 	put(a, 0, l->q + from * geometry_q_row(&a->geometry), count * geometry_q_row(&a->geometry));
-	rc = kvs_batch_attend(a->batch, &item, 1, DRM_KVSINK_ATTEND_SPLIT, place(a, 0), place(a, a->out),
-			      place(a, a->stats), (struct kvs_place){.buffer = NULL});
+	rc = kvs_batch_attend(a->batch, &item, 1, a->mode, place(a, 0), place(a, a->out), place(a, a->stats),
+			      (struct kvs_place){.buffer = NULL});
 	return rc ? attention_fail(a, "attend", rc) : 0;
 }
 
@@ -182,6 +182,11 @@ int attention_append(struct attention *a, uint32_t layer, uint32_t first, uint32
 int attention_attend(struct attention *a, const struct hook_layer *l)
 {
 	return attention_chunks(a, l, "append and attend", add_append, add_attend);
+}
+
+int attention_attend_again(struct attention *a, const struct hook_layer *l)
+{
+	return attention_chunks(a, l, "attend", add_attend, NULL);
 }
 
 int attention_score(struct attention *a, const struct hook_layer *l)

@@ -25,6 +25,8 @@ struct attention {
 	struct kvs_stream *stream;
 	struct kvs_batch *batch;
 	struct kvs_buffer *io;			   /* Q, K, V, O and the statistics of one chunk */
+	uint32_t format;			   /* enum kvsink_format; set before attention_open() */
+	uint32_t mode;				   /* enum drm_kvsink_attend_mode of attention_attend() */
 	uint32_t chunk;				   /* tokens that fit into it */
 	uint64_t k, v, out, stats;		   /* offsets in io; Q lies at 0 */
 	const struct drm_kvsink_attend_stat *seen; /* [tokens][q_heads] of the last attend, in io */
@@ -40,8 +42,10 @@ int attention_fail(const struct attention *attention, const char *what, int erro
 /* attention_append - a layer's rows [first, first + tokens), behind those that it has */
 int attention_append(struct attention *attention, uint32_t layer, uint32_t first, uint32_t tokens,
 		     const float *k, const float *v);
-/* attention_attend - append a layer's rows and attend to everything so far, in split mode, into layer->out */
+/* attention_attend - append a layer's rows and attend to everything so far, into layer->out */
 int attention_attend(struct attention *attention, const struct hook_layer *layer);
+/* attention_attend_again - the same queries over the rows that are there already */
+int attention_attend_again(struct attention *attention, const struct hook_layer *layer);
 /*
  * attention_score - causal attention of queries that are part of the stream, and their scores
  * Only after attention_step(): an open step may still be dropped, a score cannot be taken back.

@@ -34,6 +34,10 @@ static const struct command {
 	{"compare", command_compare, "", " json ", 2, "A B: two files of logits"},
 	{"probe", command_probe, " model ", " device tokens threads ", 0,
 	 "--model M --device D [--tokens N]: is this model's attention the device's?"},
+	{"quality", command_quality, " model state ",
+	 " device tokens chunk format attend gate epsilon one-pass check policy sram logits against threads "
+	 "json ",
+	 0, "--model M --state S --device D [--attend gated] ...: perplexity, KL and bytes of a forced text"},
 	{"report", command_report, "", " json ", 3,
 	 "DECODE.json COMPARE.json PREFILL.json [--json OUT]: one table, one result"},
 };
@@ -54,6 +58,16 @@ static const char usage_text[] =
 	"  --logits FILE         write input, choice and logits of each step\n"
 	"  --trace FILE          decode: write Q, K, V of each step and layer\n"
 	"  --json FILE           write the result there instead of to standard output\n"
+	"  --attend MODE         quality: split (the default), canonical or gated\n"
+	"  --gate mass|abs|rel   quality: criterion of gated attention (mass)\n"
+	"  --epsilon X           quality: its bound, above 0 and below 1 (0.03)\n"
+	"  --one-pass            quality: without the score buffer\n"
+	"  --check               quality: compare each gated output with the exact one; no bytes then\n"
+	"  --format f32|fp16     quality: of the stored rows (f32)\n"
+	"  --chunk N             quality: tokens of one evaluation (1)\n"
+	"  --policy NAME         quality: placement policy, with its own tail; default: nothing in SRAM\n"
+	"  --sram BYTES          quality: what the policy may use (all)\n"
+	"  --against FILE        quality: logits of another run of the same text\n"
 	"  --hold                decode: keep the stream open; read \"step [N]\" and \"quit\" from standard "
 	"input\n"
 	"exit status: 0 done, 1 failed, 2 usage, 3 the model was refused\n";
@@ -66,7 +80,20 @@ static void usage(FILE *file)
 	fputs(usage_text, file);
 }
 
-enum { OPT_TOKENS = 1, OPT_WINDOW, OPT_SINK, OPT_THREADS, OPT_HOLD, OPT_HELP, OPT_STRING };
+enum {
+	OPT_TOKENS = 1,
+	OPT_WINDOW,
+	OPT_SINK,
+	OPT_THREADS,
+	OPT_HOLD,
+	OPT_HELP,
+	OPT_CHUNK,
+	OPT_SRAM,
+	OPT_EPSILON,
+	OPT_ONE_PASS,
+	OPT_CHECK,
+	OPT_STRING
+};
 
 static const struct option long_options[] = {
 	{"tokens", required_argument, NULL, OPT_TOKENS},
@@ -84,6 +111,16 @@ static const struct option long_options[] = {
 	{"json", required_argument, NULL, OPT_STRING},
 	{"groups", required_argument, NULL, OPT_STRING},
 	{"mode", required_argument, NULL, OPT_STRING},
+	{"attend", required_argument, NULL, OPT_STRING},
+	{"gate", required_argument, NULL, OPT_STRING},
+	{"format", required_argument, NULL, OPT_STRING},
+	{"policy", required_argument, NULL, OPT_STRING},
+	{"against", required_argument, NULL, OPT_STRING},
+	{"chunk", required_argument, NULL, OPT_CHUNK},
+	{"sram", required_argument, NULL, OPT_SRAM},
+	{"epsilon", required_argument, NULL, OPT_EPSILON},
+	{"one-pass", no_argument, NULL, OPT_ONE_PASS},
+	{"check", no_argument, NULL, OPT_CHECK},
 	{0},
 };
 
@@ -93,9 +130,11 @@ static const char **string_option(struct options *o, const char *name)
 		const char *name;
 		const char **value;
 	} strings[] = {
-		{"model", &o->model},	{"prompt", &o->prompt}, {"state", &o->state},
-		{"device", &o->device}, {"logits", &o->logits}, {"trace", &o->trace},
-		{"json", &o->json},	{"groups", &o->groups}, {"mode", &o->mode},
+		{"model", &o->model},	{"prompt", &o->prompt},	  {"state", &o->state},
+		{"device", &o->device}, {"logits", &o->logits},	  {"trace", &o->trace},
+		{"json", &o->json},	{"groups", &o->groups},	  {"mode", &o->mode},
+		{"attend", &o->attend}, {"gate", &o->gate},	  {"format", &o->format},
+		{"policy", &o->policy}, {"against", &o->against},
 	};
 
 	for (size_t i = 0; i < sizeof(strings) / sizeof(*strings); i++)
@@ -127,6 +166,16 @@ static int parse_score(const char *text, float *value)
 	return 0;
 }
 
+static int parse_epsilon(const char *text, float *value)
+{
+	char *end;
+
+	*value = strtof(text, &end);
+	if (end == text || *end || !(*value > 0) || !(*value < 1))
+		return fail("--epsilon %s: a number above 0 and below 1 is wanted", text);
+	return 0;
+}
+
 static int parse_option(struct options *o, int option, const char *name, const char *value)
 {
 	uint32_t threads;
@@ -145,6 +194,18 @@ static int parse_option(struct options *o, int option, const char *name, const c
 		return 0;
 	case OPT_HOLD:
 		o->hold = true;
+		return 0;
+	case OPT_CHUNK:
+		return parse_number(name, value, 1, 256, &o->chunk);
+	case OPT_SRAM:
+		return parse_number(name, value, 1, 1u << 31, &o->sram);
+	case OPT_EPSILON:
+		return parse_epsilon(value, &o->epsilon);
+	case OPT_ONE_PASS:
+		o->one_pass = true;
+		return 0;
+	case OPT_CHECK:
+		o->check = true;
 		return 0;
 	default:
 		*string_option(o, name) = value;
@@ -209,7 +270,13 @@ static int run(int (*command)(const struct options *), const struct options *opt
 
 int main(int argc, char **argv)
 {
-	struct options options = {.device = "drm:", .local_window = 64, .mode = "mean"};
+	struct options options = {.device = "drm:",
+				  .local_window = 64,
+				  .mode = "mean",
+				  .attend = "split",
+				  .gate = "mass",
+				  .format = "f32",
+				  .epsilon = 0.03f};
 
 	if (argc < 2) {
 		usage(stderr);

@@ -7,20 +7,27 @@
 #include <stdint.h>
 
 struct options {
-	const char *model;  /* GGUF file */
-	const char *prompt; /* text file */
-	const char *state;  /* state file */
-	const char *device; /* name for kvs_open() */
-	const char *logits; /* file of logits to write */
-	const char *trace;  /* file of decode's Q, K, V to write */
-	const char *json;   /* file for the result; NULL: standard output */
-	const char *groups; /* score groups; NULL: all layers in one */
-	const char *mode;   /* score mode */
-	uint32_t tokens;    /* 0: the command's default */
+	const char *model;   /* GGUF file */
+	const char *prompt;  /* text file */
+	const char *state;   /* state file */
+	const char *device;  /* name for kvs_open() */
+	const char *logits;  /* file of logits to write */
+	const char *trace;   /* file of decode's Q, K, V to write */
+	const char *json;    /* file for the result; NULL: standard output */
+	const char *groups;  /* score groups; NULL: all layers in one */
+	const char *mode;    /* score mode */
+	const char *attend;  /* attention mode */
+	const char *gate;    /* criterion of gated attention */
+	const char *format;  /* of stored rows */
+	const char *policy;  /* placement policy; NULL: nothing in SRAM */
+	const char *against; /* file of logits to compare with */
+	uint32_t tokens;     /* 0: the command's default */
 	uint32_t local_window;
-	float t_sink;
+	uint32_t chunk; /* tokens of one evaluation; 0: one */
+	uint32_t sram;	/* bytes that the policy may use; 0: all */
+	float t_sink, epsilon;
 	int threads; /* 0: the command's default */
-	bool hold;
+	bool hold, one_pass, check;
 	const char *files[3]; /* arguments without an option */
 	int file_count;
 };
@@ -31,6 +38,7 @@ int command_stock(const struct options *options);
 int command_compare(const struct options *options);
 int command_convert(const struct options *options);
 int command_probe(const struct options *options);
+int command_quality(const struct options *options);
 int command_report(const struct options *options);
 
 #endif
