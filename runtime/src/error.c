@@ -130,10 +130,8 @@ struct op_field {
 };
 
 #define FIELD(type, member, allowed)                                                                         \
-	{                                                                                                    \
-		type, offsetof(struct drm_kvsink_op, member), sizeof(((struct drm_kvsink_op *)0)->member),   \
-			#member, allowed                                                                     \
-	}
+	{type, offsetof(struct drm_kvsink_op, member), sizeof(((struct drm_kvsink_op *)0)->member), #member, \
+	 allowed}
 #define REF(type, member)                                                                                    \
 	FIELD(type, member.handle, "a buffer of this device"), FIELD(type, member.pad, "0"),                 \
 		FIELD(type, member.offset, "a multiple of 4 from which the operand fits into the buffer")

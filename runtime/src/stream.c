@@ -102,10 +102,7 @@ struct field_text {
 };
 
 #define FIELD(name, allowed)                                                                                 \
-	{                                                                                                    \
-		offsetof(struct drm_kvsink_stream_create, name), offsetof(struct kvs_geometry, name), #name, \
-			allowed                                                                              \
-	}
+	{offsetof(struct drm_kvsink_stream_create, name), offsetof(struct kvs_geometry, name), #name, allowed}
 
 static const struct field_text field_texts[] = {
 	FIELD(format, "allowed are 0 (F32) and 1 (FP16)"),

@@ -344,7 +344,7 @@ TEST_F(submit, attend_refuses_each_bad_field)
 		KVT_BAD(struct drm_kvsink_op, attend.items.count, DRM_KVSINK_MAX_ITEMS + 1, E2BIG),
 		KVT_BAD(struct drm_kvsink_op, attend.items.stride, 4, EINVAL),
 		KVT_BAD(struct drm_kvsink_op, attend.items.array, 8, EFAULT),
-		KVT_BAD(struct drm_kvsink_op, attend.mode, 1, EINVAL),
+		KVT_BAD(struct drm_kvsink_op, attend.mode, 3, EINVAL),
 		KVT_BAD(struct drm_kvsink_op, attend.pad, 1, EINVAL),
 		KVT_BAD(struct drm_kvsink_op, attend.q.handle, 0, ENOENT),
 		KVT_BAD(struct drm_kvsink_op, attend.out.offset, 16384, EFAULT),

@@ -70,14 +70,10 @@ struct bad {
 
 #define AT(type, member) offsetof(struct type, member), sizeof(((struct type *)0)->member)
 #define BAD(type, member, value, err)                                                                        \
-	{                                                                                                    \
-#member " = " #value, AT(type, member), value, -(err), offsetof(struct type, member)         \
-	}
+	{#member " = " #value, AT(type, member), value, -(err), offsetof(struct type, member)}
 /* The refused field is another one than the changed one. */
 #define BAD_AS(type, member, value, err, field)                                                              \
-	{                                                                                                    \
-#member " = " #value, AT(type, member), value, -(err), offsetof(struct type, field)          \
-	}
+	{#member " = " #value, AT(type, member), value, -(err), offsetof(struct type, field)}
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
@@ -103,9 +99,7 @@ static inline void try_all(const char *what, void *args, const struct bad *cases
 
 /* A field of the place that is tried; the refusal names `at`. */
 #define BAD_PLACE(member, value, at)                                                                         \
-	{                                                                                                    \
-		"place." #member " = " #value, AT(drm_kvsink_place, member), value, -EINVAL, at              \
-	}
+	{"place." #member " = " #value, AT(drm_kvsink_place, member), value, -EINVAL, at}
 
 /* What every list refuses; `at` is where the list stands. */
 #define BAD_PLACES(at)                                                                                       \
