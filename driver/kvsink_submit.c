@@ -53,7 +53,7 @@ struct kvsink_submit {
 
 /* ---- Pass 1: build --------------------------------------------------------------------------- */
 
-/* ATTEND, PROMOTE and EVICT bring a list, which becomes items of the job. */
+/* ATTEND, PROMOTE, EVICT and SEAL bring a list, which becomes items of the job. */
 static int kvsink_submit_op(struct kvsink_submit *submit, struct kvsink_lookup *lookup,
 			    const struct drm_kvsink_op *op)
 {

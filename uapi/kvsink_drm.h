@@ -185,13 +185,21 @@ struct drm_kvsink_layer {
 };
 
 /**
- * enum drm_kvsink_format - number format of stored rows
+ * enum drm_kvsink_format - number format of stored rows: the first two for APPEND, the others for SEAL
  */
 enum drm_kvsink_format {
 	/** @DRM_KVSINK_FORMAT_F32: binary32. */
 	DRM_KVSINK_FORMAT_F32 = 0,
 	/** @DRM_KVSINK_FORMAT_FP16: binary16. */
 	DRM_KVSINK_FORMAT_FP16 = 1,
+	/** @DRM_KVSINK_FORMAT_INT8: codes -127 to 127, a binary16 scale for 32 elements of a row. */
+	DRM_KVSINK_FORMAT_INT8 = 2,
+	/** @DRM_KVSINK_FORMAT_INT4: codes 0 to 15, a binary16 scale and minimum for 32 elements of a row. */
+	DRM_KVSINK_FORMAT_INT4 = 3,
+	/** @DRM_KVSINK_FORMAT_INT8_CHANNEL: K: codes 0 to 255, scale and minimum for an element over a page's tokens. */
+	DRM_KVSINK_FORMAT_INT8_CHANNEL = 4,
+	/** @DRM_KVSINK_FORMAT_INT4_CHANNEL: the same with codes 0 to 15. */
+	DRM_KVSINK_FORMAT_INT4_CHANNEL = 5,
 };
 
 /* Flags of a stream: */
@@ -235,6 +243,16 @@ struct drm_kvsink_stream_create {
 	__u16 group_end[8];
 	/** @stream: out: device-wide id, never used again. */
 	__u64 stream;
+	/**
+	 * @seal_k: enum drm_kvsink_format that SEAL turns K rows into; 0: they stay as they are. Per row @d_k must be a
+	 * multiple of 32, for INT4_CHANNEL of 2, and a page must have room for the scales. A plane that is
+	 * sealed has at most 4 MiB in a page and layer (EINVAL of @page_tokens).
+	 */
+	__u16 seal_k;
+	/** @seal_v: the same for V rows; INT8 or INT4. */
+	__u16 seal_v;
+	/** @pad: 0. */
+	__u32 pad;
 };
 
 /**
@@ -297,6 +315,8 @@ enum drm_kvsink_op_type {
 	DRM_KVSINK_OP_SCORE_IMPORT,
 	/** @DRM_KVSINK_OP_LAYER_HEADS: set slopes and learned sinks, see struct drm_kvsink_op_layer_heads. */
 	DRM_KVSINK_OP_LAYER_HEADS,
+	/** @DRM_KVSINK_OP_SEAL: quantise closed pages, see struct drm_kvsink_op_seal. */
+	DRM_KVSINK_OP_SEAL,
 };
 
 /**
@@ -574,6 +594,29 @@ struct drm_kvsink_op_layer_heads {
 };
 
 /**
+ * struct drm_kvsink_op_seal - quantise whole pages of a stream where they lie
+ *
+ * A page keeps its size: what is saved is bytes read. Entries of tokens that are sealed become invalid until they
+ * are copied again, with their contracts; tails forget them.
+ */
+struct drm_kvsink_op_seal {
+	/** @stream: id; it has a format to seal in. */
+	__u64 stream;
+	/**
+	 * @places: array of struct drm_kvsink_place, may be empty: rows that stay as they are, of tokens that are sealed
+	 * now. E2BIG (CROWDED) if a page has no room for them. They count as items of the job.
+	 */
+	struct drm_kvsink_array places;
+	/**
+	 * @tokens: that are sealed afterwards: a multiple of the page's, at most the stream's length and more than are sealed
+	 * already; else EILSEQ.
+	 */
+	__u32 tokens;
+	/** @pad: 0. */
+	__u32 pad;
+};
+
+/**
  * struct drm_kvsink_op - one operation
  */
 struct drm_kvsink_op {
@@ -606,6 +649,8 @@ struct drm_kvsink_op {
 		struct drm_kvsink_op_score_import score_import;
 		/** @layer_heads: for DRM_KVSINK_OP_LAYER_HEADS. */
 		struct drm_kvsink_op_layer_heads layer_heads;
+		/** @seal: for DRM_KVSINK_OP_SEAL. */
+		struct drm_kvsink_op_seal seal;
 		/** @words: the union's size; words behind the operation's own struct must be 0. */
 		__u64 words[11];
 	};
@@ -846,7 +891,8 @@ struct drm_kvsink_reg_read {
 /**
  * struct drm_kvsink_entry_read - argument of ENTRY_READ
  *
- * Copies K and then V of one resident (token, layer, head) in the stored format. EAGAIN if the entry
+ * Copies K and then V of one resident (token, layer, head) as they are stored: elements, or of a sealed row
+ * codes and its own scales of K, then of V. EAGAIN if the entry
  * kept changing, ENOENT if it is not valid (any more) in that generation.
  */
 struct drm_kvsink_entry_read {
@@ -860,7 +906,7 @@ struct drm_kvsink_entry_read {
 	__u32 head;
 	/** @generation: of the entry, from PROMOTE or QUERY TAGS; never 0: a tail cannot be read. */
 	__u32 generation;
-	/** @size: bytes at @pointer; must equal the row's size. */
+	/** @size: bytes at @pointer; must equal row_bytes of the entry's struct kvsink_tag_rec. */
 	__u32 size;
 	/** @pad: 0. */
 	__u32 pad;

@@ -132,6 +132,10 @@
 	X(CAPS, SPLIT, 2, 1, "ATTEND knows split mode")                                                      \
 	X(CAPS, CANONICAL, 3, 1, "ATTEND knows canonical mode")                                              \
 	X(CAPS, GATED, 4, 1, "ATTEND knows gated mode")                                                      \
+	X(CAPS, INT8, 8, 1, "SEAL knows INT8")                                                               \
+	X(CAPS, INT4, 9, 1, "SEAL knows INT4")                                                               \
+	X(CAPS, INT8_CHANNEL, 10, 1, "SEAL knows INT8_CHANNEL")                                              \
+	X(CAPS, INT4_CHANNEL, 11, 1, "SEAL knows INT4_CHANNEL")                                              \
 	X(STATUS, READY, 0, 1, "the engine accepts work")                                                    \
 	X(STATUS, ERROR, 1, 1, "ERR_CODE holds an error")                                                    \
 	X(STATUS, HALTED, 8, 8, "bit r: ring r is halted by a fault in fetch or completion, until a reset")  \
@@ -208,8 +212,11 @@ enum kvsink_ring_state { KVSINK_RING_IDLE, KVSINK_RING_BUSY, KVSINK_RING_HALTED 
 	X(V_SKIPPED_BUS, "B", "the same in whole bursts")                                                    \
 	X(NORM_READ, "B", "bytes of V row norms that gated ATTEND read from HBM, useful")                    \
 	X(NORM_READ_BUS, "B", "the same in whole bursts")                                                    \
-	X(NORM_WRITE, "B", "bytes of V row norms that APPEND wrote to HBM")                                  \
-	X(HEAD_PARAMS_HBM, "B", "bytes of slopes and sink logits of query heads read from and written to HBM")
+	X(NORM_WRITE, "B", "bytes of V row norms that APPEND and SEAL wrote to HBM")                         \
+	X(HEAD_PARAMS_HBM, "B", "bytes of slopes and sink logits of query heads read from and written to HBM") \
+	X(SEALED_TOKENS, "1", "tokens that SEAL has quantised")                                              \
+	X(KV_SEAL_READ, "B", "K and V bytes that SEAL read from HBM")                                        \
+	X(KV_SEAL_WRITE, "B", "K and V bytes that SEAL wrote to HBM: codes, scales, bitmaps, protected rows")
 
 /* ---- Result codes: X(name, value, errno, description) --------------------------------------------- */
 #define KVSINK_CODES(X)                                                                                  \
@@ -236,7 +243,8 @@ enum kvsink_ring_state { KVSINK_RING_IDLE, KVSINK_RING_BUSY, KVSINK_RING_HALTED 
 	X(ABORTED, 20, ECANCELED, "a reset overtook the job")                                                \
 	X(CONFLICT, 21, EINVAL, "the value contradicts another parameter; address = that parameter")         \
 	X(TENANT_CAP, 22, ENOSPC, "the tenant's share of SRAM is used up; address = bytes left in it")       \
-	X(LEASE, 23, EINVAL, "deadline in the past or beyond MAX_LEASE; address = host time in ns")
+	X(LEASE, 23, EINVAL, "deadline in the past or beyond MAX_LEASE; address = host time in ns")          \
+	X(CROWDED, 24, E2BIG, "more protected rows of a layer and head than a sealed page has room for; address = its first token")
 
 /* ---- Parameters (CONFIG): X(name, index, kind, scope, default, description) ---------------------------
  * kind: F32 = non-negative finite binary32 pattern, U32, U64.
@@ -359,8 +367,28 @@ enum kvsink_reason {
 
 #define KVSINK_IRQ_ERROR (1u << 31)
 
-/* Number formats of stored rows. Further formats get a number here, a row in silicon/format.c, a CAPS bit. */
-enum kvsink_format { KVSINK_FORMAT_F32 = 0, KVSINK_FORMAT_FP16 = 1, KVSINK_FORMAT_COUNT };
+/*
+ * Number formats of stored rows: X(name, value, bits of an element or code, codes that share a scale in a row (0: all
+ * of a channel within a page do), has a minimum, description). Rows are appended in one of the first two; SEAL
+ * turns those of whole pages into one of the others. Further formats get a row here, one in silicon/format.c, a CAPS bit.
+ */
+#define KVSINK_FORMATS(X)                                                                                \
+	X(F32, 0, 32, 1, 0, "binary32")                                                                      \
+	X(FP16, 1, 16, 1, 0, "binary16")                                                                     \
+	X(INT8, 2, 8, 32, 0, "code -127 to 127 times scale, a scale for 32 elements of a row")               \
+	X(INT4, 3, 4, 32, 1, "code 0 to 15 times scale plus minimum, both for 32 elements of a row")         \
+	X(INT8_CHANNEL, 4, 8, 0, 1, "K only: code 0 to 255 times scale plus minimum, both for an element over the page's tokens") \
+	X(INT4_CHANNEL, 5, 4, 0, 1, "K only: the same with codes 0 to 15")
+
+enum kvsink_format {
+#define X(name, value, bits, group, minimum, doc) KVSINK_FORMAT_##name = value,
+	KVSINK_FORMATS(X)
+#undef X
+	KVSINK_FORMAT_COUNT
+};
+
+#define KVSINK_APPEND_FORMATS 2 /* formats below this one can be appended, the others sealed */
+#define KVSINK_FORMAT_GROUP 32 /* elements of a row that share a scale */
 
 enum kvsink_score_mode { KVSINK_SCORE_RAW = 0, KVSINK_SCORE_MEAN = 1, KVSINK_SCORE_REL = 2 };
 
@@ -441,7 +469,8 @@ struct kvsink_ref {
 	X(ADVANCE, 17, "let modelled time pass (compute elsewhere)")                                         \
 	X(CONTRACT, 18, "make, renew or end the contracts of entries; items: which")                         \
 	X(SCORE_IMPORT, 19, "take over scores that were computed elsewhere")                                 \
-	X(LAYER_HEADS, 20, "set the ALiBi slope and the sink logit of each query head of a layer")
+	X(LAYER_HEADS, 20, "set the ALiBi slope and the sink logit of each query head of a layer")         \
+	X(SEAL, 21, "quantise whole pages of a stream in place; items: rows that stay as they are")
 
 enum kvsink_opcode {
 #define X(name, value, doc) KVSINK_OP_##name = value,
@@ -475,7 +504,9 @@ struct kvsink_cmd_stream_create {
 	uint32_t score_groups; /* 1 .. KVSINK_MAX_SCORE_GROUPS */
 	uint16_t group_end[KVSINK_MAX_SCORE_GROUPS]; /* group g: layers [group_end[g-1], group_end[g]) */
 	uint32_t flags; /* KVSINK_STREAM_* */
-	uint32_t reserved; /* 0 */
+	/* formats that SEAL turns K and V into, see kvsink_seal_fits(); 0 = the plane stays as it is. A plane
+	 * that is sealed takes at most KVSINK_STAGE_BYTES in a page and layer. */
+	uint16_t seal_k, seal_v;
 };
 
 struct kvsink_cmd_stream {
@@ -610,6 +641,20 @@ struct kvsink_cmd_contract {
 };
 
 /*
+ * Quantises the pages up to `tokens`, which is a multiple of page_tokens, at most the length and more than what is
+ * sealed (SEQUENCE: an open group cannot be sealed, a sealed one not again). Rows that the items name, within the tokens
+ * that are sealed now, are protected: they stay as they are. CROWDED if a page has no room for them. No place
+ * changes, so what is saved is bytes read. Entries of these tokens become invalid and are copied again; a tail
+ * forgets them.
+ */
+struct kvsink_cmd_seal {
+	uint64_t stream;
+	uint32_t first_item, item_count; /* struct kvsink_place_item; may be none */
+	uint32_t tokens; /* that are sealed afterwards */
+	uint32_t reserved;
+};
+
+/*
  * Scores of a group without any, of all tokens of the stream: SEQUENCE if count is not its length, BUSY if a layer of
  * the group was scored. The layers count as scored by `count` queries; a sum larger than those can give is BAD_FIELD.
  */
@@ -686,6 +731,7 @@ struct kvsink_cmd {
 		struct kvsink_cmd_contract contract;
 		struct kvsink_cmd_score_import score_import;
 		struct kvsink_cmd_layer_heads layer_heads;
+		struct kvsink_cmd_seal seal;
 		uint64_t words[15];
 	};
 };
@@ -744,6 +790,8 @@ struct kvsink_stream_rec {
 	uint32_t score_groups;
 	uint16_t group_end[KVSINK_MAX_SCORE_GROUPS];
 	uint32_t flags; /* KVSINK_STREAM_* */
+	uint32_t sealed; /* tokens in sealed pages */
+	uint16_t seal_k, seal_v; /* enum kvsink_format */
 	uint32_t reserved; /* 0 */
 };
 
@@ -762,7 +810,7 @@ struct kvsink_tag_rec {
 	uint32_t sram_offset;
 	uint32_t sram_bytes; /* granted, a multiple of KVSINK_SRAM_UNIT */
 	uint32_t generation; /* of the entry: another grant of the same tag has another; 0 for a tail */
-	uint32_t row_bytes; /* K and V of one layer and head */
+	uint32_t row_bytes; /* from row to row: K and V of one layer and head; less if all of them are sealed */
 	uint32_t tokens; /* 1; of a tail: those that it holds now */
 	uint32_t age_steps; /* steps of the stream since the grant or the contract */
 	uint32_t dwell_steps; /* of the contract */
@@ -919,6 +967,89 @@ static inline uint64_t kvsink_page_bytes(uint32_t flags, uint32_t layers, uint32
 	uint64_t bytes = (uint64_t)layers * kv_heads * kvsink_row_bytes(flags, d_k, d_v, format) * page_tokens;
 
 	return (bytes + KVSINK_HBM_ALIGN - 1) & ~(uint64_t)(KVSINK_HBM_ALIGN - 1);
+}
+
+/*
+ * A sealed page: within a layer's K (or V) plane each KV head has a region of its own, as large as its rows were:
+ *   codes[token][element]      4-bit ones in pairs, the even element in the low half
+ *   scales                     binary16; INT8: [token][group]; INT4: [token][group]{scale, minimum};
+ *                              per channel: scale[element], then minimum[element]
+ *   bitmap                     bit t: token t of the page is protected, its code and scales are 0
+ *   rows[rank][element]        of protected tokens, as they were appended; rank = protected tokens before it
+ * The rest is 0. Codes and scales lie dense, the bitmap has whole bytes, the rows begin at a multiple of 4.
+ */
+static inline uint32_t kvsink_format_bits(uint32_t format)
+{
+	switch (format) {
+#define X(name, value, bits, group, minimum, doc) case value: return bits;
+	KVSINK_FORMATS(X)
+#undef X
+	default: return 0;
+	}
+}
+
+static inline int kvsink_format_channel(uint32_t format)
+{
+	return format == KVSINK_FORMAT_INT8_CHANNEL || format == KVSINK_FORMAT_INT4_CHANNEL;
+}
+
+/* Bytes of one sealed row's codes. */
+static inline uint32_t kvsink_code_bytes(uint32_t seal, uint32_t d)
+{
+	return d * kvsink_format_bits(seal) / 8;
+}
+
+/* Bytes of its own scales: none per channel. */
+static inline uint32_t kvsink_scale_bytes(uint32_t seal, uint32_t d)
+{
+	uint32_t each = seal == KVSINK_FORMAT_INT4 ? 4 : 2;
+
+	return kvsink_format_channel(seal) ? 0 : d / KVSINK_FORMAT_GROUP * each;
+}
+
+/* Bytes of all scales of one page and head. */
+static inline uint32_t kvsink_page_scale_bytes(uint32_t seal, uint32_t d, uint32_t page_tokens)
+{
+	return kvsink_format_channel(seal) ? d * 4 : kvsink_scale_bytes(seal, d) * page_tokens;
+}
+
+/* Offset of the bitmap in a head's region, and of the protected rows. */
+static inline uint32_t kvsink_seal_bitmap_at(uint32_t seal, uint32_t d, uint32_t page_tokens)
+{
+	return kvsink_code_bytes(seal, d) * page_tokens + kvsink_page_scale_bytes(seal, d, page_tokens);
+}
+
+static inline uint32_t kvsink_seal_rows_at(uint32_t seal, uint32_t d, uint32_t page_tokens)
+{
+	return (kvsink_seal_bitmap_at(seal, d, page_tokens) + (page_tokens + 7) / 8 + 3) & ~3u;
+}
+
+/* How many protected rows a region has room for: what quantising has freed. */
+static inline uint32_t kvsink_seal_room(uint32_t seal, uint32_t format, uint32_t d, uint32_t page_tokens)
+{
+	uint32_t row = d * kvsink_format_bytes(format), at = kvsink_seal_rows_at(seal, d, page_tokens);
+
+	return at < row * page_tokens ? (row * page_tokens - at) / row : 0;
+}
+
+/* Can a plane of that width be sealed so? 0 says that it never will be. */
+static inline int kvsink_seal_fits(uint32_t seal, uint32_t format, uint32_t d, uint32_t page_tokens, int is_v)
+{
+	uint32_t unit = seal == KVSINK_FORMAT_INT8_CHANNEL ? 1 :
+			seal == KVSINK_FORMAT_INT4_CHANNEL ? 2 : KVSINK_FORMAT_GROUP;
+
+	if (!seal)
+		return 1;
+	if (seal < KVSINK_APPEND_FORMATS || seal >= KVSINK_FORMAT_COUNT || (is_v && kvsink_format_channel(seal)))
+		return 0;
+	return d % unit == 0 &&
+	       kvsink_seal_rows_at(seal, d, page_tokens) <= d * kvsink_format_bytes(format) * page_tokens;
+}
+
+/* Bytes of a row of one head as PROMOTE copies it: codes and their own scales. */
+static inline uint32_t kvsink_sealed_bytes(uint32_t seal, uint32_t format, uint32_t d)
+{
+	return seal ? kvsink_code_bytes(seal, d) + kvsink_scale_bytes(seal, d) : d * kvsink_format_bytes(format);
 }
 
 #endif

@@ -42,5 +42,9 @@ int kvsink_build_promote(struct kvsink_logic_env *env, const struct drm_kvsink_p
 int kvsink_build_evict(struct kvsink_logic_env *env, const struct drm_kvsink_evict *args,
 		       const struct drm_kvsink_place *places, bool own, struct kvsink_cmd *cmd,
 		       union kvsink_item *items);
+/* SEAL: `places` within the stream become `items`; field is where they are named. */
+int kvsink_build_seal_places(struct kvsink_logic_env *env, const struct kvsink_logic_stream *stream,
+			     const struct drm_kvsink_place *places, uint32_t count, size_t field,
+			     union kvsink_item *items);
 
 #endif

@@ -184,7 +184,10 @@ int kvsink_logic_entry_read(struct kvsink_logic_env *env, const struct drm_kvsin
 		return ENTRY_REFUSE(env, head, EINVAL);
 	if (!args->generation) /* no entry has it */
 		return ENTRY_REFUSE(env, generation, EINVAL);
-	if (args->size != kvsink_row_bytes(stream->flags, stream->d_k, stream->d_v, stream->format))
+	/* whether it is the entry's row_bytes is known once that is found */
+	if (args->size != kvsink_row_bytes(stream->flags, stream->d_k, stream->d_v, stream->format) &&
+	    args->size != kvsink_sealed_bytes(stream->seal_k, stream->format, stream->d_k) +
+				  kvsink_sealed_bytes(stream->seal_v, stream->format, stream->d_v))
 		return ENTRY_REFUSE(env, size, EINVAL);
 	return 0;
 }

@@ -17,7 +17,7 @@ struct building {
 	struct kvsink_logic_env *env;
 	const struct drm_kvsink_op *op;
 	const struct drm_kvsink_attend_item *items; /* of an ATTEND */
-	const struct drm_kvsink_place *places;	    /* of a PROMOTE or EVICT */
+	const struct drm_kvsink_place *places;	    /* of a PROMOTE, EVICT or SEAL */
 	uint32_t first_item;			    /* of these, in the job */
 	struct kvsink_cmd *cmd;
 	union kvsink_item *out_items; /* where they go */
@@ -406,6 +406,37 @@ static int build_layer_heads(struct building *b)
 		       &heads->src);
 }
 
+static int build_seal(struct building *b)
+{
+	const struct drm_kvsink_op_seal *args = &b->op->seal;
+	struct kvsink_cmd_seal *seal = &b->cmd->seal;
+	struct kvsink_logic_stream stream;
+	int err;
+
+	if (args->pad)
+		return OP_REFUSE(b->env, seal.pad, EINVAL);
+	err = kvsink_find_stream(b->env, args->stream, true, AT(seal.stream), &stream);
+	if (err)
+		return err;
+	if (!stream.seal_k && !stream.seal_v)
+		return OP_REFUSE(b->env, seal.stream, EINVAL);
+	if (!args->tokens || args->tokens > stream.max_tokens || args->tokens % stream.page_tokens)
+		return OP_REFUSE(b->env, seal.tokens, EINVAL);
+
+	b->cmd->opcode = KVSINK_OP_SEAL;
+	seal->stream = args->stream;
+	seal->tokens = args->tokens;
+	if (!args->places.count)
+		return 0;
+	err = check_list(b, &args->places, sizeof(*b->places), AT(seal.places));
+	if (err)
+		return err;
+	seal->first_item = b->first_item;
+	seal->item_count = args->places.count;
+	return kvsink_build_seal_places(b->env, &stream, b->places, args->places.count, AT(seal.places.array),
+					b->out_items);
+}
+
 static int build_advance(struct building *b)
 {
 	if (b->op->advance.ns > MAX_ADVANCE_NS)
@@ -431,6 +462,7 @@ static const struct {
 	[DRM_KVSINK_OP_EVICT] = {build_evict, sizeof(struct drm_kvsink_op_evict)},
 	[DRM_KVSINK_OP_SCORE_IMPORT] = {build_score_import, sizeof(struct drm_kvsink_op_score_import)},
 	[DRM_KVSINK_OP_LAYER_HEADS] = {build_layer_heads, sizeof(struct drm_kvsink_op_layer_heads)},
+	[DRM_KVSINK_OP_SEAL] = {build_seal, sizeof(struct drm_kvsink_op_seal)},
 };
 
 #define OP_TYPES (sizeof(ops) / sizeof(ops[0]))
@@ -451,6 +483,10 @@ const struct drm_kvsink_array *kvsink_logic_op_list(const struct drm_kvsink_op *
 		*element = sizeof(struct drm_kvsink_place);
 		*field = AT(evict.places);
 		return &op->evict.places;
+	case DRM_KVSINK_OP_SEAL:
+		*element = sizeof(struct drm_kvsink_place);
+		*field = AT(seal.places);
+		return op->seal.places.count ? &op->seal.places : NULL;
 	default:
 		return NULL;
 	}

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 /*
  * PROMOTE, EVICT and CONTRACT: lists of places become items of a one-command job. The operations of SUBMIT
- * with the same names go through the same checks (op.c).
+ * with the same names, and SEAL, go through the same checks (op.c).
  *
  * What depends on the stream's state (its length, its entries, host time, budgets) is checked by the chip.
  */
@@ -142,6 +142,16 @@ int kvsink_logic_build_contract(struct kvsink_logic_env *env, const struct drm_k
 	cmd->contract.dwell_steps = args->dwell_steps;
 	cmd->contract.priority = args->priority;
 	cmd->contract.deadline_ns = args->deadline_ns;
+	return 0;
+}
+
+int kvsink_build_seal_places(struct kvsink_logic_env *env, const struct kvsink_logic_stream *stream,
+			     const struct drm_kvsink_place *places, uint32_t count, size_t field,
+			     union kvsink_item *items)
+{
+	if (!places_valid(stream, places, count, false))
+		return kvsink_refuse_at(env, field, -EINVAL);
+	build_items(places, count, items);
 	return 0;
 }
 

@@ -14,7 +14,7 @@ static uint64_t hbm_align(uint64_t bytes)
 
 static int check_heads(struct kvsink_logic_env *env, const struct drm_kvsink_stream_create *args)
 {
-	if (args->format >= KVSINK_FORMAT_COUNT)
+	if (args->format >= KVSINK_APPEND_FORMATS)
 		return CREATE_REFUSE(env, format, EINVAL);
 	if (!args->kv_heads || args->kv_heads > KVSINK_MAX_KV_HEADS)
 		return CREATE_REFUSE(env, kv_heads, EINVAL);
@@ -37,6 +37,30 @@ static int check_tokens(struct kvsink_logic_env *env, const struct drm_kvsink_st
 		return CREATE_REFUSE(env, max_tokens, EINVAL);
 	if (args->reserve_tokens > args->max_tokens)
 		return CREATE_REFUSE(env, reserve_tokens, EINVAL);
+	return 0;
+}
+
+/* The chip quantises a plane in its staging buffer. */
+static bool plane_too_big(const struct drm_kvsink_stream_create *args, uint32_t seal, uint32_t d)
+{
+	return seal && (uint64_t)args->kv_heads * args->page_tokens * d * kvsink_format_bytes(args->format) >
+			       KVSINK_STAGE_BYTES;
+}
+
+static int check_seal(struct kvsink_logic_env *env, const struct drm_kvsink_stream_create *args)
+{
+	if (args->pad)
+		return CREATE_REFUSE(env, pad, EINVAL);
+	if (args->seal_k && (args->flags & KVSINK_STREAM_V_IN_K))
+		return CREATE_REFUSE(env, seal_k, EINVAL);
+	if (args->seal_v && (args->flags & KVSINK_STREAM_V_IN_K))
+		return CREATE_REFUSE(env, seal_v, EINVAL);
+	if (!kvsink_seal_fits(args->seal_k, args->format, args->d_k, args->page_tokens, 0))
+		return CREATE_REFUSE(env, seal_k, EINVAL);
+	if (!kvsink_seal_fits(args->seal_v, args->format, args->d_v, args->page_tokens, 1))
+		return CREATE_REFUSE(env, seal_v, EINVAL);
+	if (plane_too_big(args, args->seal_k, args->d_k) || plane_too_big(args, args->seal_v, args->d_v))
+		return CREATE_REFUSE(env, page_tokens, EINVAL);
 	return 0;
 }
 
@@ -95,6 +119,7 @@ int kvsink_logic_stream_create(struct kvsink_logic_env *env, const struct drm_kv
 		return CREATE_REFUSE(env, flags, EINVAL);
 	err = check_heads(env, args);
 	err = err ? err : check_tokens(env, args);
+	err = err ? err : check_seal(env, args);
 	err = err ? err : check_groups(env, args);
 	err = err ? err : check_layers(env, args, layers);
 	if (err)
@@ -111,6 +136,8 @@ int kvsink_logic_stream_create(struct kvsink_logic_env *env, const struct drm_kv
 		.max_tokens = args->max_tokens,
 		.score_groups = args->score_groups,
 		.flags = args->flags,
+		.seal_k = args->seal_k,
+		.seal_v = args->seal_v,
 	};
 	layout->page_bytes = kvsink_page_bytes(stream->flags, stream->layers, stream->kv_heads, stream->d_k,
 					       stream->d_v, stream->format, stream->page_tokens);
@@ -167,6 +194,8 @@ void kvsink_logic_build_create(const struct drm_kvsink_stream_create *args,
 	create->score_groups = args->score_groups;
 	memcpy(create->group_end, args->group_end, sizeof(create->group_end));
 	create->flags = args->flags;
+	create->seal_k = args->seal_k;
+	create->seal_v = args->seal_v;
 
 	memset(items, 0, args->layers.count * sizeof(*items));
 	for (i = 0; i < args->layers.count; i++) {

@@ -56,6 +56,16 @@ static uint64_t store(struct kvsink_chip *chip, const struct kvsink_stream *s, c
 	return kvsink_ledger_bursts(chip, at, in->token_bytes);
 }
 
+/* Norms of a token's V rows of all KV heads, as they are stored. */
+static void norm_rows(struct kvsink_chip *chip, struct kvsink_stream *s, uint32_t layer, uint32_t token, const uint8_t *v)
+{
+	uint32_t bytes = kvsink_v_row_bytes(s->flags, s->d_v, s->format);
+
+	for (uint32_t h = 0; h < s->kv_heads; h++)
+		kvsink_norm_row(chip, s, layer, h, token,
+				&(struct kvsink_row){.data = v + (size_t)h * bytes, .format = s->format});
+}
+
 static uint64_t store_rows(struct kvsink_ring *ring, struct kvsink_stream *s,
 			   const struct kvsink_cmd_append *c, const struct rows_in *k,
 			   const struct rows_in *v)
@@ -73,8 +83,8 @@ static uint64_t store_rows(struct kvsink_ring *ring, struct kvsink_stream *s,
 		bus += store(chip, s, k, page, in_page, i);
 		if (v->elements) {
 			bus += store(chip, s, v, page, in_page, i);
-			kvsink_norm_rows(chip, s, c->layer, token,
-					 chip->config.hbm + page + v->plane + in_page * v->token_bytes);
+			norm_rows(chip, s, c->layer, token,
+				  chip->config.hbm + page + v->plane + in_page * v->token_bytes);
 		}
 		ring->sram_bytes +=
 			kvsink_tail_write(chip, s, c->layer, token,

@@ -452,6 +452,8 @@ void kvsink_attend_part(const struct kvsink_attend_task *tasks, unsigned count, 
 	place_scratch(&u, scratch);
 	for (i = 0; i < count; i++) {
 		u.task = &tasks[i];
+		u.plane[0] = kvsink_plane(&u.task->rows, false);
+		u.plane[1] = kvsink_plane(&u.task->rows, true);
 		c = cut_task(u.task);
 		units = c.blocks * c.slices * u.task->rows.kv_heads;
 		for (index = 0; index < units && !kvsink_cancelled(u.task);

@@ -73,16 +73,19 @@ struct kvsink_stream {
 	uint32_t mapped_pages; /* entries of the page table that hold a page */
 	uint32_t score_groups;
 	struct kvsink_group group[KVSINK_MAX_SCORE_GROUPS];
-	uint64_t page_table; /* HBM offset of uint64_t[max pages] */
-	uint64_t scores;     /* HBM offset of the score area, see kvsink_score_bytes() */
-	uint64_t page_bytes; /* of one page */
-	uint32_t row_bytes;  /* K and V of one token, layer and head */
-	uint32_t length;     /* tokens that STEP_END made part of the stream: its steps */
-	uint32_t first_tag;  /* entries by token, then layer; KVSINK_NONE ends */
-	uint32_t entries;    /* how many */
-	uint32_t sram_bytes; /* granted to them and to the tails */
-	uint32_t locks;	     /* items in flight that read its rows */
-	bool refused;	     /* the last STEP_END could not place a sink and has said so */
+	uint64_t page_table;	 /* HBM offset of uint64_t[max pages] */
+	uint64_t scores;	 /* HBM offset of the score area, see kvsink_score_bytes() */
+	uint64_t page_bytes;	 /* of one page */
+	uint32_t row_bytes;	 /* K and V of one token, layer and head */
+	uint32_t seal_k, seal_v; /* formats of sealed rows */
+	uint32_t sealed_bytes; /* K and V of one token, layer and head once it is sealed, as it is promoted */
+	uint32_t sealed;       /* tokens in sealed pages */
+	uint32_t length;       /* tokens that STEP_END made part of the stream: its steps */
+	uint32_t first_tag;    /* entries by token, then layer; KVSINK_NONE ends */
+	uint32_t entries;      /* how many */
+	uint32_t sram_bytes;   /* granted to them and to the tails */
+	uint32_t locks;	       /* items in flight that read its rows */
+	bool refused;	       /* the last STEP_END could not place a sink and has said so */
 	uint64_t counters[KVSINK_COUNTER_COUNT]; /* those in ns are kept in ps */
 	struct kvsink_layer_params *layer;	 /* [KVSINK_MAX_LAYERS], from the chip's arena */
 };
@@ -113,6 +116,7 @@ struct kvsink_tag {
 	uint16_t layer_begin, layer_end;
 	uint32_t generation;		  /* of this grant; never 0 */
 	uint32_t sram_offset, sram_bytes; /* granted range */
+	uint32_t row_bytes;		  /* from row to row; that of sealed rows if no other is in it */
 	uint32_t prev, next;		  /* entries of the stream; `next` also of free ones */
 	bool valid;			  /* the copy has ended: reads go to SRAM */
 	bool automatic;			  /* STEP_END has promoted it */
@@ -301,7 +305,7 @@ struct kvsink_ring {
 	struct kvsink_cmd cmd[KVSINK_MAX_CMDS];
 	union kvsink_item item[KVSINK_MAX_ITEMS];
 	uint32_t next_cmd;	/* command to execute next */
-	uint64_t progress;	/* bytes that it has moved, when it takes several calls */
+	uint64_t progress;	/* bytes that it has moved, when it takes several calls; SEAL: of the bus */
 	uint64_t spent;		/* of this call's quantum */
 	uint32_t result[4];	/* of the last command that has results */
 	uint64_t fault_address; /* of the last failure */
@@ -421,6 +425,7 @@ kvsink_handler kvsink_cmd_promote, kvsink_cmd_evict;		    /* promote.c */
 kvsink_handler kvsink_cmd_contract;				    /* dwell.c */
 kvsink_handler kvsink_cmd_score_import;				    /* import.c */
 kvsink_handler kvsink_cmd_layer_heads;				    /* heads.c */
+kvsink_handler kvsink_cmd_seal;					    /* seal.c */
 kvsink_handler kvsink_cmd_barrier, kvsink_cmd_advance;		    /* clock.c */
 
 /* ---- gart.c: operands in the three spaces ---- */
@@ -458,6 +463,14 @@ uint32_t kvsink_page_resolve(struct kvsink_ring *ring, const struct kvsink_strea
 /* Where the planes of a layer begin inside a page. */
 uint64_t kvsink_page_k(const struct kvsink_stream *stream, uint32_t layer);
 uint64_t kvsink_page_v(const struct kvsink_stream *stream, uint32_t layer);
+/* The rows of a layer as they are stored; pages and residents are the caller's. */
+struct kvsink_rows kvsink_page_rows(const struct kvsink_stream *stream, uint32_t layer);
+/* KV heads in `mask` whose row of the token, in a page at `page`, is codes. */
+uint64_t kvsink_page_coded(const struct kvsink_stream *stream, const uint8_t *page, uint32_t layer,
+			   uint32_t token, uint64_t mask);
+/* The page of a token that is part of the stream, as a tag knows it: no look at HBM is counted. */
+const uint8_t *kvsink_page_of(const struct kvsink_chip *chip, const struct kvsink_stream *stream,
+			      uint32_t token);
 
 /* ---- tag.c: tag array ---- */
 
@@ -472,6 +485,8 @@ struct kvsink_place_item kvsink_tag_rows(const struct kvsink_tag *tag);
 struct kvsink_tag *kvsink_tag_add(struct kvsink_chip *chip, struct kvsink_stream *stream,
 				  const struct kvsink_place_item *item);
 void kvsink_tag_remove(struct kvsink_chip *chip, struct kvsink_tag *tag);
+/* KV heads of the entry whose row of the layer is codes. */
+uint64_t kvsink_tag_coded(const struct kvsink_chip *chip, const struct kvsink_tag *tag, uint32_t layer);
 /*
  * What ATTEND of the layer reads from SRAM, token ascending: valid entries and the tail. Where both have a
  * token, it is the one with more heads. `out` holds `room`. Returns how many.
@@ -510,7 +525,10 @@ void kvsink_trial_free(struct kvsink_chip *chip, const struct kvsink_stream *own
 /* ---- promote.c: entries come and go; used by PROMOTE, EVICT and STEP_END ---- */
 
 /* SRAM that an entry takes: a multiple of KVSINK_SRAM_UNIT. */
-uint32_t kvsink_entry_bytes(const struct kvsink_stream *stream, const struct kvsink_place_item *item);
+uint32_t kvsink_entry_bytes(const struct kvsink_chip *chip, const struct kvsink_stream *stream,
+			    const struct kvsink_place_item *item);
+/* SEAL changed its rows: it is invalid until they are copied again; place and contract stay. */
+void kvsink_entry_renew(struct kvsink_chip *chip, struct kvsink_tag *tag);
 /*
  * One entry, with its contract, event, counters, note of the promotion and copy. It displaces nothing; item
  * and terms were checked. OK with *out, or why not, with nothing done and the fault's address set; the
@@ -554,6 +572,8 @@ bool kvsink_tail_holds(const struct kvsink_stream *stream, uint32_t group, uint3
  * overwrote. */
 void kvsink_tail_step(struct kvsink_chip *chip, struct kvsink_stream *stream);
 void kvsink_tail_abort(struct kvsink_stream *stream);
+/* SEAL: sealed tokens are in no tail. */
+void kvsink_tail_sealed(struct kvsink_stream *stream);
 void kvsink_tail_drop(struct kvsink_chip *chip, struct kvsink_stream *stream, uint32_t group,
 		      enum kvsink_reason reason);
 /* A reset has taken the SRAM: how many leases it broke. */
@@ -607,9 +627,9 @@ void kvsink_ema_abort(struct kvsink_chip *chip, struct kvsink_stream *stream);
 /* binary16 [kv_heads][max_tokens] and binary32 patterns [kv_heads] of a layer, both upper bounds. */
 uint16_t *kvsink_norms(const struct kvsink_chip *chip, const struct kvsink_stream *stream, uint32_t layer);
 uint32_t *kvsink_norm_max(const struct kvsink_chip *chip, const struct kvsink_stream *stream, uint32_t layer);
-/* A token's V rows of all KV heads were stored at v. */
-void kvsink_norm_rows(struct kvsink_chip *chip, struct kvsink_stream *stream, uint32_t layer, uint32_t token,
-		      const uint8_t *v);
+/* A token's V row of a KV head was stored. */
+void kvsink_norm_row(struct kvsink_chip *chip, struct kvsink_stream *stream, uint32_t layer, uint32_t head,
+		     uint32_t token, const struct kvsink_row *v);
 
 /* ---- heads.c: what query heads have of their own ---- */
 
@@ -626,6 +646,8 @@ void kvsink_head_params_reset(struct kvsink_ring *ring, struct kvsink_stream *st
 void kvsink_dma_reset(struct kvsink_chip *chip);
 /* Queue the copy of a new entry, by its due_ps; notes the time of the grant. */
 void kvsink_dma_start(struct kvsink_chip *chip, uint32_t tag);
+/* The same, in place of one that may be queued already. */
+void kvsink_dma_restart(struct kvsink_chip *chip, uint32_t tag);
 /* Entries that are not valid yet; each has one copy. */
 static inline uint32_t kvsink_dma_pending(const struct kvsink_chip *chip)
 {

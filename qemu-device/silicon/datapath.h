@@ -19,9 +19,10 @@
 /* A resident token, for one layer: its rows lie in SRAM by rank of the KV head in `head_mask`. */
 struct kvsink_resident {
 	uint64_t head_mask;  /* KV heads of the entry */
-	const uint8_t *rows; /* of the first head in the mask: K row, then V row; next head follows */
+	uint64_t coded;	     /* those whose row is codes: K codes, their own scales, V codes, theirs */
+	const uint8_t *rows; /* of the first head in the mask: K row, then V row */
 	uint32_t token;
-	uint32_t reserved;
+	uint32_t pitch; /* bytes from head to head */
 };
 
 /* One layer of one stream, as the tag array and the page table see it now. */
@@ -29,13 +30,30 @@ struct kvsink_rows {
 	uint32_t format; /* enum kvsink_format */
 	uint32_t flags;	 /* of the stream: KVSINK_STREAM_V_IN_K decides where V is */
 	uint32_t kv_heads, d_k, d_v;
-	uint32_t page_shift; /* log2 of tokens a page */
-	/* of this layer's planes inside a page: [token in page][kv head][element] */
+	uint32_t page_shift;	 /* log2 of tokens a page */
+	uint32_t sealed;	 /* tokens in sealed pages */
+	uint32_t seal_k, seal_v; /* their formats; 0 = the plane is as it was appended */
+	/* of this layer's planes inside a page: [token in page][kv head][element], or sealed */
 	uint64_t k_offset, v_offset;
 	const uint8_t *const *pages;		/* address of each page in HBM */
 	const struct kvsink_resident *resident; /* valid entries that cover this layer; token ascending;
 						 * several entries of one token have disjoint masks */
 	uint32_t residents;
+};
+
+#define KVSINK_PAGE_WORDS (KVSINK_MAX_PAGE_TOKENS / 64)
+
+/* The K or V plane of a layer: what it takes to find a row. */
+struct kvsink_plane {
+	uint64_t offset; /* of the plane in a page */
+	uint32_t format; /* of rows as they were appended */
+	uint32_t seal;	 /* of sealed ones; 0 = they stay as they are */
+	uint32_t kv_heads, tokens;
+	uint32_t row_bytes;		  /* of one row as it was appended */
+	uint32_t coded_bytes;		  /* of one as it is promoted once sealed: codes and its own scales */
+	bool channel;			  /* scales belong to the page */
+	uint32_t code_bytes, scale_bytes; /* of one sealed row */
+	uint32_t bitmap_at, rows_at, room; /* in a head's region; protected rows that it holds */
 };
 
 /* What gated mode wants of a task, and what it knows of its V rows beforehand. */
@@ -122,6 +140,54 @@ struct kvsink_row_count {
 struct kvsink_row_count kvsink_count_rows(const struct kvsink_rows *rows, uint32_t window, uint32_t token,
 					  uint32_t head);
 
+/* ---- planes: rows as they are stored ---- */
+
+/* A row: elements, or codes and what they are multiplied with. */
+struct kvsink_row {
+	const uint8_t *data, *scales;
+	uint32_t format;
+};
+
+struct kvsink_plane kvsink_plane(const struct kvsink_rows *rows, bool v);
+/* Where a head's region of a sealed page begins. */
+uint64_t kvsink_plane_region(const struct kvsink_plane *p, uint32_t head);
+/* Is the token of a sealed page protected? */
+bool kvsink_plane_protects(const struct kvsink_plane *p, const uint8_t *page, uint32_t head, uint32_t slot);
+/* The row of a page's token; and its codes, whether or not it is protected. */
+struct kvsink_row kvsink_plane_row(const struct kvsink_plane *p, const uint8_t *page, uint32_t head,
+				   uint32_t slot, bool sealed);
+struct kvsink_row kvsink_plane_coded(const struct kvsink_plane *p, const uint8_t *page, uint32_t head,
+				     uint32_t slot);
+/* A resident's row of a head that it has; `plane` is K's, then V's. */
+struct kvsink_row kvsink_resident_row(const struct kvsink_rows *rows, const struct kvsink_plane plane[2],
+				      const struct kvsink_resident *r, uint32_t head, bool v);
+const uint8_t *kvsink_resident_at(const struct kvsink_resident *r, uint32_t head);
+uint32_t kvsink_resident_bytes(const struct kvsink_plane plane[2], const struct kvsink_resident *r,
+			       uint32_t head);
+
+static inline uint64_t kvsink_bursts(uint64_t at, uint64_t bytes, uint32_t burst)
+{
+	return bytes ? ((at + bytes - 1) / burst - at / burst + 1) * burst : 0;
+}
+
+/* Tokens of a page, for one head: those that are read from HBM, and residents that are codes. */
+struct kvsink_page_lanes {
+	uint64_t hbm[KVSINK_PAGE_WORDS], coded[KVSINK_PAGE_WORDS];
+};
+/* Tokens [begin, end) lie in one page. */
+struct kvsink_page_lanes kvsink_page_lanes(const struct kvsink_rows *rows, uint32_t head, uint32_t begin,
+					   uint32_t end);
+/*
+ * What one query reads of a sealed page's plane for one head. Codes by the bursts that they touch, protected
+ * rows each by itself, scales and bitmap once if anything needs them: rows in HBM do, and residents whose
+ * scales belong to the page.
+ */
+struct kvsink_read {
+	uint64_t useful, bus;
+};
+struct kvsink_read kvsink_plane_read(const struct kvsink_plane *p, const uint8_t *page, uint32_t head,
+				     const struct kvsink_page_lanes *lanes, uint32_t burst);
+
 /* ---- merge: partial states (O, lse), kv-math section 2 ---- */
 
 /* o[n], lse become the merge of (o, lse) and (o2, lse2). Both empty: lse = -inf, o = 0. */
@@ -129,9 +195,21 @@ void kvsink_merge(float *o, float *lse, const float *o2, float lse2, unsigned n)
 
 /* ---- formats ---- */
 
-/* Store rounds to nearest even, load is exact. */
+/* Of formats that can be appended: store rounds to nearest even, load is exact. */
 void kvsink_format_store(uint32_t format, void *row, const float *src, unsigned n);
 void kvsink_format_load(uint32_t format, float *dst, const void *row, unsigned n);
+
+/* Rows of one KV head in one page that become codes; codes and scales are zero before. */
+struct kvsink_seal_job {
+	uint8_t *codes, *scales;
+	const float *src;      /* [tokens][d] */
+	const uint64_t *leave; /* bit t: token t stays as it is, and counts for no grid */
+	unsigned tokens, d;
+};
+void kvsink_format_seal(uint32_t format, const struct kvsink_seal_job *job);
+
+/* A row's n elements in binary32: exactly what is stored. */
+void kvsink_row_load(const struct kvsink_row *row, float *dst, unsigned n);
 
 /* The smallest binary16 that is not below x >= 0; infinity for what is larger, and NaN. */
 uint16_t kvsink_norm_round_up(double x);

@@ -8,8 +8,8 @@
  * time otherwise: that moment, start_by_ps, follows from the end of the queue backwards,
  *     start_by(k) = min(due(k), start_by(k + 1)) - left(k).
  * The bytes move and the entry becomes valid when the clock passes the end of the copy, never before; and
- * only if the entry is still the one that was granted: its generation tells. Rows of a stream never change
- * while it lives, so it does not matter that they are read at the end of the copy.
+ * only if the entry is still the one that was granted: its generation tells. It does not matter that rows are
+ * read at the end of the copy: only SEAL changes those of a stream, and it begins their copies anew.
  */
 #include <string.h>
 
@@ -78,31 +78,68 @@ static void settle(struct kvsink_chip *chip)
 		compact(chip);
 }
 
-/* Bytes of HBM bursts that the copy takes: its rows lie plane by plane, head by head. */
-static uint64_t source_bursts(const struct kvsink_chip *chip, const struct kvsink_tag *tag)
+/* Bytes of a copy: those that it moves, and the bursts that it reads for them. */
+struct copy_bytes {
+	uint64_t moved, bus;
+};
+
+/* A row's K or V as it is stored, with its own scales, to `to` unless that is NULL. */
+static uint32_t copy_row(const struct kvsink_chip *chip, const struct kvsink_plane *p, const uint8_t *page,
+			 const struct kvsink_row *row, uint8_t *to, struct copy_bytes *bytes)
+{
+	bool coded = row->scales;
+	uint32_t n = coded ? p->code_bytes : p->row_bytes;
+
+	if (to)
+		memcpy(to, row->data, n);
+	bytes->bus += kvsink_ledger_bursts(chip, (uint64_t)(row->data - page), n);
+	if (coded && p->scale_bytes) {
+		if (to)
+			memcpy(to + n, row->scales, p->scale_bytes);
+		bytes->bus += kvsink_ledger_bursts(chip, (uint64_t)(row->scales - page), p->scale_bytes);
+		n += p->scale_bytes;
+	}
+	bytes->moved += n;
+	return n;
+}
+
+/* The rows of an entry, plane by plane, head by head; to SRAM, or only counted. */
+static struct copy_bytes copy_rows(const struct kvsink_chip *chip, const struct kvsink_tag *tag, bool count)
 {
 	const struct kvsink_stream *s = tag->stream;
-	uint32_t in_page = tag->token & ((1u << s->page_shift) - 1);
-	uint64_t k_bytes = (uint64_t)s->d_k * kvsink_format_bytes(s->format);
-	uint64_t v_bytes = kvsink_v_row_bytes(s->flags, s->d_v, s->format);
-	uint64_t bus = 0;
+	const uint8_t *page = chip->config.hbm + tag->page;
+	uint32_t slot = tag->token & ((1u << s->page_shift) - 1), n;
+	uint8_t *to = count ? NULL : chip->config.sram + tag->sram_offset;
+	struct copy_bytes bytes = {0};
 
 	for (uint32_t l = tag->layer_begin; l < tag->layer_end; l++) {
-		uint64_t k = tag->page + kvsink_page_k(s, l) + in_page * s->kv_heads * k_bytes;
-		uint64_t v = tag->page + kvsink_page_v(s, l) + in_page * s->kv_heads * v_bytes;
+		struct kvsink_rows rows = kvsink_page_rows(s, l);
+		struct kvsink_plane plane[2] = {kvsink_plane(&rows, false), kvsink_plane(&rows, true)};
+		uint64_t coded = kvsink_tag_coded(chip, tag, l);
+		bool sealed = tag->token < s->sealed;
 
-		for (uint32_t h = 0; h < s->kv_heads; h++)
-			if (tag->head_mask >> h & 1)
-				bus += kvsink_ledger_bursts(chip, k + h * k_bytes, k_bytes) +
-				       kvsink_ledger_bursts(chip, v + h * v_bytes, v_bytes);
+		for (uint32_t h = 0; h < s->kv_heads; h++) {
+			if (!(tag->head_mask >> h & 1))
+				continue;
+			n = 0;
+			for (unsigned v = 0; v < 2; v++) {
+				struct kvsink_row row =
+					coded >> h & 1 && plane[v].seal
+						? kvsink_plane_coded(&plane[v], page, h, slot)
+						: kvsink_plane_row(&plane[v], page, h, slot, sealed);
+
+				n += copy_row(chip, &plane[v], page, &row, to ? to + n : NULL, &bytes);
+			}
+			to = to ? to + tag->row_bytes : NULL;
+		}
 	}
-	return bus;
+	return bytes;
 }
 
 void kvsink_dma_start(struct kvsink_chip *chip, uint32_t index)
 {
 	struct kvsink_tag *tag = &chip->tags[index];
-	uint64_t bus = source_bursts(chip, tag);
+	uint64_t bus = copy_rows(chip, tag, true).bus;
 	uint64_t latency = (uint64_t)chip->config.hbm_latency_ns * KVSINK_PS_PER_NS;
 	uint32_t at;
 
@@ -121,6 +158,21 @@ void kvsink_dma_start(struct kvsink_chip *chip, uint32_t index)
 	plan_starts(chip, at);
 }
 
+void kvsink_dma_restart(struct kvsink_chip *chip, uint32_t index)
+{
+	for (uint32_t i = 0, kept = 0, count = chip->copy_count; i < count; i++) {
+		struct kvsink_copy copy = *copy_at(chip, i);
+
+		if (copy.tag == index && copy.generation == chip->tags[index].generation)
+			chip->copy_count--;
+		else
+			*copy_at(chip, kept++) = copy;
+	}
+	if (chip->copy_count)
+		plan_starts(chip, chip->copy_count - 1);
+	kvsink_dma_start(chip, index);
+}
+
 uint64_t kvsink_dma_wait(struct kvsink_chip *chip, const struct kvsink_stream *stream)
 {
 	uint64_t ps = 0, wait = 0;
@@ -136,28 +188,15 @@ uint64_t kvsink_dma_wait(struct kvsink_chip *chip, const struct kvsink_stream *s
 
 /* ---- the end of a copy ---- */
 
-static void copy_rows(struct kvsink_chip *chip, const struct kvsink_tag *tag)
+/* What lies between shorter rows, or was there before, does not stay. */
+static uint64_t move_rows(struct kvsink_chip *chip, const struct kvsink_tag *tag)
 {
-	const struct kvsink_stream *s = tag->stream;
-	uint32_t in_page = tag->token & ((1u << s->page_shift) - 1);
-	size_t k_bytes = (size_t)s->d_k * kvsink_format_bytes(s->format);
-	size_t v_bytes = kvsink_v_row_bytes(s->flags, s->d_v, s->format);
-	uint8_t *to = chip->config.sram + tag->sram_offset;
+	uint64_t moved;
 
-	for (uint32_t l = tag->layer_begin; l < tag->layer_end; l++) {
-		const uint8_t *page = chip->config.hbm + tag->page;
-		const uint8_t *k = page + kvsink_page_k(s, l) + in_page * s->kv_heads * k_bytes;
-		const uint8_t *v = page + kvsink_page_v(s, l) + in_page * s->kv_heads * v_bytes;
-
-		for (uint32_t h = 0; h < s->kv_heads; h++) {
-			if (!(tag->head_mask >> h & 1))
-				continue;
-			memcpy(to, k + h * k_bytes, k_bytes);
-			memcpy(to + k_bytes, v + h * v_bytes, v_bytes);
-			to += k_bytes + v_bytes;
-		}
-	}
+	memset(chip->config.sram + tag->sram_offset, 0, tag->sram_bytes);
+	moved = copy_rows(chip, tag, false).moved;
 	kvsink_dirty(chip, KVSINK_SPACE_SRAM, tag->sram_offset, tag->sram_bytes);
+	return moved;
 }
 
 static struct kvsink_place_item rows_of(const struct kvsink_tag *tag)
@@ -183,14 +222,13 @@ static void report_late(struct kvsink_chip *chip, const struct kvsink_tag *tag, 
 static void copy_end(struct kvsink_chip *chip, struct kvsink_tag *tag, const struct kvsink_copy *copy)
 {
 	struct kvsink_stream *stream = tag->stream;
-	uint64_t rows = (uint64_t)(tag->layer_end - tag->layer_begin) * __builtin_popcountll(tag->head_mask);
 	uint64_t late_ps = copy->due_ps ? minus(chip->now_ps, copy->due_ps) : 0;
 	struct kvsink_place_item item = rows_of(tag);
+	uint64_t moved = move_rows(chip, tag);
 
-	copy_rows(chip, tag);
 	tag->valid = true;
 	chip->valid_tags++;
-	kvsink_ledger_add(chip, stream, KVSINK_COUNTER_DMA_COPY, rows * stream->row_bytes);
+	kvsink_ledger_add(chip, stream, KVSINK_COUNTER_DMA_COPY, moved);
 	kvsink_ledger_add(chip, stream, KVSINK_COUNTER_DMA_BUS, copy->bus_bytes);
 	kvsink_ledger_add(chip, stream, KVSINK_COUNTER_PROMOTIONS_VALID, 1);
 	kvsink_ledger_add(chip, stream, KVSINK_COUNTER_PROMOTE_LATENCY_NS, chip->now_ps - tag->grant_ps);

@@ -37,9 +37,9 @@ struct gate {
 	double unread_norm[ROWS]; /* the same, times norms */
 	double spent[ROWS];	  /* while rows are chosen: cost of those left unread so far */
 	struct limit limit[ROWS];
-	bool everything;     /* nothing may stay unread */
-	uint32_t sram_tiles; /* slots of tiles before those of HBM */
-	uint64_t k_again;    /* K rows that were read twice */
+	bool everything;	    /* nothing may stay unread */
+	uint32_t sram_tiles;	    /* slots of tiles before those of HBM */
+	struct kvsink_read k_again; /* K rows that were read twice */
 };
 
 /* ---- sizes ---- */
@@ -431,6 +431,21 @@ static void pass(struct gate *gate)
 	}
 }
 
+/* Each K row by itself, wherever it begins. */
+static void note_again(struct gate *gate, const struct tile *tile)
+{
+	const struct kvsink_plane *k = &gate->u->plane[0];
+	uint32_t burst = gate->g->burst_bytes;
+
+	for (uint64_t rest = tile->present; rest; rest &= rest - 1) {
+		bool coded = tile->k[__builtin_ctzll(rest)].format == k->seal && k->seal;
+		uint64_t bytes = coded ? k->coded_bytes : k->row_bytes;
+
+		gate->k_again.useful += bytes;
+		gate->k_again.bus += ((bytes + burst - 1) / burst + 1) * burst;
+	}
+}
+
 /* What was left unread is read after all; its weights are gone, so K is read a second time. */
 static void read_rest(struct gate *gate)
 {
@@ -450,7 +465,7 @@ static void read_rest(struct gate *gate)
 		s = kvsink_tile_logits(u, &tile);
 		for (uint32_t row = 0; row < u->rows; row++)
 			u->ops->weights(s + row * TILE, u->part[HBM][row].max);
-		gate->k_again += (uint64_t)__builtin_popcountll(tile.present);
+		note_again(gate, &tile);
 		read_lanes(gate, &tile, s, tile.present);
 	}
 }
@@ -490,23 +505,20 @@ static void certificate(struct gate *gate, uint32_t row)
 	u->bound[row] = o < INFINITY ? bound * (1.0 + SLACK) : INFINITY;
 }
 
-static uint64_t bursts(uint64_t at, uint64_t bytes, uint32_t burst)
-{
-	return ((at + bytes - 1) / burst - at / burst + 1) * burst;
-}
-
 static void add(uint64_t *to, uint64_t n)
 {
 	__atomic_fetch_add(to, n, __ATOMIC_RELAXED);
 }
 
 /* Every query reads its rows itself, as in the ledger: each counts the unread ones that it sees. */
-static void book_unread(const struct gate *gate, const struct tile *tile)
+static void book_open(const struct gate *gate, const struct tile *tile)
 {
 	const struct unit *u = gate->u;
 	uint32_t bytes = u->task->rows.d_v * kvsink_format_bytes(u->task->rows.format), begin, end;
 	uint64_t unread = tile->present & ~u->read[tile->base / TILE], rows = 0, bus = 0, seen;
+	uint32_t sealed = u->task->rows.sealed > tile->base ? u->task->rows.sealed - tile->base : 0;
 
+	unread = sealed < TILE ? unread >> sealed << sealed : 0;
 	for (uint32_t query = 0; unread && query < u->queries; query++) {
 		kvsink_tile_lanes(u, tile, query * u->heads, &begin, &end);
 		for (seen = unread; seen; seen &= seen - 1) {
@@ -515,11 +527,51 @@ static void book_unread(const struct gate *gate, const struct tile *tile)
 			if (lane < begin || lane >= end)
 				continue;
 			rows++;
-			bus += bursts(kvsink_tile_v_at(u, tile->token[lane]), bytes, gate->g->burst_bytes);
+			bus += kvsink_bursts(kvsink_tile_v_at(u, tile->token[lane]), bytes,
+					     gate->g->burst_bytes);
 		}
 	}
 	add(&gate->g->bytes->v_skipped, rows * bytes);
 	add(&gate->g->bytes->v_skipped_bus, bus);
+}
+
+/* What a query saves of a sealed page: all of it, without what it reads. Tokens [begin, end) are of the page.
+ */
+static void save_sealed(const struct gate *gate, uint32_t begin, uint32_t end)
+{
+	const struct unit *u = gate->u;
+	const struct kvsink_rows *rows = &u->task->rows;
+	uint32_t first = begin >> rows->page_shift << rows->page_shift;
+	struct kvsink_page_lanes all = kvsink_page_lanes(rows, u->head, begin, end), kept = all;
+	const uint8_t *page = rows->pages[begin >> rows->page_shift];
+	struct kvsink_read before, after;
+
+	for (uint32_t token = begin; token < end; token++)
+		if (!(u->read[token / TILE] >> token % TILE & 1))
+			kept.hbm[(token - first) / 64] &= ~(1ull << (token - first) % 64);
+	if (!memcmp(&all, &kept, sizeof(all)))
+		return;
+	before = kvsink_plane_read(&u->plane[1], page, u->head, &all, gate->g->burst_bytes);
+	after = kvsink_plane_read(&u->plane[1], page, u->head, &kept, gate->g->burst_bytes);
+	add(&gate->g->bytes->v_skipped, before.useful - after.useful);
+	add(&gate->g->bytes->v_skipped_bus, before.bus - after.bus);
+}
+
+static void book_sealed(const struct gate *gate)
+{
+	const struct unit *u = gate->u;
+	const struct kvsink_rows *rows = &u->task->rows;
+	uint32_t page = 1u << rows->page_shift, begin, end, next;
+
+	for (uint32_t query = 0; query < u->queries; query++) {
+		uint32_t token = row_token(u, query * u->heads);
+
+		end = token + 1 < rows->sealed ? token + 1 : rows->sealed;
+		for (begin = first_visible(u->task, token); begin < end; begin = next) {
+			next = (begin & ~(page - 1)) + page;
+			save_sealed(gate, begin, next < end ? next : end);
+		}
+	}
 }
 
 /* M, and under REL the norms of all rows that a query sees. */
@@ -539,7 +591,7 @@ static void book_norms(const struct gate *gate)
 		if (g->criterion != KVSINK_GATE_REL)
 			continue;
 		useful += bytes;
-		bus += bursts(at, bytes, g->burst_bytes);
+		bus += kvsink_bursts(at, bytes, g->burst_bytes);
 	}
 	add(&g->bytes->norm, useful);
 	add(&g->bytes->norm_bus, bus);
@@ -548,17 +600,15 @@ static void book_norms(const struct gate *gate)
 static void book(struct gate *gate)
 {
 	struct unit *u = gate->u;
-	uint64_t k = (uint64_t)u->task->rows.d_k * kvsink_format_bytes(u->task->rows.format);
 	struct cursor c = kvsink_tiles(u, HBM);
 	struct tile tile;
 
 	while (kvsink_tile_next(u, &c, &tile))
-		book_unread(gate, &tile);
+		book_open(gate, &tile);
+	book_sealed(gate);
 	book_norms(gate);
-	add(&gate->g->bytes->k_again, gate->k_again * k);
-	add(&gate->g->bytes->k_again_bus,
-	    gate->k_again * ((k + gate->g->burst_bytes - 1) / gate->g->burst_bytes + 1) *
-		    gate->g->burst_bytes);
+	add(&gate->g->bytes->k_again, gate->k_again.useful);
+	add(&gate->g->bytes->k_again_bus, gate->k_again.bus);
 }
 
 /* The score buffer holds the tiles of this unit. */

@@ -4,8 +4,8 @@
  *
  * Useful bytes are those that were wanted. Bus bytes are whole bursts, taken for each contiguous read by
  * itself: a K row and a V row in HBM are two reads, in SRAM they lie together and are one; two rows that
- * share a burst count it twice, since nothing says that they are read together. Every query reads its
- * rows itself.
+ * share a burst count it twice, since nothing says that they are read together. Of a sealed page a query
+ * reads what plane.c says. Every query reads its rows itself.
  */
 #include <string.h>
 
@@ -33,36 +33,50 @@ uint64_t kvsink_ledger_value(const uint64_t *counters, unsigned counter)
 
 uint64_t kvsink_ledger_bursts(const struct kvsink_chip *chip, uint64_t address, uint64_t bytes)
 {
-	uint64_t mask = ~(uint64_t)(chip->config.burst_bytes - 1);
-
-	return bytes ? ((address + bytes - 1) & mask) - (address & mask) + chip->config.burst_bytes : 0;
+	return kvsink_bursts(address, bytes, chip->config.burst_bytes);
 }
 
-/* Bus bytes of one KV head's rows in HBM: sum[t] of the first t tokens of any page. */
+/* Bus bytes of one KV head's rows in open pages: sum[t] of the first t tokens of any page. */
 struct page_sums {
 	uint32_t shift;
 	uint64_t sum[KVSINK_MAX_PAGE_TOKENS + 1];
 };
 
-static void page_sums(const struct kvsink_chip *chip, const struct kvsink_rows *rows, uint32_t head,
-		      struct page_sums *out)
+/* One KV head of a task, as its queries go by. */
+struct head_sums {
+	const struct kvsink_chip *chip;
+	const struct kvsink_rows *rows;
+	struct kvsink_plane plane[2];
+	uint32_t head;
+	struct page_sums open;
+	/* residents inside the span of tokens that the query sees */
+	uint64_t sram, sram_bus;       /* where they are read */
+	uint64_t resident_open;	       /* those of open pages, */
+	uint64_t resident_bus;	       /* and what need not be read of them in HBM */
+	uint32_t page_begin, page_end; /* sealed pages that the query sees whole */
+	struct kvsink_read whole;      /* and what it reads of them */
+};
+
+static void page_sums(struct head_sums *s)
 {
-	uint64_t k_bytes = (uint64_t)rows->d_k * kvsink_format_bytes(rows->format);
-	uint64_t v_bytes = kvsink_v_row_bytes(rows->flags, rows->d_v, rows->format);
+	const struct kvsink_rows *rows = s->rows;
+	struct page_sums *out = &s->open;
 
 	/* pages are aligned to far more than a burst, so offsets within the page decide */
 	out->shift = rows->page_shift;
 	out->sum[0] = 0;
 	for (uint32_t t = 0; t < 1u << rows->page_shift; t++) {
-		uint64_t row = (uint64_t)t * rows->kv_heads + head;
+		uint64_t row = (uint64_t)t * rows->kv_heads + s->head;
 
-		out->sum[t + 1] = out->sum[t] +
-				  kvsink_ledger_bursts(chip, rows->k_offset + row * k_bytes, k_bytes) +
-				  kvsink_ledger_bursts(chip, rows->v_offset + row * v_bytes, v_bytes);
+		out->sum[t + 1] = out->sum[t];
+		for (unsigned v = 0; v < 2; v++)
+			out->sum[t + 1] += kvsink_ledger_bursts(
+				s->chip, s->plane[v].offset + row * s->plane[v].row_bytes,
+				s->plane[v].row_bytes);
 	}
 }
 
-/* Bus bytes of tokens [0, end). */
+/* Bus bytes of tokens [0, end), were all pages open. */
 static uint64_t bus_until(const struct page_sums *sums, uint64_t end)
 {
 	uint32_t tokens = 1u << sums->shift;
@@ -70,26 +84,100 @@ static uint64_t bus_until(const struct page_sums *sums, uint64_t end)
 	return (end >> sums->shift) * sums->sum[tokens] + sums->sum[end & (tokens - 1)];
 }
 
-/* Resident rows of one head inside the span of tokens that a query sees. */
-struct resident_sums {
-	uint64_t rows;
-	uint64_t sram_bus; /* where they are read */
-	uint64_t hbm_bus;  /* where they need not be read */
-};
-
-static void resident_add(const struct kvsink_chip *chip, const struct kvsink_rows *rows, uint32_t head,
-			 const struct page_sums *sums, const struct kvsink_resident *r, uint64_t sign,
-			 struct resident_sums *out)
+/* A resident comes into sight, or (sign -1) leaves it. */
+static void resident_add(struct head_sums *s, const struct kvsink_resident *r, uint64_t sign)
 {
-	uint64_t row_bytes = kvsink_row_bytes(rows->flags, rows->d_k, rows->d_v, rows->format);
-	uint64_t below = r->head_mask & ((1ull << head) - 1);
-	uint64_t at = (uint64_t)(r->rows - chip->config.sram) + __builtin_popcountll(below) * row_bytes;
+	uint64_t bytes = kvsink_resident_bytes(s->plane, r, s->head);
+	uint64_t at = (uint64_t)(kvsink_resident_at(r, s->head) - s->chip->config.sram);
 
-	if (!(r->head_mask >> head & 1))
+	if (!(r->head_mask >> s->head & 1))
 		return;
-	out->rows += sign;
-	out->sram_bus += sign * kvsink_ledger_bursts(chip, at, row_bytes);
-	out->hbm_bus += sign * (bus_until(sums, (uint64_t)r->token + 1) - bus_until(sums, r->token));
+	s->sram += sign * bytes;
+	s->sram_bus += sign * kvsink_ledger_bursts(s->chip, at, bytes);
+	if (r->token < s->rows->sealed)
+		return;
+	s->resident_open += sign;
+	s->resident_bus +=
+		sign * (bus_until(&s->open, (uint64_t)r->token + 1) - bus_until(&s->open, r->token));
+}
+
+/* What a query reads of tokens [begin, end) of a sealed page. */
+static struct kvsink_read page_read(const struct head_sums *s, uint32_t begin, uint32_t end)
+{
+	struct kvsink_page_lanes lanes = kvsink_page_lanes(s->rows, s->head, begin, end);
+	const uint8_t *page = s->rows->pages[begin >> s->rows->page_shift];
+	uint32_t burst = s->chip->config.burst_bytes;
+	struct kvsink_read k = kvsink_plane_read(&s->plane[0], page, s->head, &lanes, burst);
+	struct kvsink_read v = kvsink_plane_read(&s->plane[1], page, s->head, &lanes, burst);
+
+	return (struct kvsink_read){k.useful + v.useful, k.bus + v.bus};
+}
+
+static struct kvsink_read whole_page(const struct head_sums *s, uint32_t index)
+{
+	uint32_t shift = s->rows->page_shift;
+
+	return page_read(s, index << shift, (index + 1) << shift);
+}
+
+/* The whole pages in sight become [begin, end); neither end ever moves back. */
+static void slide(struct head_sums *s, uint32_t begin, uint32_t end)
+{
+	struct kvsink_read page;
+
+	for (; s->page_begin < begin && s->page_begin < s->page_end; s->page_begin++) {
+		page = whole_page(s, s->page_begin);
+		s->whole.useful -= page.useful;
+		s->whole.bus -= page.bus;
+	}
+	if (s->page_begin < begin)
+		s->page_begin = s->page_end = begin;
+	for (; s->page_end < end; s->page_end++) {
+		page = whole_page(s, s->page_end);
+		s->whole.useful += page.useful;
+		s->whole.bus += page.bus;
+	}
+}
+
+static void add_part(const struct head_sums *s, uint32_t begin, uint32_t end, struct kvsink_task_bytes *out)
+{
+	struct kvsink_read part;
+
+	if (begin >= end)
+		return;
+	part = page_read(s, begin, end);
+	out->hbm += part.useful;
+	out->hbm_bus += part.bus;
+}
+
+/* Sealed tokens [begin, end) that a query sees: whole pages, and what is left of the first and the last. */
+static void sealed_bytes(struct head_sums *s, uint32_t begin, uint32_t end, struct kvsink_task_bytes *out)
+{
+	uint32_t shift = s->rows->page_shift, tokens = 1u << shift;
+	uint32_t first = (begin + tokens - 1) >> shift, last = end >> shift;
+
+	if (begin >= end)
+		return;
+	if (first > last) { /* within one page */
+		add_part(s, begin, end, out);
+		return;
+	}
+	slide(s, first, last);
+	out->hbm += s->whole.useful;
+	out->hbm_bus += s->whole.bus;
+	add_part(s, begin, first << shift, out);
+	add_part(s, last << shift, end, out);
+}
+
+/* Tokens [begin, end) of open pages. */
+static void open_bytes(const struct head_sums *s, uint64_t begin, uint64_t end, struct kvsink_task_bytes *out)
+{
+	uint64_t row_bytes = s->plane[0].row_bytes + s->plane[1].row_bytes;
+
+	if (begin >= end)
+		return;
+	out->hbm += (end - begin - s->resident_open) * row_bytes;
+	out->hbm_bus += bus_until(&s->open, end) - bus_until(&s->open, begin) - s->resident_bus;
 }
 
 /* One KV head; the residents that queries see slide along with them. */
@@ -97,24 +185,27 @@ static void head_bytes(const struct kvsink_chip *chip, const struct kvsink_atten
 		       struct kvsink_task_bytes *out)
 {
 	const struct kvsink_rows *rows = &task->rows;
-	uint64_t row_bytes = kvsink_row_bytes(rows->flags, rows->d_k, rows->d_v, rows->format);
-	struct resident_sums in = {0};
+	struct head_sums s = {
+		.chip = chip,
+		.rows = rows,
+		.plane = {kvsink_plane(rows, false), kvsink_plane(rows, true)},
+		.head = head,
+	};
 	uint32_t enter = 0, leave = 0;
-	struct page_sums sums;
 
-	page_sums(chip, rows, head, &sums);
+	page_sums(&s);
 	for (uint32_t i = 0; i < task->count; i++) {
-		uint64_t end = (uint64_t)task->first + i + 1;
-		uint64_t begin = task->window && task->window < end ? end - task->window : 0;
+		uint32_t end = task->first + i + 1;
+		uint32_t begin = task->window && task->window < end ? end - task->window : 0;
 
 		for (; enter < rows->residents && rows->resident[enter].token < end; enter++)
-			resident_add(chip, rows, head, &sums, &rows->resident[enter], 1, &in);
+			resident_add(&s, &rows->resident[enter], 1);
 		for (; leave < enter && rows->resident[leave].token < begin; leave++)
-			resident_add(chip, rows, head, &sums, &rows->resident[leave], -1ull, &in);
-		out->sram += in.rows * row_bytes;
-		out->sram_bus += in.sram_bus;
-		out->hbm += (end - begin - in.rows) * row_bytes;
-		out->hbm_bus += bus_until(&sums, end) - bus_until(&sums, begin) - in.hbm_bus;
+			resident_add(&s, &rows->resident[leave], -1ull);
+		out->sram += s.sram;
+		out->sram_bus += s.sram_bus;
+		sealed_bytes(&s, begin, end < rows->sealed ? end : rows->sealed, out);
+		open_bytes(&s, begin > rows->sealed ? begin : rows->sealed, end, out);
 	}
 }
 

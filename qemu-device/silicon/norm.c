@@ -2,10 +2,10 @@
 /*
  * Norms of V rows: the metadata that lets gated attention bound what it leaves unread.
  *
- * APPEND writes the norm of each row as it is stored, rounded up to binary16, and keeps the largest of each
- * layer and KV head. Both are upper bounds: a row that is not finite, or too large, has the norm infinity. A
- * dropped step leaves its maximum behind, which is an upper bound still. They lie in HBM behind the scores
- * and are counted as bytes.
+ * APPEND and SEAL write the norm of each row as it is stored, rounded up to binary16, and keep the largest of
+ * each layer and KV head. Both are upper bounds: a row that is not finite, or too large, has the norm
+ * infinity. A dropped step leaves its maximum behind, which is an upper bound still. They lie in HBM behind
+ * the scores and are counted as bytes.
  */
 #include "fp.h"
 
@@ -45,41 +45,37 @@ uint16_t kvsink_norm_round_up(double x)
 	return (double)back < x ? half + 1 : half;
 }
 
-static double norm_of(const struct kvsink_stream *s, const uint8_t *row)
+static double norm_of(const struct kvsink_stream *s, const struct kvsink_row *row)
 {
 	float v[KVSINK_MAX_HEAD_DIM];
 	double sum = 0.0;
 
-	kvsink_format_load(s->format, v, row, s->d_v);
+	kvsink_row_load(row, v, s->d_v);
 	for (uint32_t e = 0; e < s->d_v; e++)
 		sum += (double)v[e] * v[e];
 	/* the sum is off by less than d ulp, of which the root keeps half */
 	return sqrt(sum) * (1.0 + 0x1p-43);
 }
 
-void kvsink_norm_rows(struct kvsink_chip *chip, struct kvsink_stream *s, uint32_t layer, uint32_t token,
-		      const uint8_t *v)
+static void wrote(struct kvsink_chip *chip, const void *at, uint64_t bytes)
 {
-	uint32_t bytes = s->d_v * kvsink_format_bytes(s->format);
-	uint16_t *norms = kvsink_norms(chip, s, layer);
-	uint32_t *max = kvsink_norm_max(chip, s, layer);
-	uint16_t norm;
-	uint32_t pattern;
+	kvsink_dirty(chip, KVSINK_SPACE_HBM, (uint64_t)((const uint8_t *)at - chip->config.hbm), bytes);
+}
+
+void kvsink_norm_row(struct kvsink_chip *chip, struct kvsink_stream *s, uint32_t layer, uint32_t head,
+		     uint32_t token, const struct kvsink_row *v)
+{
+	uint16_t *norm = kvsink_norms(chip, s, layer) + (size_t)head * s->max_tokens + token;
+	uint32_t *max = kvsink_norm_max(chip, s, layer) + head, pattern;
 	float value;
 
-	for (uint32_t h = 0; h < s->kv_heads; h++) {
-		norm = kvsink_norm_round_up(norm_of(s, v + (size_t)h * bytes));
-		norms[(size_t)h * s->max_tokens + token] = norm;
-		kvsink_format_load(KVSINK_FORMAT_FP16, &value, &norm, 1);
-		pattern = kvsink_f32_bits(value);
-		if (pattern > max[h])
-			max[h] = pattern;
-		kvsink_dirty(
-			chip, KVSINK_SPACE_HBM,
-			(uint64_t)((uint8_t *)&norms[(size_t)h * s->max_tokens + token] - chip->config.hbm),
-			sizeof(norm));
+	*norm = kvsink_norm_round_up(norm_of(s, v));
+	kvsink_format_load(KVSINK_FORMAT_FP16, &value, norm, 1);
+	pattern = kvsink_f32_bits(value);
+	if (pattern > *max) {
+		*max = pattern;
+		wrote(chip, max, sizeof(*max));
 	}
-	kvsink_dirty(chip, KVSINK_SPACE_HBM, (uint64_t)((uint8_t *)max - chip->config.hbm),
-		     s->kv_heads * sizeof(*max));
-	kvsink_ledger_add(chip, s, KVSINK_COUNTER_NORM_WRITE, s->kv_heads * sizeof(norm));
+	wrote(chip, norm, sizeof(*norm));
+	kvsink_ledger_add(chip, s, KVSINK_COUNTER_NORM_WRITE, sizeof(*norm));
 }

@@ -2,7 +2,8 @@
 /*
  * Page tables and the layout of a page: stream-relative token -> page in HBM.
  *
- * A page holds all layers of its tokens: [layer][K then V][token in page][kv head][element]. The table
+ * A page holds all layers of its tokens: [layer][K then V][token in page][kv head][element]; what becomes of
+ * a plane when the page is sealed is plane.c's business. The table
  * lies in HBM, so what is read from it is checked like any other input.
  */
 #include <string.h>
@@ -54,6 +55,46 @@ uint32_t kvsink_page_resolve(struct kvsink_ring *ring, const struct kvsink_strea
 			out[i - first] = ring->chip->config.hbm + offset;
 	}
 	return code;
+}
+
+struct kvsink_rows kvsink_page_rows(const struct kvsink_stream *s, uint32_t layer)
+{
+	return (struct kvsink_rows){
+		.format = s->format,
+		.flags = s->flags,
+		.kv_heads = s->kv_heads,
+		.d_k = s->d_k,
+		.d_v = s->d_v,
+		.page_shift = s->page_shift,
+		.sealed = s->sealed,
+		.seal_k = s->seal_k,
+		.seal_v = s->seal_v,
+		.k_offset = kvsink_page_k(s, layer),
+		.v_offset = kvsink_page_v(s, layer),
+	};
+}
+
+uint64_t kvsink_page_coded(const struct kvsink_stream *s, const uint8_t *page, uint32_t layer, uint32_t token,
+			   uint64_t mask)
+{
+	struct kvsink_rows rows = kvsink_page_rows(s, layer);
+	struct kvsink_plane plane = kvsink_plane(&rows, !s->seal_k);
+	uint32_t slot = token & (plane.tokens - 1);
+
+	if (token >= s->sealed)
+		return 0;
+	for (uint32_t h = 0; page && h < s->kv_heads; h++)
+		if (kvsink_plane_protects(&plane, page, h, slot))
+			mask &= ~(1ull << h);
+	return mask;
+}
+
+const uint8_t *kvsink_page_of(const struct kvsink_chip *chip, const struct kvsink_stream *s, uint32_t token)
+{
+	uint64_t at = s->page_table + (uint64_t)(token >> s->page_shift) * sizeof(uint64_t), offset;
+
+	memcpy(&offset, chip->config.hbm + at, sizeof(offset));
+	return page_ok(chip, s, offset) ? chip->config.hbm + offset : NULL;
 }
 
 static uint64_t item_page(const struct kvsink_ring *ring, const struct kvsink_cmd_page_map *c, uint32_t i)

@@ -274,7 +274,7 @@ static uint32_t plan_promotion(struct planner *p)
 	struct kvsink_chip *chip = p->chip;
 	struct candidate c = p->best[0];
 	struct kvsink_place_item rows = kvsink_group_rows(p->stream, c.group, c.token);
-	uint32_t count = chip->plan_count, bytes = kvsink_entry_bytes(p->stream, &rows), code;
+	uint32_t count = chip->plan_count, bytes = kvsink_entry_bytes(chip, p->stream, &rows), code;
 	uint64_t address;
 
 	for (;;) {

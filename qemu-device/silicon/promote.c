@@ -13,10 +13,26 @@
 
 /* ---- one entry ---- */
 
-uint32_t kvsink_entry_bytes(const struct kvsink_stream *s, const struct kvsink_place_item *item)
+/* From row to row: rows as they were appended need their whole length, codes less. */
+static uint32_t pitch_of(const struct kvsink_chip *chip, const struct kvsink_stream *s,
+			 const struct kvsink_place_item *item)
+{
+	const uint8_t *page;
+
+	if (item->token >= s->sealed)
+		return s->row_bytes;
+	page = kvsink_page_of(chip, s, item->token);
+	for (uint32_t l = item->layer_begin; l < item->layer_end; l++)
+		if (kvsink_page_coded(s, page, l, item->token, item->head_mask) != item->head_mask)
+			return s->row_bytes;
+	return s->sealed_bytes;
+}
+
+uint32_t kvsink_entry_bytes(const struct kvsink_chip *chip, const struct kvsink_stream *s,
+			    const struct kvsink_place_item *item)
 {
 	uint32_t heads = (uint32_t)__builtin_popcountll(item->head_mask);
-	uint64_t bytes = (uint64_t)(item->layer_end - item->layer_begin) * heads * s->row_bytes;
+	uint64_t bytes = (uint64_t)(item->layer_end - item->layer_begin) * heads * pitch_of(chip, s, item);
 
 	return (uint32_t)((bytes + KVSINK_SRAM_UNIT - 1) / KVSINK_SRAM_UNIT * KVSINK_SRAM_UNIT);
 }
@@ -25,7 +41,7 @@ uint32_t kvsink_grant(struct kvsink_ring *ring, struct kvsink_stream *s, const s
 		      const struct kvsink_terms *terms, struct kvsink_tag **out)
 {
 	struct kvsink_chip *chip = ring->chip;
-	uint32_t bytes = kvsink_entry_bytes(s, item), code;
+	uint32_t bytes = kvsink_entry_bytes(chip, s, item), code;
 	struct kvsink_tag *tag;
 	uint64_t page, at;
 
@@ -39,6 +55,7 @@ uint32_t kvsink_grant(struct kvsink_ring *ring, struct kvsink_stream *s, const s
 	tag->page = page;
 	tag->sram_offset = (uint32_t)at;
 	tag->sram_bytes = bytes;
+	tag->row_bytes = pitch_of(chip, s, item);
 	tag->automatic = terms->automatic;
 	tag->due_ps = kvsink_clock_due(chip, terms->due_ns);
 	kvsink_terms_set(chip, tag, terms);
@@ -66,6 +83,17 @@ void kvsink_free_entry(struct kvsink_chip *chip, struct kvsink_tag *tag, enum kv
 	kvsink_ledger_add(chip, s, KVSINK_COUNTER_EVICTIONS, 1);
 	kvsink_budget_release(chip, s, tag->sram_offset);
 	kvsink_tag_remove(chip, tag);
+}
+
+void kvsink_entry_renew(struct kvsink_chip *chip, struct kvsink_tag *tag)
+{
+	struct kvsink_place_item rows = kvsink_tag_rows(tag);
+
+	chip->valid_tags -= tag->valid;
+	tag->valid = false;
+	tag->due_ps = 0;
+	tag->row_bytes = pitch_of(chip, tag->stream, &rows);
+	kvsink_dma_restart(chip, (uint32_t)(tag - chip->tags));
 }
 
 void kvsink_stream_leaves(struct kvsink_chip *chip, struct kvsink_stream *s)
@@ -374,7 +402,7 @@ static void withdraw(struct plan *p, uint32_t count)
 
 static uint32_t item_bytes(const struct plan *p, uint32_t i)
 {
-	return kvsink_entry_bytes(p->stream, &p->items[i].place);
+	return kvsink_entry_bytes(p->ring->chip, p->stream, &p->items[i].place);
 }
 
 /* A range for each of the items, on paper; or none of them. */

@@ -10,9 +10,7 @@
 #include "chip.h"
 
 /* Records are built on the stack: padding would show what lay there before. */
-_Static_assert(offsetof(struct kvsink_stream_rec, reserved) +
-			       sizeof(((struct kvsink_stream_rec *)0)->reserved) ==
-		       sizeof(struct kvsink_stream_rec),
+_Static_assert(offsetof(struct kvsink_stream_rec, reserved) + sizeof(uint32_t) == sizeof(struct kvsink_stream_rec),
 	       "no padding behind a stream's record");
 _Static_assert(sizeof(struct kvsink_tag_rec) == 80 && sizeof(struct kvsink_event_rec) == 40 &&
 		       sizeof(struct kvsink_span_rec) == 48 && sizeof(struct kvsink_verdict_rec) == 32,
@@ -72,6 +70,9 @@ static void emit_stream(struct answer *to, const struct kvsink_stream *s)
 		.scored = s->layer[0].scored,
 		.score_groups = s->score_groups,
 		.flags = s->flags,
+		.sealed = s->sealed,
+		.seal_k = (uint16_t)s->seal_k,
+		.seal_v = (uint16_t)s->seal_v,
 	};
 
 	for (uint32_t g = 0; g < s->score_groups; g++)
@@ -110,7 +111,7 @@ static void emit_tag(struct answer *to, const struct kvsink_tag *tag)
 		.sram_offset = kvsink_privileged(to->ring) ? tag->sram_offset : 0,
 		.sram_bytes = tag->sram_bytes,
 		.generation = tag->generation,
-		.row_bytes = tag->stream->row_bytes,
+		.row_bytes = tag->row_bytes,
 		.tokens = 1,
 		.age_steps = tag->stream->length - tag->since_step,
 		.dwell_steps = tag->dwell_steps,

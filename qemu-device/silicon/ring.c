@@ -47,6 +47,7 @@ static const struct op_desc ops[KVSINK_OP_COUNT] = {
 	OP(CONTRACT, contract),
 	OP(SCORE_IMPORT, score_import, .mutates = true),
 	OP(LAYER_HEADS, layer_heads, .mutates = true),
+	OP(SEAL, seal, .mutates = true),
 };
 
 _Static_assert(sizeof(struct kvsink_job_desc) == 64, "a slot is 64 bytes");

@@ -99,17 +99,7 @@ static void task_init(struct kvsink_item_work *work, uint32_t i, struct kvsink_s
 	work->layer[i] = layer;
 	work->mass_sram[i] = 0;
 	*task = (struct kvsink_attend_task){
-		.rows =
-			{
-				.format = s->format,
-				.flags = s->flags,
-				.kv_heads = s->kv_heads,
-				.d_k = s->d_k,
-				.d_v = s->d_v,
-				.page_shift = s->page_shift,
-				.k_offset = kvsink_page_k(s, layer),
-				.v_offset = kvsink_page_v(s, layer),
-			},
+		.rows = kvsink_page_rows(s, layer),
 		.q_heads = s->q_heads,
 		.first = first,
 		.count = count,

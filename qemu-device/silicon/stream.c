@@ -79,6 +79,26 @@ static bool within(uint64_t value, uint64_t min, uint64_t max)
 	return value >= min && value <= max;
 }
 
+/* Formats that the planes cannot have, or planes that are too large to be quantised. */
+static uint64_t bad_seal(const struct kvsink_cmd_stream_create *c)
+{
+	uint64_t elements = (uint64_t)c->kv_heads * c->page_tokens * kvsink_format_bytes(c->format);
+
+	/* a value inside its key would need the key's scales */
+	if (c->seal_k && (c->flags & KVSINK_STREAM_V_IN_K))
+		return KVSINK_FIELD(stream_create.seal_k);
+	if (c->seal_v && (c->flags & KVSINK_STREAM_V_IN_K))
+		return KVSINK_FIELD(stream_create.seal_v);
+	if (!kvsink_seal_fits(c->seal_k, c->format, c->d_k, c->page_tokens, 0))
+		return KVSINK_FIELD(stream_create.seal_k);
+	if (!kvsink_seal_fits(c->seal_v, c->format, c->d_v, c->page_tokens, 1))
+		return KVSINK_FIELD(stream_create.seal_v);
+	if ((c->seal_k && elements * c->d_k > KVSINK_STAGE_BYTES) ||
+	    (c->seal_v && elements * c->d_v > KVSINK_STAGE_BYTES))
+		return KVSINK_FIELD(stream_create.page_tokens);
+	return 0;
+}
+
 /* The first field of the geometry that is out of range, or 0. */
 static uint64_t bad_geometry(const struct kvsink_cmd_stream_create *c)
 {
@@ -92,17 +112,15 @@ static uint64_t bad_geometry(const struct kvsink_cmd_stream_create *c)
 		return KVSINK_FIELD(stream_create.d_k);
 	if (c->flags & ~KVSINK_STREAM_FLAGS)
 		return KVSINK_FIELD(stream_create.flags);
-	if (c->reserved)
-		return KVSINK_FIELD(stream_create.reserved);
 	if (!within(c->d_v, 1, c->flags & KVSINK_STREAM_V_IN_K ? c->d_k : KVSINK_MAX_HEAD_DIM))
 		return KVSINK_FIELD(stream_create.d_v);
-	if (c->format >= KVSINK_FORMAT_COUNT)
+	if (c->format >= KVSINK_APPEND_FORMATS)
 		return KVSINK_FIELD(stream_create.format);
 	if (!within(c->page_tokens, 1, KVSINK_MAX_PAGE_TOKENS) || (c->page_tokens & (c->page_tokens - 1)))
 		return KVSINK_FIELD(stream_create.page_tokens);
 	if (!within(c->max_tokens, 1, KVSINK_MAX_TOKENS) || c->max_tokens % c->page_tokens)
 		return KVSINK_FIELD(stream_create.max_tokens);
-	return 0;
+	return bad_seal(c);
 }
 
 static uint64_t bad_groups(const struct kvsink_cmd_stream_create *c)
@@ -242,6 +260,10 @@ static void set_geometry(struct kvsink_stream *stream, const struct kvsink_cmd_s
 	stream->page_bytes = kvsink_page_bytes(c->flags, c->layers, c->kv_heads, c->d_k, c->d_v, c->format,
 					       c->page_tokens);
 	stream->row_bytes = kvsink_row_bytes(c->flags, c->d_k, c->d_v, c->format);
+	stream->seal_k = c->seal_k;
+	stream->seal_v = c->seal_v;
+	stream->sealed_bytes = kvsink_sealed_bytes(c->seal_k, c->format, c->d_k) +
+			       kvsink_sealed_bytes(c->seal_v, c->format, c->d_v);
 }
 
 /* The device's budget is a limit of its own, not a default of the streams'; a tail takes SRAM, so each asks

@@ -4,7 +4,9 @@
  * of KV heads; entries of one token never overlap. promote.c makes and removes them.
  *
  * The entries of a stream form a list by token, then layer, which is what ATTEND walks through, together with
- * the tail. The row of (layer, head) lies at base + rank of (layer, head) among the entry's layers and heads.
+ * the tail. The row of (layer, head) lies at base + rank of (layer, head) among the entry's layers and heads
+ * times row_bytes. Which rows of a sealed token are codes belongs to the entry; the model looks it up in the
+ * page.
  */
 #include "chip.h"
 
@@ -120,6 +122,16 @@ static uint32_t covering(const struct kvsink_chip *chip, uint32_t index, uint32_
 	return index;
 }
 
+/* Where rows are close together there is room for codes only. */
+uint64_t kvsink_tag_coded(const struct kvsink_chip *chip, const struct kvsink_tag *tag, uint32_t layer)
+{
+	const struct kvsink_stream *s = tag->stream;
+
+	if (tag->row_bytes < s->row_bytes)
+		return tag->head_mask;
+	return kvsink_page_coded(s, chip->config.hbm + tag->page, layer, tag->token, tag->head_mask);
+}
+
 static struct kvsink_resident resident_of(const struct kvsink_chip *chip, const struct kvsink_tag *tag,
 					  uint32_t layer)
 {
@@ -127,9 +139,11 @@ static struct kvsink_resident resident_of(const struct kvsink_chip *chip, const 
 
 	return (struct kvsink_resident){
 		.head_mask = tag->head_mask,
+		.coded = kvsink_tag_coded(chip, tag, layer),
 		.token = tag->token,
+		.pitch = tag->row_bytes,
 		.rows = chip->config.sram + tag->sram_offset +
-			(size_t)rank * heads_of(tag->head_mask) * tag->stream->row_bytes,
+			(size_t)rank * heads_of(tag->head_mask) * tag->row_bytes,
 	};
 }
 

@@ -4,9 +4,9 @@
  * for all of the group's layers and heads that may be resident when it is set up; APPEND writes it in the
  * same pass as HBM, so its rows never cost a copy.
  *
- * Token t is in the tail for a layer iff t >= from and t >= end of the layer's rows - tokens. It is leased:
- * STEP_END moves the deadline; when the stream has not stepped for MAX_LEASE, a grant with a contract may
- * take its place.
+ * Token t is in the tail for a layer iff t >= from and t >= end of the layer's rows - tokens. Sealed tokens
+ * are not: their rows changed. It is leased: STEP_END moves the deadline; when the stream has not stepped for
+ * MAX_LEASE, a grant with a contract may take its place.
  */
 #include <string.h>
 
@@ -172,6 +172,13 @@ void kvsink_tail_abort(struct kvsink_stream *s)
 	}
 }
 
+void kvsink_tail_sealed(struct kvsink_stream *s)
+{
+	for (uint32_t g = 0; g < s->score_groups; g++)
+		if (s->group[g].tail.tokens && s->group[g].tail.from < s->sealed)
+			s->group[g].tail.from = s->sealed;
+}
+
 /* ---- rows ---- */
 
 /* Where the token's rows of a layer lie. */
@@ -224,5 +231,6 @@ struct kvsink_resident kvsink_tail_resident(const struct kvsink_chip *chip, cons
 		.head_mask = tail->head_mask,
 		.rows = rows_at(chip, s, tail, layer, token),
 		.token = token,
+		.pitch = s->row_bytes,
 	};
 }

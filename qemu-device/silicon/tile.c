@@ -10,56 +10,55 @@
 
 #include "unit.h"
 
-static void tile_add(struct tile *tile, const struct unit *u, uint32_t lane, const uint8_t *k,
-		     const uint8_t *v)
+static void tile_add(struct tile *tile, const struct unit *u, uint32_t lane)
 {
-	tile->k[lane] = k;
-	tile->v[lane] = u->task->rows.flags & KVSINK_STREAM_V_IN_K ? k : v;
 	if (tile->token[lane] >= u->begin && tile->token[lane] < u->end)
 		tile->present |= 1ull << lane;
 }
 
-/* Rows of the head before the token's, within a plane of the page. */
-static uint64_t slot_of(const struct unit *u, uint32_t token)
+static uint32_t slot_of(const struct unit *u, uint32_t token)
 {
-	const struct kvsink_rows *rows = &u->task->rows;
-
-	return (uint64_t)(token & ((1u << rows->page_shift) - 1)) * rows->kv_heads + u->head;
+	return token & ((1u << u->task->rows.page_shift) - 1);
 }
 
 uint64_t kvsink_tile_v_at(const struct unit *u, uint32_t token)
 {
-	const struct kvsink_rows *rows = &u->task->rows;
+	const struct kvsink_plane *v = &u->plane[1];
 
-	return rows->v_offset + slot_of(u, token) * kvsink_v_row_bytes(rows->flags, rows->d_v, rows->format);
+	return v->offset + ((uint64_t)slot_of(u, token) * v->kv_heads + u->head) * v->row_bytes;
 }
 
 static void tile_add_hbm(struct tile *tile, const struct unit *u, uint32_t lane)
 {
 	const struct kvsink_rows *rows = &u->task->rows;
-	uint32_t token = tile->token[lane];
+	uint32_t token = tile->token[lane], slot = slot_of(u, token);
+	bool sealed = token < rows->sealed;
 	const uint8_t *page;
 
 	if (token < u->begin || token >= u->end)
 		return;
 	page = rows->pages[token >> rows->page_shift];
-	tile_add(tile, u, lane,
-		 page + rows->k_offset + slot_of(u, token) * rows->d_k * kvsink_format_bytes(rows->format),
-		 page + kvsink_tile_v_at(u, token));
+	tile->k[lane] = kvsink_plane_row(&u->plane[0], page, u->head, slot, sealed);
+	tile->v[lane] = rows->flags & KVSINK_STREAM_V_IN_K
+				? tile->k[lane]
+				: kvsink_plane_row(&u->plane[1], page, u->head, slot, sealed);
+	tile_add(tile, u, lane);
 }
 
-/* The head's rows of a resident: K, then V. */
+/* The head's rows of a resident. */
 static void tile_add_sram(struct tile *tile, const struct unit *u, uint32_t lane,
 			  const struct kvsink_resident *r)
 {
 	const struct kvsink_rows *rows = &u->task->rows;
-	uint64_t below = r->head_mask & ((1ull << u->head) - 1);
-	const uint8_t *k =
-		r->rows + (size_t)__builtin_popcountll(below) *
-				  kvsink_row_bytes(rows->flags, rows->d_k, rows->d_v, rows->format);
 
 	tile->sram |= 1ull << lane;
-	tile_add(tile, u, lane, k, k + (size_t)rows->d_k * kvsink_format_bytes(rows->format));
+	tile_add(tile, u, lane);
+	if (!(tile->present >> lane & 1))
+		return;
+	tile->k[lane] = kvsink_resident_row(rows, u->plane, r, u->head, false);
+	tile->v[lane] = rows->flags & KVSINK_STREAM_V_IN_K
+				? tile->k[lane]
+				: kvsink_resident_row(rows, u->plane, r, u->head, true);
 }
 
 /* The residents among the tokens of the tile at c->next: left out, or with `take` read from SRAM. */
@@ -180,31 +179,36 @@ void kvsink_tile_lanes(const struct unit *u, const struct tile *tile, uint32_t r
 
 #define AHEAD 8 /* rows that are fetched early: their addresses follow no pattern that a CPU would guess */
 
-static void fetch_early(uint64_t lanes, const uint8_t *const *from, uint32_t lane, uint32_t bytes)
+static void fetch_early(uint64_t lanes, const struct kvsink_row *rows, uint32_t lane, uint32_t d)
 {
+	uint32_t bytes;
+
 	if (lane >= TILE || !(lanes >> lane & 1))
 		return;
+	bytes = d * kvsink_format_bits(rows[lane].format) / 8;
 	for (uint32_t i = 0; i < bytes; i += 64)
-		__builtin_prefetch(from[lane] + i);
+		__builtin_prefetch(rows[lane].data + i);
+	if (rows[lane].scales)
+		__builtin_prefetch(rows[lane].scales);
 }
 
 /* Rows in binary32, padded with zeros to a multiple of 16 elements; lanes that are not wanted become zero
  * rows. */
-static void load_rows(const struct unit *u, uint64_t lanes, const uint8_t *const *from, uint32_t d)
+static void load_rows(const struct unit *u, uint64_t lanes, const struct kvsink_row *rows, uint32_t d)
 {
-	uint32_t bytes = d * kvsink_format_bytes(u->task->rows.format), stride = padded(d), lane;
+	uint32_t stride = padded(d), lane;
 	float *row;
 
 	for (lane = 0; lane < AHEAD; lane++)
-		fetch_early(lanes, from, lane, bytes);
+		fetch_early(lanes, rows, lane, d);
 	for (lane = 0; lane < TILE; lane++) {
-		fetch_early(lanes, from, lane + AHEAD, bytes);
+		fetch_early(lanes, rows, lane + AHEAD, d);
 		row = u->f32 + (size_t)lane * stride;
 		if (!(lanes >> lane & 1)) {
 			memset(row, 0, stride * sizeof(*row));
 			continue;
 		}
-		kvsink_format_load(u->task->rows.format, row, from[lane], d);
+		kvsink_row_load(&rows[lane], row, d);
 		memset(row + d, 0, (stride - d) * sizeof(*row));
 	}
 }

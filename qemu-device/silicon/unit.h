@@ -28,7 +28,7 @@ struct tile {
 	uint32_t base;	  /* HBM, MIXED: token of lane 0 */
 	uint32_t lanes;	  /* tokens listed below */
 	uint32_t token[TILE];
-	const uint8_t *k[TILE], *v[TILE];
+	struct kvsink_row k[TILE], v[TILE];
 };
 
 /* Place in a partition. */
@@ -49,21 +49,22 @@ struct partial {
 struct unit {
 	const struct kvsink_attend_task *task;
 	const struct kvsink_vec_ops *ops;
-	uint32_t head;		 /* KV head */
-	uint32_t q_head, heads;	 /* query heads of the unit: [q_head, q_head + heads) */
-	uint32_t query, queries; /* queries of the unit: [query, query + queries) */
-	uint32_t rows;		 /* heads * queries; row = query in unit * heads + head in unit */
-	uint32_t begin, end;	 /* tokens that some query sees */
-	double *q;		 /* [ROWS][STRIDE] */
-	double *acc[TIERS];	 /* [ROWS][STRIDE]: O times its sum of weights */
-	double *kt;		 /* [STRIDE][TILE] */
-	float *f32;		 /* [TILE][STRIDE]: K or V rows in binary32 */
-	float *logits;		 /* slots of tiles that are kept, then one that is not */
-	uint32_t slot;		 /* floats of a slot: [rows][TILE], and in gated units a key for each lane */
-	uint32_t keep;		 /* tiles that can be kept */
-	uint32_t used;		 /* tiles seen in this sweep */
-	double *bins;		 /* gate.c: [2][KVSINK_GATE_BINS][ROWS] */
-	uint64_t *read;		 /* gate.c: lanes of each tile of 64 tokens whose V row was read */
+	struct kvsink_plane plane[2]; /* K, V */
+	uint32_t head;		      /* KV head */
+	uint32_t q_head, heads;	      /* query heads of the unit: [q_head, q_head + heads) */
+	uint32_t query, queries;      /* queries of the unit: [query, query + queries) */
+	uint32_t rows;		      /* heads * queries; row = query in unit * heads + head in unit */
+	uint32_t begin, end;	      /* tokens that some query sees */
+	double *q;		      /* [ROWS][STRIDE] */
+	double *acc[TIERS];	      /* [ROWS][STRIDE]: O times its sum of weights */
+	double *kt;		      /* [STRIDE][TILE] */
+	float *f32;		      /* [TILE][STRIDE]: K or V rows in binary32 */
+	float *logits;		      /* slots of tiles that are kept, then one that is not */
+	uint32_t slot;	/* floats of a slot: [rows][TILE], and in gated units a key for each lane */
+	uint32_t keep;	/* tiles that can be kept */
+	uint32_t used;	/* tiles seen in this sweep */
+	double *bins;	/* gate.c: [2][KVSINK_GATE_BINS][ROWS] */
+	uint64_t *read; /* gate.c: lanes of each tile of 64 tokens whose V row was read */
 	struct partial part[TIERS][ROWS];
 	double seen[TIERS][ROWS]; /* MIXED, GATED: sum of weights by tier, of all rows that K was read of */
 	double bound[ROWS];	  /* GATED: certificate */
@@ -114,7 +115,7 @@ struct cursor kvsink_tiles(const struct unit *u, enum tier tier);
 bool kvsink_tile_next(struct unit *u, struct cursor *c, struct tile *tile);
 /* The tile of HBM rows that begins at token `base`, a multiple of 64; false if nothing of it is visible. */
 bool kvsink_tile_at(const struct unit *u, uint32_t base, struct tile *tile);
-/* HBM: offset of a token's V row in its page. */
+/* HBM: offset of a token's V row in its page, which is open. */
 uint64_t kvsink_tile_v_at(const struct unit *u, uint32_t token);
 /* Lanes that the query of a row sees: [*begin, *end). */
 void kvsink_tile_lanes(const struct unit *u, const struct tile *tile, uint32_t row, uint32_t *begin,

@@ -4,8 +4,8 @@
  *
  * One template (vec_kernels.h) is compiled once a level. A tile is 64 tokens; in logits and weights a lane
  * is a token, in pv an output element; no kernel adds across lanes except weights, by one fixed tree of
- * 16 virtual lanes. So the width of a register decides nothing but the speed. All arrays but fp16_load's
- * are aligned to 64 bytes.
+ * 16 virtual lanes. So the width of a register decides nothing but the speed. All arrays but those of
+ * the loads are aligned to 64 bytes.
  */
 #ifndef KVSINK_VEC_H
 #define KVSINK_VEC_H
@@ -20,6 +20,14 @@
 struct kvsink_vec_ops {
 	/* dst[0, n) = binary32 of n binary16 numbers, exactly */
 	void (*fp16_load)(float *dst, const void *src, unsigned n);
+	/*
+	 * dst[0, n) = codes times their scales: int8 and int4 have a scale (int4: and a minimum) for every 32
+	 * elements, n is a multiple of 32; the others scale[n], then minimum[n]. Scales are binary16.
+	 */
+	void (*int8_load)(float *dst, const void *codes, const void *scales, unsigned n);
+	void (*int4_load)(float *dst, const void *codes, const void *scales, unsigned n);
+	void (*int8_channel_load)(float *dst, const void *codes, const void *scales, unsigned n);
+	void (*int4_channel_load)(float *dst, const void *codes, const void *scales, unsigned n);
 	/* kt[e][64] = binary64 of rows[64][stride]; e < d rounded up to 4; stride is a multiple of 16 */
 	void (*transpose)(double *kt, const float *rows, unsigned stride, unsigned d);
 	/* s[row][64] = softcap(scale * (q[row] . k)), accumulated in binary64, rounded once; cap 0 = none */

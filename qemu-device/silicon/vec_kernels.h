@@ -23,6 +23,9 @@ typedef int64_t vl __attribute__((vector_size(VEC_BYTES), may_alias));
 typedef float vh __attribute__((vector_size(VEC_BYTES / 2), may_alias)); /* as many floats as doubles in vd */
 typedef float vf_any __attribute__((vector_size(VEC_BYTES), may_alias, aligned(4)));
 typedef uint16_t vu16_any __attribute__((vector_size(VEC_BYTES / 2), may_alias, aligned(1)));
+typedef int8_t vi8_any __attribute__((vector_size(VEC_BYTES / 4), may_alias, aligned(1)));
+typedef uint8_t vu8_any __attribute__((vector_size(VEC_BYTES / 4), may_alias, aligned(1)));
+typedef uint8_t v16u8 __attribute__((vector_size(16), may_alias, aligned(1)));
 typedef float v4f __attribute__((vector_size(16), may_alias));
 typedef double v4d __attribute__((vector_size(32), may_alias));
 
@@ -68,6 +71,112 @@ static void fp16_load(float *dst, const void *src, unsigned n)
 	memcpy(tail, from + 2 * i, 2 * (n - i));
 	*(vf_any *)out = fp16_to_f32(*(const vu16_any *)tail);
 	memcpy(dst + i, out, 4 * (n - i));
+}
+
+#define GROUP KVSINK_FORMAT_GROUP
+#define GROUPS (KVSINK_MAX_HEAD_DIM / GROUP)
+
+static void int8_load(float *dst, const void *codes, const void *scales, unsigned n)
+{
+	const int8_t *code = codes;
+	float scale[GROUPS];
+	unsigned i, j;
+
+	fp16_load(scale, scales, n / GROUP);
+	for (i = 0; i < n; i += GROUP) {
+		float s = scale[i / GROUP];
+
+		for (j = i; j < i + GROUP; j += VF)
+			*(vf_any *)(dst + j) =
+				__builtin_convertvector(
+					__builtin_convertvector(*(const vi8_any *)(code + j), vi), vf) *
+				s;
+	}
+}
+
+/* 32 codes of four bits, one in each byte. */
+INLINE void unpack4(uint8_t *to, const uint8_t *pairs)
+{
+	v16u8 both = *(const v16u8 *)pairs, low = both & 15, high = both >> 4;
+
+	*(v16u8 *)to =
+		__builtin_shufflevector(low, high, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+	*(v16u8 *)(to + 16) = __builtin_shufflevector(low, high, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29,
+						      14, 30, 15, 31);
+}
+
+INLINE vf code_to_f32(const uint8_t *code)
+{
+	return __builtin_convertvector(__builtin_convertvector(*(const vu8_any *)code, vi), vf);
+}
+
+static void int4_load(float *dst, const void *codes, const void *scales, unsigned n)
+{
+	const uint8_t *pairs = codes;
+	uint8_t code[GROUP];
+	float scale[2 * GROUPS]; /* and minimum, in turn */
+	unsigned i, j;
+
+	fp16_load(scale, scales, n / GROUP * 2);
+	for (i = 0; i < n; i += GROUP, pairs += GROUP / 2) {
+		float s = scale[i / GROUP * 2], minimum = scale[i / GROUP * 2 + 1];
+
+		unpack4(code, pairs);
+		for (j = 0; j < GROUP; j += VF)
+			*(vf_any *)(dst + i + j) = code_to_f32(code + j) * s + minimum;
+	}
+}
+
+INLINE void channel_group_whole(float *dst, const uint8_t *code, const uint8_t *scale, const uint8_t *minimum)
+{
+	unsigned j;
+
+	for (j = 0; j < GROUP; j += VF)
+		*(vf_any *)(dst + j) =
+			code_to_f32(code + j) * fp16_to_f32(*(const vu16_any *)(scale + 2 * j)) +
+			fp16_to_f32(*(const vu16_any *)(minimum + 2 * j));
+}
+
+/* At most GROUP elements; fewer come by way of buffers, for whole registers are read and written. */
+INLINE void channel_group(float *dst, const uint8_t *code, const uint8_t *scale, const uint8_t *minimum,
+			  unsigned n)
+{
+	uint8_t c[GROUP] = {0}, s[2 * GROUP] = {0}, m[2 * GROUP] = {0};
+	float out[GROUP];
+
+	if (n < GROUP) {
+		memcpy(c, code, n);
+		memcpy(s, scale, 2 * n);
+		memcpy(m, minimum, 2 * n);
+		channel_group_whole(out, c, s, m);
+		memcpy(dst, out, n * sizeof(*out));
+		return;
+	}
+	channel_group_whole(dst, code, scale, minimum);
+}
+
+static void int8_channel_load(float *dst, const void *codes, const void *scales, unsigned n)
+{
+	const uint8_t *code = codes, *scale = scales, *minimum = scale + 2 * n;
+	unsigned i;
+
+	for (i = 0; i < n; i += GROUP)
+		channel_group(dst + i, code + i, scale + 2 * i, minimum + 2 * i,
+			      n - i < GROUP ? n - i : GROUP);
+}
+
+static void int4_channel_load(float *dst, const void *codes, const void *scales, unsigned n)
+{
+	const uint8_t *pairs = codes, *scale = scales, *minimum = scale + 2 * n;
+	uint8_t code[GROUP], last[GROUP / 2] = {0};
+	unsigned i;
+
+	for (i = 0; i < n; i += GROUP) {
+		if (n - i < GROUP)
+			memcpy(last, pairs + i / 2, (n - i) / 2);
+		unpack4(code, n - i < GROUP ? last : pairs + i / 2);
+		channel_group(dst + i, code, scale + 2 * i, minimum + 2 * i, n - i < GROUP ? n - i : GROUP);
+	}
 }
 
 /* Columns e .. e+3 of four rows. */
@@ -267,6 +376,10 @@ static void score(uint64_t *sum, const float *p, double unit, unsigned end)
 
 const struct kvsink_vec_ops VEC_OPS = {
 	.fp16_load = fp16_load,
+	.int8_load = int8_load,
+	.int4_load = int4_load,
+	.int8_channel_load = int8_channel_load,
+	.int4_channel_load = int4_channel_load,
 	.transpose = transpose,
 	.logits = logits,
 	.max = max,

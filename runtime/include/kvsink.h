@@ -217,6 +217,11 @@ struct kvs_geometry {
 	const struct drm_kvsink_layer *layer;
 	/** @flags: DRM_KVSINK_STREAM_*; default none. */
 	uint32_t flags;
+	/** @seal_k: enum kvsink_format that kvs_batch_seal() turns K rows into; default 0: they stay as they
+	 * are. */
+	uint32_t seal_k;
+	/** @seal_v: the same for V rows. */
+	uint32_t seal_v;
 };
 
 /**
@@ -467,6 +472,20 @@ int kvs_batch_evict(struct kvs_batch *batch, struct kvs_stream *stream, const st
 		    uint32_t count);
 
 /**
+ * kvs_batch_seal - quantise whole pages of a stream where they lie
+ * @batch: the batch
+ * @stream: the stream; its geometry has a format to seal in
+ * @tokens: that are sealed afterwards: a multiple of page_tokens, at most the length, more than are sealed
+ * already
+ * @places: copied; rows that stay as they are, of tokens that are sealed now; NULL for none
+ * @count: places
+ *
+ * Returns see above.
+ */
+int kvs_batch_seal(struct kvs_batch *batch, struct kvs_stream *stream, uint32_t tokens,
+		   const struct drm_kvsink_place *places, uint32_t count);
+
+/**
  * kvs_batch_score_import - take over scores of a group that has none yet
  * @batch: the batch
  * @stream: the stream
@@ -662,7 +681,7 @@ int kvs_register_read(struct kvs_device *device, uint32_t offset, uint64_t *valu
  * @head: KV head
  * @generation: of the entry, from kvs_promote() or kvs_query()
  * @row: receives it
- * @bytes: its size: kvsink_row_bytes()
+ * @bytes: its size: row_bytes of the entry's struct kvsink_tag_rec
  *
  * Returns 0, -ENOENT (not resident, or not in that generation), -EAGAIN (it kept changing), -EINVAL.
  */

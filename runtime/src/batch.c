@@ -285,6 +285,20 @@ KVS_PUBLIC int kvs_batch_evict(struct kvs_batch *batch, struct kvs_stream *strea
 	return commit_places(batch, count, err);
 }
 
+KVS_PUBLIC int kvs_batch_seal(struct kvs_batch *batch, struct kvs_stream *stream, uint32_t tokens,
+			      const struct drm_kvsink_place *places, uint32_t count)
+{
+	struct drm_kvsink_op *op = next_op(batch, DRM_KVSINK_OP_SEAL);
+	int err;
+
+	if (!op)
+		return -E2BIG;
+	op->seal.tokens = tokens;
+	err = set_stream(batch, stream, &op->seal.stream);
+	err = err ? err : set_places(batch, places, count, &op->seal.places);
+	return commit_places(batch, count, err);
+}
+
 KVS_PUBLIC int kvs_batch_score_import(struct kvs_batch *batch, struct kvs_stream *stream, uint32_t group,
 				      uint32_t count, struct kvs_place src)
 {

@@ -117,6 +117,7 @@ const char *kvs_op_name(uint32_t type)
 		[DRM_KVSINK_OP_EVICT] = "EVICT",
 		[DRM_KVSINK_OP_SCORE_IMPORT] = "SCORE_IMPORT",
 		[DRM_KVSINK_OP_LAYER_HEADS] = "LAYER_HEADS",
+		[DRM_KVSINK_OP_SEAL] = "SEAL",
 	};
 
 	return type < sizeof(names) / sizeof(names[0]) && names[type] ? names[type] : "?";
@@ -193,6 +194,10 @@ static const struct op_field op_fields[] = {
 	STREAM(DRM_KVSINK_OP_LAYER_HEADS, layer_heads.stream),
 	FIELD(DRM_KVSINK_OP_LAYER_HEADS, layer_heads.layer, "less than the stream's layers"),
 	REF(DRM_KVSINK_OP_LAYER_HEADS, layer_heads.src),
+	FIELD(DRM_KVSINK_OP_SEAL, seal.stream,
+	      "a stream that this device handle made, with a format to seal in"),
+	PLACES(DRM_KVSINK_OP_SEAL, seal.places),
+	FIELD(DRM_KVSINK_OP_SEAL, seal.tokens, "a multiple of page_tokens, up to max_tokens"),
 };
 
 static const struct op_field *find_field(uint32_t type, uint32_t offset)

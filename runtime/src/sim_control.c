@@ -331,6 +331,8 @@ int sim_ioctl_entry_read(struct sim_file *file, void *data)
 	err = err ? err : find_tag(file, args, &tag);
 	if (err)
 		return err;
+	if (args->size != tag.row_bytes)
+		return -EINVAL;
 	below = tag.head_mask & ((1ull << args->head) - 1);
 	rank = (uint64_t)(args->layer - tag.layer_begin) * (unsigned)__builtin_popcountll(tag.head_mask) +
 	       (unsigned)__builtin_popcountll(below);

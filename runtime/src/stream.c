@@ -90,6 +90,8 @@ static void fill_args(const struct kvs_geometry *geometry, struct drm_kvsink_lay
 		.max_tokens = geometry->max_tokens,
 		.reserve_tokens = geometry->reserve_tokens,
 		.score_groups = geometry->score_groups,
+		.seal_k = (uint16_t)geometry->seal_k,
+		.seal_v = (uint16_t)geometry->seal_v,
 	};
 	memcpy(args->group_end, geometry->group_end, sizeof(args->group_end));
 }
@@ -108,10 +110,14 @@ static const struct field_text field_texts[] = {
 	FIELD(flags, "allowed are 1 (PER_HEAD) and 2 (V_IN_K), together as well"),
 	FIELD(format, "allowed are 0 (F32) and 1 (FP16)"),
 	FIELD(q_heads, "allowed are multiples of kv_heads up to 128"),
-	FIELD(page_tokens, "allowed are powers of two up to 256"),
+	FIELD(page_tokens,
+	      "allowed are powers of two up to 256; a plane to be sealed has at most 4 MiB a page"),
 	FIELD(max_tokens, "allowed are multiples of page_tokens up to 262144"),
 	FIELD(reserve_tokens, "allowed is at most max_tokens"),
 	FIELD(score_groups, "allowed are 1 to 8"),
+	FIELD(seal_k,
+	      "allowed are 0 (never), and the formats of SEAL as far as d_k divides and a page has room"),
+	FIELD(seal_v, "allowed are 0 (never), 2 (INT8) and 3 (INT4) for a d_v that is a multiple of 32"),
 };
 
 static int fail_field(struct kvs_device *device, int err, const struct kvs_geometry *geometry, uint32_t field)

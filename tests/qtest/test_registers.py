@@ -6,7 +6,7 @@ from uapi import CONST, TABLES, const
 
 PARAM_DEFAULT = {row[0]: int(row[4], 0) for row in TABLES["PARAMS"]}
 RESET_VALUES = {
-    "ID": const("ID_MAGIC"), "VERSION": const("HW_VERSION"), "CAPS": 7, "STATUS": CONST["KVSINK_STATUS_READY_MASK"],
+    "ID": const("ID_MAGIC"), "VERSION": const("HW_VERSION"), "CAPS": 0xf1f, "STATUS": CONST["KVSINK_STATUS_READY_MASK"],
     "CONTROL": 0, "SRAM_BYTES": SRAM_BYTES, "HBM_MIB": HBM_BYTES >> 20, "TAG_COUNT": PROPERTIES["tags"],
     "STREAM_COUNT": PROPERTIES["streams"], "RING_COUNT": PROPERTIES["rings"], "RING_SLOTS": PROPERTIES["ring-slots"],
     "GART_PAGES": PROPERTIES["gart-pages"], "BURST_BYTES": PROPERTIES["burst"],

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 """A stream from creation to attention, end to end: HBM pages, promotion, the SRAM BAR, worker threads."""
+import ctypes
 import math
 import random
 import struct
@@ -75,7 +76,9 @@ def attend(dev, layer, **options):
     dev.data_write(Q_AT, pack(floats(Q_HEADS * D_K, "q")))
     dev.run_ok(*attend_job(layer), **options)
     out = dev.data_read(OUT_AT, 4 * Q_HEADS * D_V)
-    stats = [STRUCTS["kvsink_attend_stat"].from_buffer_copy(dev.data_read(STATS_AT + 16 * head, 16))
+    record = STRUCTS["kvsink_attend_stat"]
+    size = ctypes.sizeof(record)
+    stats = [record.from_buffer_copy(dev.data_read(STATS_AT + size * head, size))
              for head in range(Q_HEADS)]
     return out, stats
 

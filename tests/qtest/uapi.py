@@ -58,7 +58,8 @@ def read_enums(source, constants):
 def table_constants(tables, constants):
     """What the header's enums make of the tables."""
     prefixes = {"REGS": "KVSINK_REG_", "RING_REGS": "KVSINK_RING_", "CODES": "KVSINK_CODE_", "PARAMS": "KVSINK_PARAM_",
-                "EVENTS": "KVSINK_EVENT_", "REASONS": "KVSINK_REASON_", "OPCODES": "KVSINK_OP_"}
+                "EVENTS": "KVSINK_EVENT_", "REASONS": "KVSINK_REASON_", "OPCODES": "KVSINK_OP_",
+                "FORMATS": "KVSINK_FORMAT_"}
     for table, prefix in prefixes.items():
         for row in tables[table]:
             constants[prefix + row[0]] = number(row[1], constants)

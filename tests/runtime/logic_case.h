@@ -16,6 +16,7 @@
 #define FOREIGN 8    /* the same, of another file */
 #define WIDE 9	     /* ours: 512 wide, so that operands grow large */
 #define OWN_FLAGS 10 /* ours: with every flag */
+#define SEALED 11   /* ours: FP16, d 32, sealed in INT8 */
 #define BO 1	     /* 64 KiB at GART offset 1 MiB */
 #define BO2 2	     /* 16 MiB behind it */
 
@@ -32,7 +33,7 @@ static inline int find_buffer(void *ctx, uint32_t handle, struct kvsink_logic_bu
 static inline int find_stream(void *ctx, uint64_t id, bool own, struct kvsink_logic_stream *out)
 {
 	(void)ctx;
-	if (id != OWN && id != FOREIGN && id != WIDE && id != OWN_FLAGS)
+	if (id != OWN && id != FOREIGN && id != WIDE && id != OWN_FLAGS && id != SEALED)
 		return -ENOENT;
 	if (own && id == FOREIGN)
 		return -EACCES;
@@ -50,6 +51,11 @@ static inline int find_stream(void *ctx, uint64_t id, bool own, struct kvsink_lo
 	if (id == WIDE) {
 		out->q_heads = out->kv_heads = 64;
 		out->d_k = out->d_v = 512;
+	}
+	if (id == SEALED) {
+		out->d_k = out->d_v = 32;
+		out->format = KVSINK_FORMAT_FP16;
+		out->seal_k = out->seal_v = KVSINK_FORMAT_INT8;
 	}
 	return 0;
 }

@@ -44,7 +44,9 @@ static const struct kvs_geometry geometries[2] = {
 	 .page_tokens = 16,
 	 .max_tokens = MAX_TOKENS,
 	 .score_groups = 2,
-	 .group_end = {1, 3}},
+	 .group_end = {1, 3},
+	 .seal_k = KVSINK_FORMAT_INT8,
+	 .seal_v = KVSINK_FORMAT_INT4},
 	{.size = sizeof(struct kvs_geometry),
 	 .layers = 2,
 	 .q_heads = 4,
@@ -53,7 +55,8 @@ static const struct kvs_geometry geometries[2] = {
 	 .d_v = 24,
 	 .format = KVSINK_FORMAT_FP16,
 	 .page_tokens = 32,
-	 .max_tokens = MAX_TOKENS},
+	 .max_tokens = MAX_TOKENS,
+	 .seal_k = KVSINK_FORMAT_INT4_CHANNEL},
 };
 
 struct run {
@@ -257,9 +260,25 @@ static void gate(struct run *run, uint32_t index)
 	}
 }
 
+/* Whole pages behind the newest 16 tokens, one row of the first new page protected. */
+static void seal(struct run *run, unsigned s)
+{
+	const struct kvs_geometry *g = &geometries[s];
+	uint32_t tokens = (run->length[s] - 16) / g->page_tokens * g->page_tokens;
+	const struct drm_kvsink_place place = {tokens - 1 - below(run, g->page_tokens), 0,
+					       (uint16_t)g->layers, 2};
+
+	must(run, "seal", kvs_batch_seal(run->batch, run->stream[s], tokens, &place, 1));
+	go(run, "seal");
+}
+
 static void step(struct run *run, uint32_t index)
 {
 	gate(run, index);
+	if (index % 8 == 4) {
+		seal(run, 0);
+		seal(run, 1);
+	}
 	for (unsigned s = 0; s < 2; s++) {
 		if (below(run, 3))
 			promote(run, s);

@@ -171,7 +171,7 @@ static void test_small_ops(void)
 	tap_ok(!call_op(&op) && cmd.flags == KVSINK_STEP_ABORT, "STEP_END: abort is a flag of the command");
 	op.type = 0;
 	tap_ok(call_op(&op) == -EINVAL && env.field == 0, "operation 0 is refused");
-	op.type = DRM_KVSINK_OP_LAYER_HEADS + 1;
+	op.type = DRM_KVSINK_OP_SEAL + 1;
 	tap_ok(call_op(&op) == -EINVAL && env.field == 0, "an unknown operation is refused");
 	op.type = 0xffffffff;
 	tap_ok(call_op(&op) == -EINVAL && env.field == 0, "operation 0xffffffff is refused");
@@ -301,6 +301,46 @@ static void test_place_lists(void)
 	first_item = 0;
 }
 
+static void test_seal(void)
+{
+	static const struct bad cases[] = {
+		BAD_STREAM(seal.stream),
+		BAD_OP(seal.stream, OWN, EINVAL), /* has no format to seal in */
+		BAD_OP(seal.tokens, 0, EINVAL),
+		BAD_OP(seal.tokens, 40, EINVAL),
+		BAD_OP(seal.tokens, 80, EINVAL),
+		BAD_OP(seal.pad, 1, EINVAL),
+		BAD_AS(drm_kvsink_op, seal.places.count, 257, E2BIG, seal.places),
+	};
+	static const struct bad rows[] = {BAD_PLACES(offsetof(struct drm_kvsink_op, seal.places.array))};
+	struct drm_kvsink_op op = {
+		.type = DRM_KVSINK_OP_SEAL,
+		.seal = {.stream = SEALED, .tokens = 48, .places = {sizeof(*places), 2, 0}},
+	};
+	uint32_t element, field;
+
+	two_places(places);
+	first_item = 9;
+	try_all("SEAL", &op, cases, COUNT(cases), call_op);
+	for (size_t i = 0; i < COUNT(rows); i++) {
+		struct drm_kvsink_place saved = places[1];
+
+		memcpy((char *)&places[1] + rows[i].offset, &rows[i].value, rows[i].bytes);
+		tap_ok(call_op(&op) == -EINVAL && env.field == rows[i].field, "SEAL: %s is refused",
+		       rows[i].name);
+		places[1] = saved;
+	}
+	tap_ok(!call_op(&op) && cmd.opcode == KVSINK_OP_SEAL && cmd.seal.tokens == 48 &&
+		       cmd.seal.first_item == 9 && cmd.seal.item_count == 2 && items[1].place.token == 63,
+	       "SEAL: its places are items of the job");
+	tap_ok(kvsink_logic_op_list(&op, &element, &field) == &op.seal.places && element == sizeof(*places),
+	       "SEAL: brings a list");
+	op.seal.places = (struct drm_kvsink_array){0};
+	tap_ok(!kvsink_logic_op_list(&op, &element, &field) && !call_op(&op) && !cmd.seal.item_count,
+	       "SEAL: which may be empty");
+	first_item = 0;
+}
+
 static void test_score_import(void)
 {
 	static const struct bad cases[] = {
@@ -382,6 +422,7 @@ int main(void)
 	test_score_import();
 	test_layer_heads();
 	test_v_in_k();
+	test_seal();
 	test_operand();
 	return tap_done();
 }

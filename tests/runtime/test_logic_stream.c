@@ -69,6 +69,12 @@ static void test_create(void)
 		BAD_CREATE(max_tokens, 161, EINVAL),
 		BAD_CREATE(max_tokens, 262160, EINVAL),
 		BAD_CREATE(reserve_tokens, 161, EINVAL),
+		BAD_CREATE(seal_k, DRM_KVSINK_FORMAT_FP16, EINVAL), /* to append */
+		BAD_CREATE(seal_k, DRM_KVSINK_FORMAT_INT8, EINVAL), /* 16 elements are not 32 */
+		BAD_CREATE(seal_k, KVSINK_FORMAT_COUNT, EINVAL),
+		BAD_CREATE(seal_v, DRM_KVSINK_FORMAT_INT4, EINVAL),
+		BAD_CREATE(seal_v, DRM_KVSINK_FORMAT_INT8_CHANNEL, EINVAL), /* of K only */
+		BAD_CREATE(pad, 1, EINVAL),
 		BAD_CREATE(score_groups, 0, EINVAL),
 		BAD_CREATE(score_groups, 9, EINVAL),
 		BAD_GROUP(score_groups, 1), /* leaves a layer without group, and an unused end */
@@ -87,6 +93,20 @@ static void test_create(void)
 	try_all("STREAM_CREATE", &args, cases, COUNT(cases), call_create);
 	tap_ok(stream.layers == 4 && stream.kv_heads == 2 && stream.max_tokens == 160 && stream.format == 1,
 	       "STREAM_CREATE: geometry is kept");
+	args.kv_heads = args.q_heads = 64;
+	args.d_k = 512;
+	args.d_v = 32;
+	args.page_tokens = 128;
+	args.max_tokens = args.reserve_tokens = 128;
+	args.seal_v = DRM_KVSINK_FORMAT_INT4;
+	tap_ok(!call_create(&args) && stream.seal_v == DRM_KVSINK_FORMAT_INT4,
+	       "STREAM_CREATE: formats are kept");
+	args.seal_k = DRM_KVSINK_FORMAT_INT8;
+	tap_ok(call_create(&args) == -EINVAL &&
+		       env.field == offsetof(struct drm_kvsink_stream_create, page_tokens),
+	       "STREAM_CREATE: a plane of 8 MiB cannot be sealed");
+	args = create_args();
+	call_create(&args);
 	tap_ok(layout.page_bytes == 8192 && layout.max_pages == 10 && layout.reserve_pages == 2 &&
 		       layout.table_bytes == 4096 && layout.score_bytes == 12288,
 	       "STREAM_CREATE: 4 layers, 2 heads, 24 halves, 16 tokens make pages of 8 KiB; 17 tokens need "

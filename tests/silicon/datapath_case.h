@@ -130,7 +130,8 @@ static inline void dp_add_resident(struct dp_case *c, uint32_t token, uint64_t m
 		 row = kvsink_row_bytes(r->flags, r->d_k, r->d_v, r->format), h;
 	uint8_t *to = c->sram + (size_t)r->residents * r->kv_heads * row;
 
-	c->resident[r->residents++] = (struct kvsink_resident){.head_mask = mask, .rows = to, .token = token};
+	c->resident[r->residents++] =
+		(struct kvsink_resident){.head_mask = mask, .rows = to, .token = token, .pitch = row};
 	for (h = 0; h < r->kv_heads; h++) {
 		if (!(mask >> h & 1))
 			continue;

@@ -357,6 +357,8 @@ uint32_t h_create(struct harness *h, struct h_stream *s)
 		.page_table = s->page_table,
 		.scores = s->scores,
 		.score_groups = s->score_groups,
+		.seal_k = (uint16_t)s->seal_k,
+		.seal_v = (uint16_t)s->seal_v,
 	};
 	memcpy(cmd->stream_create.group_end, s->group_end, sizeof(s->group_end));
 	for (uint32_t l = 0; l < s->layers && l < KVSINK_MAX_ITEMS; l++)
@@ -491,6 +493,27 @@ struct kvsink_cmd *h_evict_cmd(struct harness *h, const struct h_stream *s, uint
 uint32_t h_evict(struct harness *h, const struct h_stream *s, uint32_t token)
 {
 	h_evict_cmd(h, s, token, 0, s->layers, UINT64_MAX);
+	return h_do(h);
+}
+
+void h_protect(struct harness *h, uint32_t token, uint32_t begin, uint32_t end, uint64_t heads)
+{
+	place(h, token, begin, end, heads);
+}
+
+struct kvsink_cmd *h_seal_cmd(struct harness *h, const struct h_stream *s, uint32_t tokens)
+{
+	struct kvsink_cmd *cmd = h_cmd(h, KVSINK_OP_SEAL);
+
+	cmd->seal.stream = s->id;
+	cmd->seal.item_count = h->desc.item_count;
+	cmd->seal.tokens = tokens;
+	return cmd;
+}
+
+uint32_t h_seal(struct harness *h, const struct h_stream *s, uint32_t tokens)
+{
+	h_seal_cmd(h, s, tokens);
 	return h_do(h);
 }
 

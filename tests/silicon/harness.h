@@ -46,7 +46,8 @@ struct harness {
 /* Geometry of a stream; h_geometry() is a small one that a test changes where it matters. */
 struct h_stream {
 	uint64_t id;
-	uint32_t tenant, layers, q_heads, kv_heads, d_k, d_v, format, page_tokens, max_tokens, score_groups;
+	uint32_t tenant, layers, q_heads, kv_heads, d_k, d_v, format, seal_k, seal_v, page_tokens, max_tokens,
+		score_groups;
 	uint16_t group_end[KVSINK_MAX_SCORE_GROUPS];
 	float scale;
 	uint32_t window;
@@ -104,6 +105,11 @@ uint32_t h_promote(struct harness *h, const struct h_stream *s, uint32_t token, 
 uint32_t h_evict(struct harness *h, const struct h_stream *s, uint32_t token);
 uint32_t h_barrier(struct harness *h, const struct h_stream *s);
 uint32_t h_config(struct harness *h, uint64_t stream, uint32_t param, uint64_t value);
+/* SEAL with the items that were added since the last command was handed in. */
+struct kvsink_cmd *h_seal_cmd(struct harness *h, const struct h_stream *s, uint32_t tokens);
+/* A row to protect, as an item of the command being built. */
+void h_protect(struct harness *h, uint32_t token, uint32_t begin, uint32_t end, uint64_t heads);
+uint32_t h_seal(struct harness *h, const struct h_stream *s, uint32_t tokens);
 /* Builders of commands whose operands lie at the places below. */
 struct kvsink_cmd *h_attend_cmd(struct harness *h, const struct h_stream *s, uint32_t layer, uint32_t first,
 				uint32_t count);

@@ -194,6 +194,26 @@ static void fragmentation(void)
 	tap_ok(h_entry(&h, &wide, 18, &rec) && rec.sram_offset == 3 * 4096, "the lowest gap is taken");
 }
 
+static void sealing(void)
+{
+	struct h_stream sealed = h_geometry(1);
+
+	h_close(&h);
+	h_open(&h, NULL);
+	sealed.format = KVSINK_FORMAT_FP16;
+	sealed.d_k = sealed.d_v = 32;
+	sealed.seal_k = sealed.seal_v = KVSINK_FORMAT_INT8;
+	h_stream(&h, &sealed);
+	h_fill(&h, &sealed, 0, 10);
+	expect(h_seal(&h, &sealed, 6), KVSINK_CODE_BAD_FIELD, FIELD(seal.tokens), "SEAL of half a page");
+	expect(h_seal(&h, &sealed, 12), KVSINK_CODE_SEQUENCE, 8, "SEAL of an open group");
+	h_protect(&h, 4, 0, 1, 1);
+	h_protect(&h, 7, 0, 1, 1);
+	expect(h_seal(&h, &sealed, 8), KVSINK_CODE_CROWDED, 4,
+	       "more protected rows than a page has room for");
+	expect(h_seal(&h, &sealed, 8), KVSINK_CODE_OK, 0, "SEAL");
+}
+
 static void all_seen(void)
 {
 	for (uint32_t code = 0; code < KVSINK_CODE_COUNT; code++) {
@@ -213,6 +233,7 @@ int main(void)
 	operands();
 	residency();
 	fragmentation();
+	sealing();
 	all_seen();
 	h_close(&h);
 	return tap_done();

@@ -109,6 +109,35 @@ static void some_places(uint32_t *first_item, uint32_t *item_count, union kvsink
 	}
 }
 
+/* Commands with a list of places. */
+static void some_list(struct kvsink_cmd *cmd, union kvsink_item *item)
+{
+	switch (cmd->opcode) {
+	case KVSINK_OP_PROMOTE:
+		cmd->flags = below(2) ? KVSINK_PROMOTE_PARTIAL : 0;
+		cmd->promote.priority = below(3);
+		cmd->promote.due_ns = below(2) ? below(5000) : 0;
+		some_contract(&cmd->promote.dwell_steps, &cmd->promote.deadline_ns);
+		some_places(&cmd->promote.first_item, &cmd->promote.item_count, item);
+		break;
+	case KVSINK_OP_EVICT:
+		some_places(&cmd->evict.first_item, &cmd->evict.item_count, item);
+		cmd->flags = below(4) ? KVSINK_EVICT_ANY : 0;
+		break;
+	case KVSINK_OP_CONTRACT:
+		cmd->contract.priority = below(3);
+		some_contract(&cmd->contract.dwell_steps, &cmd->contract.deadline_ns);
+		some_places(&cmd->contract.first_item, &cmd->contract.item_count, item);
+		break;
+	default: /* SEAL */
+		some_places(&cmd->seal.first_item, &cmd->seal.item_count, item);
+		if (below(2))
+			cmd->seal.item_count = 0;
+		cmd->seal.tokens = 4 * below(12);
+		break;
+	}
+}
+
 /* A command that would often be valid. */
 static void some_cmd(void)
 {
@@ -152,20 +181,10 @@ static void some_cmd(void)
 		cmd->classify = (struct kvsink_cmd_classify){s->id, 1 + below(3), below(50), some_ref()};
 		break;
 	case KVSINK_OP_PROMOTE:
-		cmd->flags = below(2) ? KVSINK_PROMOTE_PARTIAL : 0;
-		cmd->promote.priority = below(3);
-		cmd->promote.due_ns = below(2) ? below(5000) : 0;
-		some_contract(&cmd->promote.dwell_steps, &cmd->promote.deadline_ns);
-		some_places(&cmd->promote.first_item, &cmd->promote.item_count, &item);
-		break;
 	case KVSINK_OP_EVICT:
-		some_places(&cmd->evict.first_item, &cmd->evict.item_count, &item);
-		cmd->flags = below(4) ? KVSINK_EVICT_ANY : 0;
-		break;
 	case KVSINK_OP_CONTRACT:
-		cmd->contract.priority = below(3);
-		some_contract(&cmd->contract.dwell_steps, &cmd->contract.deadline_ns);
-		some_places(&cmd->contract.first_item, &cmd->contract.item_count, &item);
+	case KVSINK_OP_SEAL:
+		some_list(cmd, &item);
 		break;
 	case KVSINK_OP_SCORE_IMPORT:
 		cmd->score_import = (struct kvsink_cmd_score_import){
@@ -284,6 +303,8 @@ static void mischief(void)
 	case 4:
 		memset(h.hbm + below(64) * 4096, (int)below(256),
 		       4096); /* page tables and scores lie there */
+		/* and there pages, with the bitmaps of sealed ones */
+		memset(h.hbm + (1 << 20) + below(1 << 20), (int)below(256), below(2048));
 		break;
 	case 5:
 		kvsink_reset(h.chip, below(4) ? KVSINK_RESET_ENGINE : KVSINK_RESET_COLD);
@@ -303,6 +324,12 @@ static void set_up(void)
 	h.hbm_next = 1 << 20;
 	for (unsigned i = 0; i < 3; i++) {
 		streams[i] = h_geometry(1 + i);
+		if (i) {
+			streams[i].d_k = streams[i].d_v = 32;
+			streams[i].format = i == 1 ? KVSINK_FORMAT_F32 : KVSINK_FORMAT_FP16;
+			streams[i].seal_k = i == 1 ? KVSINK_FORMAT_INT8 : KVSINK_FORMAT_INT4_CHANNEL;
+			streams[i].seal_v = i == 1 ? KVSINK_FORMAT_INT4 : KVSINK_FORMAT_INT8;
+		}
 		h_stream(&h, &streams[i]);
 		h_fill(&h, &streams[i], 0, 40);
 	}

@@ -38,7 +38,7 @@ static bool expected(const char *name, uint32_t *value)
 	} table[] = {
 		{"ID", KVSINK_ID_MAGIC},
 		{"VERSION", KVSINK_HW_VERSION},
-		{"CAPS", 0x1f},
+		{"CAPS", 0xf1f},
 		{"STATUS", 1},
 		{"GENERATION", 2},
 		{"SRAM_BYTES", c->sram_bytes},

@@ -48,7 +48,7 @@ def tests_of(stage, keys):
         check_record(listed[0], keys["streams"])
         geometry = {"length": TOKENS, "layers": LAYERS, "q_heads": 4, "kv_heads": KV_HEADS, "d_k": 128, "d_v": 64,
                     "format": "F32", "page_tokens": 16, "max_tokens": 128, "reserved_tokens": 128, "entries": 0,
-                    "sram_bytes": 0, "scored": 0, "group_end": [2, LAYERS]}
+                    "sram_bytes": 0, "scored": 0, "sealed": 0, "seal_k": None, "seal_v": None, "group_end": [2, LAYERS]}
         equal({key: listed[0][key] for key in geometry}, geometry, "geometry")
         rows = table(stage.run("streams", "--stream", sid).out)
         equal(rows[0][:3], ["STREAM", "TENANT", "LENGTH"], "heading")

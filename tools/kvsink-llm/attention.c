@@ -129,6 +129,9 @@ int attention_open(struct attention *a, struct kvs_device *device, const struct 
 		.d_k = g->d_k,
 		.d_v = g->d_v,
 		.format = a->format,
+		.seal_k = a->seal_k,
+		.seal_v = a->seal_v,
+		.page_tokens = a->seal_k || a->seal_v ? ATTENTION_PAGE : 0,
 		.max_tokens = max_tokens,
 		.score_groups = groups ? groups->count : 0,
 		.layer = layers,
@@ -137,7 +140,8 @@ int attention_open(struct attention *a, struct kvs_device *device, const struct 
 	};
 	int rc;
 
-	*a = (struct attention){.format = a->format, .mode = a->mode};
+	*a = (struct attention){
+		.format = a->format, .mode = a->mode, .seal_k = a->seal_k, .seal_v = a->seal_v};
 	a->device = device;
 	a->geometry = *g;
 	layer_params(hook, layers);
@@ -276,4 +280,27 @@ int attention_step(struct attention *a, uint32_t tokens)
 	if (rc)
 		return attention_fail(a, "step end", rc);
 	return attention_run(a, "step end", a->geometry.layers - 1);
+}
+
+int attention_seal(struct attention *a, uint32_t length, uint32_t islands)
+{
+	struct drm_kvsink_place place[ATTENTION_PAGE];
+	uint32_t end = length / ATTENTION_PAGE * ATTENTION_PAGE, count;
+	int rc = 0;
+
+	end = end > ATTENTION_TAIL ? end - ATTENTION_TAIL : 0;
+	for (; (a->seal_k || a->seal_v) && a->sealed < end && !rc; a->sealed += ATTENTION_PAGE) {
+		for (count = 0; count < ATTENTION_PAGE && a->sealed + count < islands; count++)
+			place[count] = (struct drm_kvsink_place){
+				.token = a->sealed + count,
+				.layer_end = (uint16_t)a->geometry.layers,
+				.head_mask = ~0ull >> (64 - a->geometry.kv_heads),
+			};
+		kvs_batch_reset(a->batch);
+		rc = kvs_batch_seal(a->batch, a->stream, a->sealed + ATTENTION_PAGE, place, count);
+		if (rc)
+			return attention_fail(a, "seal", rc);
+		rc = attention_run(a, "seal", a->geometry.layers - 1);
+	}
+	return rc;
 }

@@ -26,6 +26,8 @@ struct attention {
 	struct kvs_batch *batch;
 	struct kvs_buffer *io;			   /* Q, K, V, O and the statistics of one chunk */
 	uint32_t format;			   /* enum kvsink_format; set before attention_open() */
+	uint32_t seal_k, seal_v;		   /* likewise, formats to seal in; 0 = none */
+	uint32_t sealed;			   /* tokens */
 	uint32_t mode;				   /* enum drm_kvsink_attend_mode of attention_attend() */
 	uint32_t chunk;				   /* tokens that fit into it */
 	uint64_t k, v, out, stats;		   /* offsets in io; Q lies at 0 */
@@ -53,5 +55,12 @@ int attention_attend_again(struct attention *attention, const struct hook_layer 
 int attention_score(struct attention *attention, const struct hook_layer *layer);
 /* attention_step - the tokens appended to all layers become part of the stream */
 int attention_step(struct attention *attention, uint32_t tokens);
+/*
+ * attention_seal - quantise whole pages up to `length` but for a tail of ATTENTION_TAIL tokens at least;
+ * those below `islands` stay as they are in all layers and heads
+ */
+#define ATTENTION_PAGE 32 /* tokens, of streams that are sealed */
+#define ATTENTION_TAIL 32
+int attention_seal(struct attention *attention, uint32_t length, uint32_t islands);
 
 #endif

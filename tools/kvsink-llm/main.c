@@ -35,7 +35,8 @@ static const struct command {
 	{"probe", command_probe, " model ", " device tokens threads ", 0,
 	 "--model M --device D [--tokens N]: is this model's attention the device's?"},
 	{"quality", command_quality, " model state ",
-	 " device tokens chunk format attend gate epsilon one-pass check policy sram logits against threads "
+	 " device tokens chunk format seal-k seal-v protect attend gate epsilon one-pass check policy sram "
+	 "logits against threads "
 	 "json ",
 	 0, "--model M --state S --device D [--attend gated] ...: perplexity, KL and bytes of a forced text"},
 	{"report", command_report, "", " json ", 3,
@@ -64,6 +65,11 @@ static const char usage_text[] =
 	"  --one-pass            quality: without the score buffer\n"
 	"  --check               quality: compare each gated output with the exact one; no bytes then\n"
 	"  --format f32|fp16     quality: of the stored rows (f32)\n"
+	"  --seal-k FORMAT       quality: int8, int4, int8-channel or int4-channel: of K in pages of 32 "
+	"tokens "
+	"but the newest 32 to 63 tokens\n"
+	"  --seal-v int8|int4    quality: the same of V\n"
+	"  --protect N           quality: the first N tokens are not quantised, 0 to 32 (0)\n"
 	"  --chunk N             quality: tokens of one evaluation (1)\n"
 	"  --policy NAME         quality: placement policy, with its own tail; default: nothing in SRAM\n"
 	"  --sram BYTES          quality: what the policy may use (all)\n"
@@ -88,6 +94,7 @@ enum {
 	OPT_HOLD,
 	OPT_HELP,
 	OPT_CHUNK,
+	OPT_PROTECT,
 	OPT_SRAM,
 	OPT_EPSILON,
 	OPT_ONE_PASS,
@@ -114,6 +121,9 @@ static const struct option long_options[] = {
 	{"attend", required_argument, NULL, OPT_STRING},
 	{"gate", required_argument, NULL, OPT_STRING},
 	{"format", required_argument, NULL, OPT_STRING},
+	{"seal-k", required_argument, NULL, OPT_STRING},
+	{"seal-v", required_argument, NULL, OPT_STRING},
+	{"protect", required_argument, NULL, OPT_PROTECT},
 	{"policy", required_argument, NULL, OPT_STRING},
 	{"against", required_argument, NULL, OPT_STRING},
 	{"chunk", required_argument, NULL, OPT_CHUNK},
@@ -130,11 +140,12 @@ static const char **string_option(struct options *o, const char *name)
 		const char *name;
 		const char **value;
 	} strings[] = {
-		{"model", &o->model},	{"prompt", &o->prompt},	  {"state", &o->state},
-		{"device", &o->device}, {"logits", &o->logits},	  {"trace", &o->trace},
-		{"json", &o->json},	{"groups", &o->groups},	  {"mode", &o->mode},
-		{"attend", &o->attend}, {"gate", &o->gate},	  {"format", &o->format},
-		{"policy", &o->policy}, {"against", &o->against},
+		{"model", &o->model},	  {"prompt", &o->prompt}, {"state", &o->state},
+		{"device", &o->device},	  {"logits", &o->logits}, {"trace", &o->trace},
+		{"json", &o->json},	  {"groups", &o->groups}, {"mode", &o->mode},
+		{"attend", &o->attend},	  {"gate", &o->gate},	  {"format", &o->format},
+		{"seal-k", &o->seal_k},	  {"seal-v", &o->seal_v}, {"policy", &o->policy},
+		{"against", &o->against},
 	};
 
 	for (size_t i = 0; i < sizeof(strings) / sizeof(*strings); i++)
@@ -197,6 +208,8 @@ static int parse_option(struct options *o, int option, const char *name, const c
 		return 0;
 	case OPT_CHUNK:
 		return parse_number(name, value, 1, 256, &o->chunk);
+	case OPT_PROTECT:
+		return parse_number(name, value, 0, 32, &o->protect);
 	case OPT_SRAM:
 		return parse_number(name, value, 1, 1u << 31, &o->sram);
 	case OPT_EPSILON:

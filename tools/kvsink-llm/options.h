@@ -19,12 +19,15 @@ struct options {
 	const char *attend;  /* attention mode */
 	const char *gate;    /* criterion of gated attention */
 	const char *format;  /* of stored rows */
+	const char *seal_k;  /* of sealed K rows; NULL: as they were appended */
+	const char *seal_v;  /* of sealed V rows */
 	const char *policy;  /* placement policy; NULL: nothing in SRAM */
 	const char *against; /* file of logits to compare with */
 	uint32_t tokens;     /* 0: the command's default */
 	uint32_t local_window;
-	uint32_t chunk; /* tokens of one evaluation; 0: one */
-	uint32_t sram;	/* bytes that the policy may use; 0: all */
+	uint32_t protect; /* tokens at the beginning that are not quantised */
+	uint32_t chunk;	  /* tokens of one evaluation; 0: one */
+	uint32_t sram;	  /* bytes that the policy may use; 0: all */
 	float t_sink, epsilon;
 	int threads; /* 0: the command's default */
 	bool hold, one_pass, check;

@@ -54,6 +54,26 @@ static int choose(const char *option, const char *text, const char *const *names
 		    names[2] ? names[2] : "");
 }
 
+/* 0 without the option. */
+static int choose_seal(const char *option, const char *text, uint32_t *format)
+{
+	static const struct {
+		const char *name;
+		uint32_t format;
+	} formats[] = {{"int8", KVSINK_FORMAT_INT8},
+		       {"int4", KVSINK_FORMAT_INT4},
+		       {"int8-channel", KVSINK_FORMAT_INT8_CHANNEL},
+		       {"int4-channel", KVSINK_FORMAT_INT4_CHANNEL}};
+
+	*format = 0;
+	for (size_t i = 0; text && i < sizeof(formats) / sizeof(*formats); i++)
+		if (!strcmp(formats[i].name, text))
+			*format = formats[i].format;
+	return !text || *format
+		       ? 0
+		       : fail("--%s %s: int8, int4, int8-channel and int4-channel are allowed", option, text);
+}
+
 static int config(struct quality *q, enum kvsink_param param, uint64_t value)
 {
 	int rc =
@@ -106,7 +126,8 @@ static int load(struct quality *q)
 				     state_rows(&q->state, HOOK_K, layer, 0),
 				     state_rows(&q->state, HOOK_V, layer, 0)))
 			return -1;
-	if (attention_step(&q->attention, q->prompt))
+	if (attention_step(&q->attention, q->prompt) ||
+	    attention_seal(&q->attention, q->prompt, q->o->protect))
 		return -1;
 	for (; q->policy && l.layer < layers; l.layer++) {
 		l.q = state_rows(&q->state, HOOK_Q, l.layer, 0);
@@ -162,6 +183,8 @@ static int open_all(struct quality *q)
 	uint32_t format;
 
 	if (choose("format", q->o->format, formats, &format) ||
+	    choose_seal("seal-k", q->o->seal_k, &q->attention.seal_k) ||
+	    choose_seal("seal-v", q->o->seal_v, &q->attention.seal_v) ||
 	    model_open(&q->model, q->o->model, CONTEXT, q->o->chunk ? q->o->chunk : 1,
 		       q->o->threads ? q->o->threads : 1, false) ||
 	    state_open(&q->state, q->o->state, &q->model) || sizes(q) || memory(q) ||
@@ -325,7 +348,8 @@ static int run_chunk(struct quality *q, uint32_t first, uint32_t count)
 {
 	model_forget(&q->model);
 	if (model_eval(&q->model, q->state.tokens + first, count, first) ||
-	    attention_step(&q->attention, count))
+	    attention_step(&q->attention, count) ||
+	    attention_seal(&q->attention, first + count, q->o->protect))
 		return -1;
 	if (q->policy && kvs_policy_step(q->policy))
 		return attention_fail(&q->attention, "placement", -EIO);
@@ -410,6 +434,9 @@ static int report(const struct quality *q)
 	json_string(o, "model", q->model.name);
 	json_string(o, "device", kvs_device_name(q->device));
 	json_string(o, "format", q->o->format);
+	json_string(o, "seal_k", q->o->seal_k ? q->o->seal_k : "none");
+	json_string(o, "seal_v", q->o->seal_v ? q->o->seal_v : "none");
+	json_integer(o, "protect", q->o->protect);
 	json_string(o, "attend", q->o->attend);
 	json_string(o, "gate", q->o->gate);
 	json_number(o, "epsilon", (double)q->o->epsilon);

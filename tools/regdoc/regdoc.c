@@ -91,6 +91,12 @@ static const struct numbered reasons[] = {
 #undef X
 };
 
+static const struct numbered formats[] = {
+#define X(name, value, bits, group, minimum, doc) {#name, value, doc},
+	KVSINK_FORMATS(X)
+#undef X
+};
+
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
 /* A table's cell may not hold a bare bar. */
@@ -239,6 +245,10 @@ int main(void)
 	print_params();
 	puts("\n## Commands\n");
 	print_numbered(opcodes, COUNT(opcodes));
+	printf("\n## Number formats\n\nAPPEND stores rows in the first %d, SEAL turns whole pages into the "
+	       "others.\n\n",
+	       KVSINK_APPEND_FORMATS);
+	print_numbered(formats, COUNT(formats));
 	puts("\n## Result codes\n");
 	print_codes();
 	puts("\n## Events\n");

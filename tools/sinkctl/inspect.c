@@ -203,10 +203,21 @@ static void put_groups(json_object *record, const struct kvsink_stream_rec *stre
 	sc_put(record, "group_end", ends);
 }
 
+static const char *format_name(uint32_t format)
+{
+	switch (format) {
+#define X(name, value, bits, group, minimum, doc)                                                            \
+	case value:                                                                                          \
+		return #name;
+		KVSINK_FORMATS(X)
+#undef X
+	default:
+		return NULL;
+	}
+}
+
 static json_object *stream_record(const struct kvsink_stream_rec *stream)
 {
-	static const char *const formats[KVSINK_FORMAT_COUNT] = {
-		[KVSINK_FORMAT_F32] = "F32", [KVSINK_FORMAT_FP16] = "FP16"};
 	json_object *record = json_object_new_object();
 
 	sc_put_u64(record, "stream", stream->stream);
@@ -217,13 +228,16 @@ static json_object *stream_record(const struct kvsink_stream_rec *stream)
 	sc_put_u64(record, "kv_heads", stream->kv_heads);
 	sc_put_u64(record, "d_k", stream->d_k);
 	sc_put_u64(record, "d_v", stream->d_v);
-	sc_put_text(record, "format", stream->format < KVSINK_FORMAT_COUNT ? formats[stream->format] : NULL);
+	sc_put_text(record, "format", format_name(stream->format));
 	sc_put_u64(record, "page_tokens", stream->page_tokens);
 	sc_put_u64(record, "max_tokens", stream->max_tokens);
 	sc_put_u64(record, "reserved_tokens", stream->reserved_tokens);
 	sc_put_u64(record, "entries", stream->entries);
 	sc_put_u64(record, "sram_bytes", stream->sram_bytes);
 	sc_put_u64(record, "scored", stream->scored);
+	sc_put_u64(record, "sealed", stream->sealed);
+	sc_put_text(record, "seal_k", stream->seal_k ? format_name(stream->seal_k) : NULL);
+	sc_put_text(record, "seal_v", stream->seal_v ? format_name(stream->seal_v) : NULL);
 	put_groups(record, stream);
 	return record;
 }

@@ -112,6 +112,9 @@ static const struct sc_key stream_keys[] = {
 	INT("entries", "ENTRIES", "entries in the tag array"),
 	BYTES("sram_bytes", "SRAM", "bytes granted to it"),
 	INT("scored", "SCORED", "queries scored in layer 0"),
+	INT("sealed", "SEALED", "tokens in sealed pages"),
+	TEXT("seal_k", NULL, "format of K in them; null if it stays as it was appended"),
+	TEXT("seal_v", NULL, "the same for V"),
 	{ "group_end", "array", NULL, NULL, "end of each score group, one past its last layer" },
 	END
 };
