@@ -223,7 +223,8 @@ static s64 kvsink_entry_find(struct drm_file *drm_file, const struct drm_kvsink_
 		total = READ_ONCE(head->total);
 		for (i = 0; i < count; i++)
 			if (kvsink_tag_covers(&tag[i], args))
-				return args->size == tag[i].row_bytes ? kvsink_row_offset(&tag[i], args) : -EINVAL;
+				return args->size == tag[i].row_bytes ? kvsink_row_offset(&tag[i], args)
+								      : -EINVAL;
 		query.first += count;
 	} while (count && query.first < total);
 	return -ENOENT;

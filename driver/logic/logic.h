@@ -38,7 +38,7 @@ struct kvsink_logic_stream {
 	uint64_t id;
 	uint32_t layers, q_heads, kv_heads, d_k, d_v, format;
 	uint32_t page_tokens, max_tokens, score_groups;
-	uint32_t flags; /* KVSINK_STREAM_* */
+	uint32_t flags;		 /* KVSINK_STREAM_* */
 	uint32_t seal_k, seal_v; /* formats to seal in */
 };
 

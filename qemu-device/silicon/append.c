@@ -57,7 +57,8 @@ static uint64_t store(struct kvsink_chip *chip, const struct kvsink_stream *s, c
 }
 
 /* Norms of a token's V rows of all KV heads, as they are stored. */
-static void norm_rows(struct kvsink_chip *chip, struct kvsink_stream *s, uint32_t layer, uint32_t token, const uint8_t *v)
+static void norm_rows(struct kvsink_chip *chip, struct kvsink_stream *s, uint32_t layer, uint32_t token,
+		      const uint8_t *v)
 {
 	uint32_t bytes = kvsink_v_row_bytes(s->flags, s->d_v, s->format);
 

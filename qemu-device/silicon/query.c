@@ -10,7 +10,8 @@
 #include "chip.h"
 
 /* Records are built on the stack: padding would show what lay there before. */
-_Static_assert(offsetof(struct kvsink_stream_rec, reserved) + sizeof(uint32_t) == sizeof(struct kvsink_stream_rec),
+_Static_assert(offsetof(struct kvsink_stream_rec, reserved) + sizeof(uint32_t) ==
+		       sizeof(struct kvsink_stream_rec),
 	       "no padding behind a stream's record");
 _Static_assert(sizeof(struct kvsink_tag_rec) == 80 && sizeof(struct kvsink_event_rec) == 40 &&
 		       sizeof(struct kvsink_span_rec) == 48 && sizeof(struct kvsink_verdict_rec) == 32,

@@ -16,7 +16,7 @@
 #define FOREIGN 8    /* the same, of another file */
 #define WIDE 9	     /* ours: 512 wide, so that operands grow large */
 #define OWN_FLAGS 10 /* ours: with every flag */
-#define SEALED 11   /* ours: FP16, d 32, sealed in INT8 */
+#define SEALED 11    /* ours: FP16, d 32, sealed in INT8 */
 #define BO 1	     /* 64 KiB at GART offset 1 MiB */
 #define BO2 2	     /* 16 MiB behind it */
 
