@@ -285,6 +285,16 @@ static void print_allowed(char *line, size_t size, struct kvs_device *device,
 	case KVSINK_PARAM_ALPHA:
 		text = "numbers from 0 to below 1";
 		break;
+	case KVSINK_PARAM_EPSILON:
+		text = "numbers above 0 and below 1";
+		break;
+	case KVSINK_PARAM_GATE:
+		text = "0 (MASS), 1 (ABS) and 2 (REL)";
+		break;
+	case KVSINK_PARAM_GATE_BUFFER:
+	case KVSINK_PARAM_CERTIFY:
+		text = "0 and 1";
+		break;
 	case KVSINK_PARAM_SCORE_MODE:
 		text = "0 (RAW), 1 (MEAN) and 2 (REL)";
 		break;

@@ -137,7 +137,7 @@ static void test_entry(void)
 		.stream = OWN, .token = 63, .layer = 3, .head = 1, .generation = 1, .size = (16 + 8) * 4};
 
 	try_all("ENTRY_READ", &args, cases, COUNT(cases), call_entry);
-	args = (struct drm_kvsink_entry_read){.stream = SEALED, .size = 2 * 64};
+	args = (struct drm_kvsink_entry_read){.stream = SEALED, .generation = 1, .size = 2 * 64};
 	tap_ok(!call_entry(&args), "ENTRY_READ: rows as they were appended");
 	args.size = 2 * (32 + 2);
 	tap_ok(!call_entry(&args), "ENTRY_READ: or codes and scales");

@@ -67,7 +67,11 @@ static void test_values(struct model *model)
 		 "parameter LAYER_RANGE = 0x50000: allowed are begin | end << 16"},
 		{KVSINK_PARAM_HEAD_MASK, 4, "parameter HEAD_MASK = 0x4: allowed are bits of 0x3"},
 		{KVSINK_PARAM_TENANT_CAP, 0, "parameter TENANT_CAP is the device's: allowed is stream 0"},
-		{99, 0, "parameter 99: allowed are 0 to 18"},
+		{KVSINK_PARAM_EPSILON, 0x3f800000,
+		 "parameter EPSILON = 1: allowed are numbers above 0 and below 1"},
+		{KVSINK_PARAM_GATE, 3, "parameter GATE = 3: allowed are 0 (MASS), 1 (ABS) and 2 (REL)"},
+		{KVSINK_PARAM_CERTIFY, 2, "parameter CERTIFY = 2: allowed are 0 and 1"},
+		{99, 0, "parameter 99: allowed are 0 to 22"},
 	};
 
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
@@ -196,7 +200,7 @@ static void test_import(struct model *model)
 	rig_must(rig, "import",
 		 kvs_batch_score_import(rig->batch, model->stream, 0, 60, rig_at(rig, RIG_OUT)));
 	says(model, rig_run(rig, NULL), -EBUSY,
-	     "(SCORE_IMPORT): BUSY: not in this state: scores or EMA exist already");
+	     "(SCORE_IMPORT): BUSY: not in this state: scores, EMA or rows exist already");
 }
 
 /* ---- calls without a name ---- */

@@ -67,7 +67,6 @@ static void limits(void)
 	BAD(d_v, 0);
 	BAD(d_v, 577);
 	BAD(flags, 4);
-	BAD(reserved, 1);
 	BAD(format, KVSINK_FORMAT_COUNT);
 	BAD(page_tokens, 0);
 	BAD(page_tokens, 3);
