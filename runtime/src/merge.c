@@ -46,8 +46,8 @@ static double log_add(double a, double b)
 	return top == -INFINITY ? top : top + log(exp(a - top) + exp(b - top));
 }
 
-int kvs_merge(float *out, struct drm_kvsink_attend_stat *stat, const float *out2,
-	      const struct drm_kvsink_attend_stat *stat2, uint32_t d_v)
+KVS_PUBLIC int kvs_merge(float *out, struct drm_kvsink_attend_stat *stat, const float *out2,
+			 const struct drm_kvsink_attend_stat *stat2, uint32_t d_v)
 {
 	double lse = value(stat->lse), lse2 = value(stat2->lse), top = lse > lse2 ? lse : lse2, w, w2;
 
