@@ -295,7 +295,8 @@ int kvt_events(int fd, uint64_t stream, uint32_t code, uint32_t reason)
 {
 	static struct {
 		struct drm_kvsink_list_head head;
-		struct kvsink_event_rec recs[KVSINK_EVENT_SLOTS];
+		/* the log, the ring of broken promises beside it, and LOST in front */
+		struct kvsink_event_rec recs[4 * KVSINK_EVENT_SLOTS];
 	} events;
 	int n = 0;
 
