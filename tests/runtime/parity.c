@@ -432,7 +432,8 @@ static void records(struct run *run)
 
 /*
  * A stream's ledger starts at 0. The device's does not: differences of its times, which are rounded to ns,
- * depend on where its clock stood, so they are left out; the streams' times tell the same.
+ * depend on where its clock stood, so they are left out; the streams' times tell the same. What its logs lost
+ * depends on what clients before us had left in them.
  */
 static void print_counters(struct run *run, const char *of, uint64_t stream, const uint64_t *before)
 {
@@ -447,7 +448,8 @@ static void print_counters(struct run *run, const char *of, uint64_t stream, con
 
 	must(run, "counters", kvs_counters(run->device, stream, now));
 	for (int i = 0; i < KVSINK_COUNTER_COUNT; i++)
-		if (!before || strcmp(counters[i].unit, "ns"))
+		if (!before || (strcmp(counters[i].unit, "ns") && i != KVSINK_COUNTER_SPANS_LOST &&
+				i != KVSINK_COUNTER_EVENTS_LOST))
 			printf("%s %s %llu\n", of, counters[i].name,
 			       (unsigned long long)(now[i] - (before ? before[i] : 0)));
 }
