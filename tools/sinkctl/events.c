@@ -103,15 +103,20 @@ static bool is_wanted(const struct sc_run *run, const struct kvsink_event_rec *e
 int sc_events(struct sc_run *run, struct sc_device *device)
 {
 	json_object *list = sc_list(run, device, "events");
-	uint32_t wanted = 0, seen = 0;
+	uint32_t wanted = 0, lost = 0, seen = 0;
 	char *records = NULL;
 	size_t bytes;
 	int count = sc_query(run, device, DRM_KVSINK_QUERY_EVENTS, 0, 0, sizeof(struct kvsink_event_rec),
 			     &records, &bytes);
 
-	for (int i = 0; i < count; i++)
-		wanted += is_wanted(run, (void *)(records + i * bytes));
-	if (count >= 0 && sc_check_past(run, device, wanted))
+	for (int i = 0; i < count; i++) {
+		const struct kvsink_event_rec *event = (void *)(records + i * bytes);
+
+		wanted += is_wanted(run, event);
+		lost += event->code == KVSINK_EVENT_LOST;
+	}
+	/* that something was lost says nothing about the stream */
+	if (count >= 0 && sc_check_past(run, device, wanted - lost))
 		count = -1;
 	for (int i = 0; i < count; i++) {
 		const struct kvsink_event_rec *event = (void *)(records + i * bytes);
