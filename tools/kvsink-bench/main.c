@@ -389,7 +389,8 @@ static int check_output(const struct options *o)
 static int check_tails(const struct bench *b, uint32_t sram)
 {
 	const struct geometry *g = &b->plan.state->geometry;
-	uint64_t token = (uint64_t)g->layers * g->kv_heads * kvsink_row_bytes(0, g->d_k, g->d_v, b->plan.format);
+	uint64_t token =
+		(uint64_t)g->layers * g->kv_heads * kvsink_row_bytes(0, g->d_k, g->d_v, b->plan.format);
 
 	for (unsigned t = 0; t < b->o->tails; t++)
 		if (b->o->tail[t] > 0 && b->o->tail[t] * token > sram)
