@@ -29,7 +29,18 @@ static int start(int fd, struct kvt_bo *result, uint64_t generation, uint32_t ti
 	return kvt_submit_raw(fd, &submit);
 }
 
-TEST(a_hang_is_reset_and_the_device_goes_on)
+FIXTURE(hang){};
+
+FIXTURE_SETUP(hang)
+{
+}
+
+FIXTURE_TEARDOWN(hang)
+{
+}
+
+/* Two waits for the driver's time-out, on a machine that may be busy. */
+TEST_F_TIMEOUT(hang, is_reset_and_the_device_goes_on, 120)
 {
 	const volatile struct drm_kvsink_job_status *status;
 	struct drm_kvsink_place place = kvt_rows(1);
