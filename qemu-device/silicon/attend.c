@@ -55,15 +55,39 @@ float *kvsink_tile_slot(const struct unit *u)
 	return u->logits + (size_t)(index < u->keep ? index : u->keep) * u->slot;
 }
 
-float *kvsink_tile_logits(const struct unit *u, const struct tile *tile)
+/* Rows of one format that the kernels read themselves, of whole registers? */
+static bool direct(uint32_t formats, uint32_t d)
+{
+	return formats & KVSINK_DIRECT && !(formats & (formats - 1)) && d == padded(d);
+}
+
+/* Rows of any format, by way of binary32. */
+static void any_logits(const struct unit *u, const struct tile *tile, float *s)
 {
 	const struct kvsink_attend_task *task = u->task;
-	uint32_t d = task->rows.d_k, row;
+	uint32_t d = task->rows.d_k, n = padded64(d), lane;
+
+	for (lane = 0; lane < TILE; lane++) {
+		kvsink_tile_fetch(tile, lane, d * kvsink_format_bits(tile->row[lane].format) / 8);
+		kvsink_row_load(&tile->row[lane], u->f32, d);
+		u->ops->f32_widen(u->k + lane % KVSINK_K_ROWS * n, u->f32, d);
+		if (lane % KVSINK_K_ROWS == KVSINK_K_ROWS - 1)
+			u->ops->logits(s + lane + 1 - KVSINK_K_ROWS, u->q, u->rows, u->k, n, task->scale,
+				       task->softcap);
+	}
+}
+
+float *kvsink_tile_logits(const struct unit *u, struct tile *tile)
+{
+	const struct kvsink_attend_task *task = u->task;
+	uint32_t d = task->rows.d_k, formats = kvsink_tile_rows(u, tile, false, tile->present), row;
 	float *s = kvsink_tile_slot(u);
 
-	kvsink_tile_k(u, tile);
-	u->ops->transpose(u->kt, u->f32, padded(d), d);
-	u->ops->logits(s, u->q, u->rows, u->kt, d, task->scale, task->softcap);
+	if (direct(formats, d))
+		u->ops->tile_logits(s, u->q, u->rows, tile->row, (unsigned)__builtin_ctz(formats), d,
+				    task->scale, task->softcap, u->k);
+	else
+		any_logits(u, tile, s);
 	for (row = 0; row < u->rows; row++) {
 		add_slope(u, tile, row, s + row * TILE);
 		mask_logits(u, tile, row, s + row * TILE);
@@ -95,7 +119,7 @@ void kvsink_sweep_max(struct unit *u, enum tier tier)
 }
 
 /* The weights of the current tile: from its logits, kept or made again. Sums only in the second sweep. */
-static float *compute_weights(struct unit *u, const struct tile *tile, enum tier tier, bool sum)
+static float *compute_weights(struct unit *u, struct tile *tile, enum tier tier, bool sum)
 {
 	struct partial *part = part_of(u, tier);
 	float *s = kvsink_kept(u) ? kvsink_tile_slot(u) : kvsink_tile_logits(u, tile);
@@ -110,20 +134,28 @@ static float *compute_weights(struct unit *u, const struct tile *tile, enum tier
 	return s;
 }
 
-/* All rows at once if each sees every lane; else each within its range: what it may not see may be NaN. */
-void kvsink_add_v(const struct unit *u, const struct tile *tile, uint64_t lanes, const float *p, double *acc)
-{
-	uint32_t n = padded(u->task->rows.d_v), row, begin, end;
-	uint32_t low = __builtin_ctzll(lanes), high = 64 - __builtin_clzll(lanes);
-	uint32_t first_end, last_begin;
+#define DIRECT_ROWS 8 /* up to so many rows it is cheaper to convert V again than to keep it */
 
-	kvsink_tile_v(u, tile, lanes);
+/* All rows at once if each sees every lane; else each within its range: what it may not see may be NaN. */
+void kvsink_add_v(const struct unit *u, struct tile *tile, uint64_t lanes, const float *p, double *acc)
+{
+	uint32_t d = u->task->rows.d_v, n = padded(d), row, begin, end;
+	uint32_t low = __builtin_ctzll(lanes), high = 64 - __builtin_clzll(lanes);
+	uint32_t first_end, last_begin, formats = kvsink_tile_rows(u, tile, true, lanes);
+
 	kvsink_tile_lanes(u, tile, 0, &begin, &first_end);
 	kvsink_tile_lanes(u, tile, u->rows - 1, &last_begin, &end);
 	if (last_begin <= low && first_end >= high) {
+		if (direct(formats, d) && u->rows <= DIRECT_ROWS) {
+			u->ops->tile_pv(acc, p, u->rows, low, high, tile->row,
+					(unsigned)__builtin_ctz(formats), n);
+			return;
+		}
+		kvsink_tile_f32(u, tile, d);
 		u->ops->pv(acc, p, u->rows, low, high, u->f32, n);
 		return;
 	}
+	kvsink_tile_f32(u, tile, d);
 	for (row = 0; row < u->rows; row++) {
 		kvsink_tile_lanes(u, tile, row, &begin, &end);
 		if (begin < end)
@@ -232,8 +264,8 @@ static void unit_load(struct unit *u)
 
 	for (row = 0; row < u->rows; row++) {
 		q = u->task->q + query_index(u, row) * d;
-		for (e = 0; e < d; e++)
-			u->q[row * STRIDE + e] = q[e];
+		for (e = 0; e < padded64(d); e++)
+			u->q[row * STRIDE + e] = e < d ? q[e] : 0.0;
 		for (t = 0; t < TIERS; t++) {
 			memset(u->acc[t] + row * STRIDE, 0, padded(u->task->rows.d_v) * sizeof(double));
 			u->part[t][row] = (struct partial){.max = -INFINITY};
@@ -431,8 +463,8 @@ static void place_scratch(struct unit *u, float *scratch)
 {
 	float *at = (float *)(((uintptr_t)scratch + 63) & ~(uintptr_t)63);
 
-	u->kt = (double *)at;
-	u->q = u->kt + STRIDE * TILE;
+	u->k = (double *)at;
+	u->q = u->k + STRIDE * KVSINK_K_ROWS;
 	u->acc[SRAM] = u->q + ROWS * STRIDE;
 	u->acc[HBM] = u->acc[SRAM] + ROWS * STRIDE;
 	u->f32 = (float *)(u->acc[HBM] + ROWS * STRIDE);

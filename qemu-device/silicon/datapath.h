@@ -126,11 +126,11 @@ void kvsink_attend_part(const struct kvsink_attend_task *tasks, unsigned count, 
 #define KVSINK_GATE_BINS 512 /* of keys: a binary32 in [0, 1] by exponent and two bits */
 
 /*
- * K tile (binary64), queries and two outputs (binary64), K or V rows; logits; bins of two sums (binary64), a
- * bit for each token; alignment.
+ * Four K rows (binary64), queries and two outputs (binary64), a tile of V rows; logits; bins of two sums
+ * (binary64), a bit for each token; alignment.
  */
 #define KVSINK_SCRATCH_FLOATS                                                                                \
-	((size_t)(2 * 64 + 6 * KVSINK_UNIT_ROWS + 64) * KVSINK_MAX_HEAD_DIM + KVSINK_UNIT_LOGITS +           \
+	((size_t)(2 * 4 + 6 * KVSINK_UNIT_ROWS + 64) * KVSINK_MAX_HEAD_DIM + KVSINK_UNIT_LOGITS +            \
 	 4 * KVSINK_GATE_BINS * KVSINK_UNIT_ROWS + KVSINK_MAX_TOKENS / 32 + 16)
 
 /* Rows that one query at `token` reads of one KV head, by tier: for the ledger and the modelled clock. */
@@ -153,9 +153,13 @@ struct kvsink_plane kvsink_plane(const struct kvsink_rows *rows, bool v);
 uint64_t kvsink_plane_region(const struct kvsink_plane *p, uint32_t head);
 /* Is the token of a sealed page protected? */
 bool kvsink_plane_protects(const struct kvsink_plane *p, const uint8_t *page, uint32_t head, uint32_t slot);
-/* The row of a page's token; and its codes, whether or not it is protected. */
+/* The row of a page's token. */
 struct kvsink_row kvsink_plane_row(const struct kvsink_plane *p, const uint8_t *page, uint32_t head,
 				   uint32_t slot, bool sealed);
+/* kvsink_plane_row() of `count` tokens of a page, sealed or not; their formats by bit. */
+uint32_t kvsink_plane_rows(const struct kvsink_plane *p, const uint8_t *page, uint32_t head, uint32_t slot,
+			   uint32_t count, bool sealed, struct kvsink_row *rows);
+/* The codes of a token, whether or not it is protected. */
 struct kvsink_row kvsink_plane_coded(const struct kvsink_plane *p, const uint8_t *page, uint32_t head,
 				     uint32_t slot);
 /* A resident's row of a head that it has; `plane` is K's, then V's. */

@@ -192,7 +192,7 @@ static bool fits(struct gate *gate, const float *w, uint32_t lane, double norm)
 /* ---- reading ---- */
 
 /* Reads the V rows of `lanes`; what stays unread is booked. */
-static void read_lanes(struct gate *gate, const struct tile *tile, const float *w, uint64_t lanes)
+static void read_lanes(struct gate *gate, struct tile *tile, const float *w, uint64_t lanes)
 {
 	struct unit *u = gate->u;
 	float *p = u->logits + (size_t)u->keep * u->slot; /* the slot that is not kept */
@@ -357,7 +357,7 @@ static void rescale(struct gate *gate, uint32_t row, float max)
 }
 
 /* Weights of a tile against the maximum so far, which it may move. */
-static float *weigh(struct gate *gate, const struct tile *tile)
+static float *weigh(struct gate *gate, struct tile *tile)
 {
 	struct unit *u = gate->u;
 	float *s, max;
@@ -438,7 +438,7 @@ static void note_again(struct gate *gate, const struct tile *tile)
 	uint32_t burst = gate->g->burst_bytes;
 
 	for (uint64_t rest = tile->present; rest; rest &= rest - 1) {
-		bool coded = tile->k[__builtin_ctzll(rest)].format == k->seal && k->seal;
+		bool coded = tile->row[__builtin_ctzll(rest)].format == k->seal && k->seal;
 		uint64_t bytes = coded ? k->coded_bytes : k->row_bytes;
 
 		gate->k_again.useful += bytes;

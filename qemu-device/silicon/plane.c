@@ -56,6 +56,15 @@ static void bitmap_load(const struct kvsink_plane *p, const uint8_t *region, uin
 	memcpy(bits, region + p->bitmap_at, bitmap_bytes(p));
 }
 
+static bool any(const uint64_t bits[KVSINK_PAGE_WORDS])
+{
+	uint64_t all = 0;
+
+	for (uint32_t word = 0; word < KVSINK_PAGE_WORDS; word++)
+		all |= bits[word];
+	return all;
+}
+
 /* Rank of a protected token, or a number that is none. */
 #define NO_RANK UINT32_MAX
 static uint32_t rank_of(const struct kvsink_plane *p, const uint64_t *bits, uint32_t slot)
@@ -96,22 +105,55 @@ struct kvsink_row kvsink_plane_coded(const struct kvsink_plane *p, const uint8_t
 struct kvsink_row kvsink_plane_row(const struct kvsink_plane *p, const uint8_t *page, uint32_t head,
 				   uint32_t slot, bool sealed)
 {
+	struct kvsink_row row;
+
+	kvsink_plane_rows(p, page, head, slot, 1, sealed, &row);
+	return row;
+}
+
+/* Rows that follow one another at equal distances. */
+static uint32_t even_rows(struct kvsink_row row, size_t step, size_t scale_step, uint32_t count,
+			  struct kvsink_row *rows)
+{
+	for (uint32_t i = 0; i < count; i++, row.data += step, row.scales += scale_step)
+		rows[i] = row;
+	return 1u << row.format;
+}
+
+/* Some rows of the page are protected. */
+static uint32_t mixed_rows(const struct kvsink_plane *p, const uint8_t *page, uint32_t head, uint32_t slot,
+			   uint32_t count, const uint64_t *bits, struct kvsink_row *rows)
+{
+	uint32_t formats = 0, rank;
+
+	for (uint32_t i = 0; i < count; i++) {
+		rank = rank_of(p, bits, slot + i);
+		rows[i] = kvsink_plane_coded(p, page, head, slot + i);
+		if (rank != NO_RANK)
+			rows[i] = (struct kvsink_row){
+				.data = page + kvsink_plane_region(p, head) + p->rows_at +
+					(size_t)rank * p->row_bytes,
+				.format = p->format,
+			};
+		formats |= 1u << rows[i].format;
+	}
+	return formats;
+}
+
+uint32_t kvsink_plane_rows(const struct kvsink_plane *p, const uint8_t *page, uint32_t head, uint32_t slot,
+			   uint32_t count, bool sealed, struct kvsink_row *rows)
+{
 	struct kvsink_row row = {.format = p->format};
 	uint64_t bits[KVSINK_PAGE_WORDS];
-	const uint8_t *region;
-	uint32_t rank;
 
 	if (!sealed || !p->seal) {
 		row.data = page + p->offset + ((uint64_t)slot * p->kv_heads + head) * p->row_bytes;
-		return row;
+		return even_rows(row, (size_t)p->kv_heads * p->row_bytes, 0, count, rows);
 	}
-	region = page + kvsink_plane_region(p, head);
-	bitmap_load(p, region, bits);
-	rank = rank_of(p, bits, slot);
-	if (rank == NO_RANK)
-		return kvsink_plane_coded(p, page, head, slot);
-	row.data = region + p->rows_at + (size_t)rank * p->row_bytes;
-	return row;
+	bitmap_load(p, page + kvsink_plane_region(p, head), bits);
+	if (any(bits))
+		return mixed_rows(p, page, head, slot, count, bits, rows);
+	return even_rows(kvsink_plane_coded(p, page, head, slot), p->code_bytes, p->scale_bytes, count, rows);
 }
 
 /* ---- rows in SRAM ---- */
@@ -194,15 +236,6 @@ struct kvsink_page_lanes kvsink_page_lanes(const struct kvsink_rows *rows, uint3
 		lanes.coded[slot / 64] |= (r->coded >> head & 1) << slot % 64;
 	}
 	return lanes;
-}
-
-static bool any(const uint64_t bits[KVSINK_PAGE_WORDS])
-{
-	uint64_t all = 0;
-
-	for (uint32_t word = 0; word < KVSINK_PAGE_WORDS; word++)
-		all |= bits[word];
-	return all;
 }
 
 static void add_read(struct kvsink_read *to, uint64_t at, uint64_t bytes, uint32_t burst)

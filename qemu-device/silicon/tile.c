@@ -28,40 +28,7 @@ uint64_t kvsink_tile_v_at(const struct unit *u, uint32_t token)
 	return v->offset + ((uint64_t)slot_of(u, token) * v->kv_heads + u->head) * v->row_bytes;
 }
 
-static void tile_add_hbm(struct tile *tile, const struct unit *u, uint32_t lane)
-{
-	const struct kvsink_rows *rows = &u->task->rows;
-	uint32_t token = tile->token[lane], slot = slot_of(u, token);
-	bool sealed = token < rows->sealed;
-	const uint8_t *page;
-
-	if (token < u->begin || token >= u->end)
-		return;
-	page = rows->pages[token >> rows->page_shift];
-	tile->k[lane] = kvsink_plane_row(&u->plane[0], page, u->head, slot, sealed);
-	tile->v[lane] = rows->flags & KVSINK_STREAM_V_IN_K
-				? tile->k[lane]
-				: kvsink_plane_row(&u->plane[1], page, u->head, slot, sealed);
-	tile_add(tile, u, lane);
-}
-
-/* The head's rows of a resident. */
-static void tile_add_sram(struct tile *tile, const struct unit *u, uint32_t lane,
-			  const struct kvsink_resident *r)
-{
-	const struct kvsink_rows *rows = &u->task->rows;
-
-	tile->sram |= 1ull << lane;
-	tile_add(tile, u, lane);
-	if (!(tile->present >> lane & 1))
-		return;
-	tile->k[lane] = kvsink_resident_row(rows, u->plane, r, u->head, false);
-	tile->v[lane] = rows->flags & KVSINK_STREAM_V_IN_K
-				? tile->k[lane]
-				: kvsink_resident_row(rows, u->plane, r, u->head, true);
-}
-
-/* The residents among the tokens of the tile at c->next: left out, or with `take` read from SRAM. */
+/* The residents among the tokens of the tile at c->next; with `take` they are part of it. */
 static uint64_t resident_lanes(const struct unit *u, struct cursor *c, bool take, struct tile *tile)
 {
 	const struct kvsink_rows *rows = &u->task->rows;
@@ -76,16 +43,24 @@ static uint64_t resident_lanes(const struct unit *u, struct cursor *c, bool take
 		if (!(r[c->resident].head_mask >> u->head & 1))
 			continue;
 		mask |= 1ull << lane;
-		if (take)
-			tile_add_sram(tile, u, lane, &r[c->resident]);
+		tile->resident[lane] = c->resident;
 	}
+	if (take)
+		tile->sram = mask;
 	return mask;
+}
+
+static uint64_t lanes_between(uint32_t begin, uint32_t end)
+{
+	uint64_t below_end = end < TILE ? (1ull << end) - 1 : ~0ull;
+
+	return begin < TILE ? below_end & ~((1ull << begin) - 1) : 0;
 }
 
 static bool next_by_token(const struct unit *u, struct cursor *c, struct tile *tile)
 {
+	uint32_t begin = u->begin > c->next ? u->begin - c->next : 0, lane;
 	uint64_t resident;
-	uint32_t lane;
 
 	if (c->next >= u->end)
 		return false;
@@ -94,9 +69,9 @@ static bool next_by_token(const struct unit *u, struct cursor *c, struct tile *t
 	for (lane = 0; lane < TILE; lane++)
 		tile->token[lane] = c->next + lane;
 	resident = resident_lanes(u, c, c->tier == MIXED, tile);
-	for (lane = 0; lane < TILE; lane++)
-		if (!(resident >> lane & 1))
-			tile_add_hbm(tile, u, lane);
+	tile->present = lanes_between(begin, u->end - c->next);
+	if (c->tier != MIXED)
+		tile->present &= ~resident;
 	c->next += TILE;
 	return true;
 }
@@ -111,8 +86,10 @@ static bool next_resident(const struct unit *u, struct cursor *c, struct tile *t
 		if (!(r->head_mask >> u->head & 1))
 			continue;
 		tile->token[tile->lanes] = r->token;
-		tile_add_sram(tile, u, tile->lanes++, r);
+		tile->resident[tile->lanes] = c->resident;
+		tile_add(tile, u, tile->lanes++);
 	}
+	tile->sram = tile->present;
 	return tile->lanes > 0;
 }
 
@@ -177,48 +154,72 @@ void kvsink_tile_lanes(const struct unit *u, const struct tile *tile, uint32_t r
 
 /* ---- rows ---- */
 
-#define AHEAD 8 /* rows that are fetched early: their addresses follow no pattern that a CPU would guess */
+static const uint8_t zeros[KVSINK_MAX_HEAD_DIM * 4];
 
-static void fetch_early(uint64_t lanes, const struct kvsink_row *rows, uint32_t lane, uint32_t d)
+/* Rows of lanes [lane, last), page by page; lanes may go beyond the tile. */
+static uint32_t hbm_rows(const struct unit *u, struct tile *tile, bool v, uint32_t lane, uint32_t last)
 {
-	uint32_t bytes;
+	const struct kvsink_rows *rows = &u->task->rows;
+	uint32_t page = 1u << rows->page_shift, formats = 0, token, slot, end;
 
-	if (lane >= TILE || !(lanes >> lane & 1))
-		return;
-	bytes = d * kvsink_format_bits(rows[lane].format) / 8;
-	for (uint32_t i = 0; i < bytes; i += 64)
-		__builtin_prefetch(rows[lane].data + i);
-	if (rows[lane].scales)
-		__builtin_prefetch(rows[lane].scales);
+	for (; lane < last; lane = end) {
+		token = tile->base + lane;
+		slot = token & (page - 1);
+		end = lane + page - slot < last ? lane + page - slot : last;
+		formats |= kvsink_plane_rows(&u->plane[v], rows->pages[token >> rows->page_shift], u->head,
+					     slot, end - lane, token < rows->sealed, &tile->row[lane]);
+	}
+	return formats;
 }
 
-/* Rows in binary32, padded with zeros to a multiple of 16 elements; lanes that are not wanted become zero
- * rows. */
-static void load_rows(const struct unit *u, uint64_t lanes, const struct kvsink_row *rows, uint32_t d)
+/* The lanes' rows in HBM, and what lies between them; returns how many rows of the next tile follow. */
+static uint32_t tile_rows_hbm(const struct unit *u, struct tile *tile, bool v, uint64_t lanes,
+			      uint32_t *formats)
+{
+	uint32_t first = (uint32_t)__builtin_ctzll(lanes), last = 64 - (uint32_t)__builtin_clzll(lanes);
+	uint32_t rest = u->end - tile->base, ahead;
+
+	*formats = hbm_rows(u, tile, v, first, last);
+	if (rest <= TILE)
+		return 0;
+	ahead = rest - TILE < TILE_AHEAD ? rest - TILE : TILE_AHEAD;
+	hbm_rows(u, tile, v, TILE, TILE + ahead);
+	return ahead;
+}
+
+uint32_t kvsink_tile_rows(const struct unit *u, struct tile *tile, bool v, uint64_t lanes)
+{
+	const struct kvsink_rows *rows = &u->task->rows;
+	const struct kvsink_row none = {.data = zeros, .scales = zeros, .format = rows->format};
+	uint32_t formats = 0, ahead = 0, lane;
+	uint64_t rest;
+
+	v = v && !(rows->flags & KVSINK_STREAM_V_IN_K);
+	if (lanes & ~tile->sram)
+		ahead = tile_rows_hbm(u, tile, v, lanes & ~tile->sram, &formats);
+	for (rest = lanes & tile->sram; rest; rest &= rest - 1) {
+		lane = (uint32_t)__builtin_ctzll(rest);
+		tile->row[lane] = kvsink_resident_row(rows, u->plane, &rows->resident[tile->resident[lane]],
+						      u->head, v);
+		formats |= 1u << tile->row[lane].format;
+	}
+	for (rest = ~lanes; rest; rest &= rest - 1)
+		tile->row[__builtin_ctzll(rest)] = none;
+	for (lane = ahead; lane < TILE_AHEAD; lane++)
+		tile->row[TILE + lane] = none;
+	return formats;
+}
+
+void kvsink_tile_f32(const struct unit *u, const struct tile *tile, uint32_t d)
 {
 	uint32_t stride = padded(d), lane;
 	float *row;
 
-	for (lane = 0; lane < AHEAD; lane++)
-		fetch_early(lanes, rows, lane, d);
 	for (lane = 0; lane < TILE; lane++) {
-		fetch_early(lanes, rows, lane + AHEAD, d);
 		row = u->f32 + (size_t)lane * stride;
-		if (!(lanes >> lane & 1)) {
-			memset(row, 0, stride * sizeof(*row));
-			continue;
-		}
-		kvsink_row_load(&rows[lane], row, d);
-		memset(row + d, 0, (stride - d) * sizeof(*row));
+		kvsink_tile_fetch(tile, lane, d * kvsink_format_bits(tile->row[lane].format) / 8);
+		kvsink_row_load(&tile->row[lane], row, d);
+		for (uint32_t e = d; e < stride; e++)
+			row[e] = 0.0f;
 	}
-}
-
-void kvsink_tile_k(const struct unit *u, const struct tile *tile)
-{
-	load_rows(u, tile->present, tile->k, u->task->rows.d_k);
-}
-
-void kvsink_tile_v(const struct unit *u, const struct tile *tile, uint64_t lanes)
-{
-	load_rows(u, tile->present & lanes, tile->v, u->task->rows.d_v);
 }

@@ -15,6 +15,7 @@
 #define TILE KVSINK_TILE
 #define ROWS KVSINK_UNIT_ROWS
 #define STRIDE KVSINK_ROW_STRIDE
+#define TILE_AHEAD 24 /* rows that are fetched early: about as many lines as a core of today can wait for */
 #define TIERS 2
 
 /* Which rows a sweep takes. Partial sums exist for the first two; MIXED (canonical mode) uses those of HBM.
@@ -28,7 +29,10 @@ struct tile {
 	uint32_t base;	  /* HBM, MIXED: token of lane 0 */
 	uint32_t lanes;	  /* tokens listed below */
 	uint32_t token[TILE];
-	struct kvsink_row k[TILE], v[TILE];
+	uint32_t resident[TILE]; /* of lanes in SRAM: which one */
+	/* K or V, whichever kvsink_tile_rows() looked up last; behind them what the next tile begins with, or
+	 * zeros */
+	struct kvsink_row row[TILE + TILE_AHEAD];
 };
 
 /* Place in a partition. */
@@ -57,8 +61,8 @@ struct unit {
 	uint32_t begin, end;	      /* tokens that some query sees */
 	double *q;		      /* [ROWS][STRIDE] */
 	double *acc[TIERS];	      /* [ROWS][STRIDE]: O times its sum of weights */
-	double *kt;		      /* [STRIDE][TILE] */
-	float *f32;		      /* [TILE][STRIDE]: K or V rows in binary32 */
+	double *k;		      /* [KVSINK_K_ROWS][STRIDE]: K rows in binary64 */
+	float *f32;		      /* [TILE][STRIDE]: V rows in binary32 */
 	float *logits;		      /* slots of tiles that are kept, then one that is not */
 	uint32_t slot;	/* floats of a slot: [rows][TILE], and in gated units a key for each lane */
 	uint32_t keep;	/* tiles that can be kept */
@@ -97,6 +101,11 @@ static inline uint32_t padded(uint32_t d)
 	return (d + 15) & ~15u;
 }
 
+static inline uint32_t padded64(uint32_t d)
+{
+	return (d + 7) & ~7u;
+}
+
 static inline struct partial *part_of(struct unit *u, enum tier tier)
 {
 	return u->part[tier == SRAM ? SRAM : HBM];
@@ -122,9 +131,24 @@ void kvsink_tile_lanes(const struct unit *u, const struct tile *tile, uint32_t r
 		       uint32_t *end);
 /* Lanes whose token is below `token`: they are the first ones. */
 uint32_t kvsink_tile_below(const struct tile *tile, uint32_t token);
-/* u->f32 = the K (or V) rows of `lanes` in binary32, padded with zeros; other lanes become zero rows. */
-void kvsink_tile_k(const struct unit *u, const struct tile *tile);
-void kvsink_tile_v(const struct unit *u, const struct tile *tile, uint64_t lanes);
+/*
+ * tile->row = where the K rows (V rows if `v`) of `lanes` are; other lanes get a row of zeros. Returns bit f
+ * for each format f among them.
+ */
+uint32_t kvsink_tile_rows(const struct unit *u, struct tile *tile, bool v, uint64_t lanes);
+/* Fetches what a loop over tile->row will come to: their addresses follow no pattern that a CPU would guess.
+ */
+static inline void kvsink_tile_fetch(const struct tile *tile, uint32_t lane, uint32_t row_bytes)
+{
+	uint32_t lines = (row_bytes + 63) / 64;
+	const uint8_t *data = tile->row[lane + (lines < TILE_AHEAD ? TILE_AHEAD / lines : 1)].data;
+
+	for (uint32_t i = 0; i < lines; i++)
+		__builtin_prefetch(data + (size_t)i * 64);
+}
+
+/* u->f32 = tile->row in binary32, padded with zeros to a multiple of 16 elements. */
+void kvsink_tile_f32(const struct unit *u, const struct tile *tile, uint32_t d);
 
 /* ---- attend.c ---- */
 
@@ -132,13 +156,13 @@ void kvsink_tile_v(const struct unit *u, const struct tile *tile, uint64_t lanes
 float *kvsink_tile_slot(const struct unit *u);
 bool kvsink_kept(const struct unit *u);
 /* Logits of the rows of a tile into its slot; what a row does not see is -inf. */
-float *kvsink_tile_logits(const struct unit *u, const struct tile *tile);
+float *kvsink_tile_logits(const struct unit *u, struct tile *tile);
 /* The maximum of each row's logits, and the tiles' logits as far as they are kept. */
 void kvsink_sweep_max(struct unit *u, enum tier tier);
 /* Weights, their sum and V of a partition. */
 void kvsink_sweep_v(struct unit *u, enum tier tier);
 /* acc += weights p times the V rows of `lanes`; p is 0 in other lanes. */
-void kvsink_add_v(const struct unit *u, const struct tile *tile, uint64_t lanes, const float *p, double *acc);
+void kvsink_add_v(const struct unit *u, struct tile *tile, uint64_t lanes, const float *p, double *acc);
 
 /* ---- gate.c ---- */
 

@@ -9,7 +9,7 @@
 
 #define VEC_BYTES 32
 #define VEC_ROWS 4
-#define VEC_F16C /* every CPU with AVX2 has it; vec.c asks all the same */
+#define VEC_AVX2 /* and F16C: every CPU with AVX2 has it; vec.c asks all the same */
 #define VEC_OPS kvsink_vec_avx2
 #include "vec_kernels.h"
 

@@ -3,22 +3,26 @@
  * Template of the SIMD kernels: what each one does stands in vec.h.
  *
  * A file that includes this sets VEC_BYTES (width of a register), VEC_ROWS (rows worked on at once) and
- * VEC_OPS (name of the table). Lanes never meet but in weights(), operations are plain IEEE multiplies
- * and adds in one order, so VEC_BYTES and VEC_ROWS change no bit.
+ * VEC_OPS (name of the table). Virtual lanes meet in one tree, operations are plain IEEE multiplies and adds
+ * in one order, so VEC_BYTES and VEC_ROWS change no bit.
  */
 #include "fp.h"
+
+#include "datapath.h"
 #include "vec.h"
 
 #define VF (VEC_BYTES / 4) /* floats in a register */
 #define VD (VEC_BYTES / 8) /* doubles in a register */
 #define LANES 16	   /* virtual lanes */
 #define NF (LANES / VF)	   /* registers of 16 floats */
-#define ND 2		   /* registers of doubles that logits() works on at once */
+#define LANES64 8	   /* virtual lanes of binary64 */
+#define ND (LANES64 / VD)  /* registers of 8 doubles */
 #define INLINE static inline __attribute__((always_inline))
 
 typedef float vf __attribute__((vector_size(VEC_BYTES), may_alias));
 typedef int32_t vi __attribute__((vector_size(VEC_BYTES), may_alias));
 typedef double vd __attribute__((vector_size(VEC_BYTES), may_alias));
+typedef double vd_any __attribute__((vector_size(VEC_BYTES), may_alias, aligned(8)));
 typedef int64_t vl __attribute__((vector_size(VEC_BYTES), may_alias));
 typedef float vh __attribute__((vector_size(VEC_BYTES / 2), may_alias)); /* as many floats as doubles in vd */
 typedef float vf_any __attribute__((vector_size(VEC_BYTES), may_alias, aligned(4)));
@@ -34,7 +38,7 @@ INLINE vf select_f(vi mask, vf yes, vf no)
 	return (vf)((mask & (vi)yes) | (~mask & (vi)no));
 }
 
-#ifdef VEC_F16C
+#ifdef VEC_AVX2
 typedef int16_t v8hi __attribute__((vector_size(16)));
 
 /* The CPU's own conversion: exact, and NaNs are quieted. */
@@ -74,57 +78,98 @@ static void fp16_load(float *dst, const void *src, unsigned n)
 }
 
 #define GROUP KVSINK_FORMAT_GROUP
-#define GROUPS (KVSINK_MAX_HEAD_DIM / GROUP)
 
-static void int8_load(float *dst, const void *codes, const void *scales, unsigned n)
+/* As many bytes as there are floats in a register, with a sign or without. */
+#ifdef VEC_AVX2
+typedef char v16qi __attribute__((vector_size(16)));
+typedef int64_t v2di __attribute__((vector_size(16)));
+
+INLINE v16qi eight_bytes(const void *bytes)
 {
-	const int8_t *code = codes;
-	float scale[GROUPS];
-	unsigned i, j;
+	int64_t low;
 
-	fp16_load(scale, scales, n / GROUP);
-	for (i = 0; i < n; i += GROUP) {
-		float s = scale[i / GROUP];
-
-		for (j = i; j < i + GROUP; j += VF)
-			*(vf_any *)(dst + j) =
-				__builtin_convertvector(
-					__builtin_convertvector(*(const vi8_any *)(code + j), vi), vf) *
-				s;
-	}
+	memcpy(&low, bytes, sizeof(low));
+	return (v16qi)(v2di){low, 0};
 }
 
-/* 32 codes of four bits, one in each byte. */
-INLINE void unpack4(uint8_t *to, const uint8_t *pairs)
+INLINE vf signed_to_f32(const int8_t *code)
 {
-	v16u8 both = *(const v16u8 *)pairs, low = both & 15, high = both >> 4;
+	return __builtin_convertvector((vi)__builtin_ia32_pmovsxbd256(eight_bytes(code)), vf);
+}
 
-	*(v16u8 *)to =
-		__builtin_shufflevector(low, high, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
-	*(v16u8 *)(to + 16) = __builtin_shufflevector(low, high, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29,
-						      14, 30, 15, 31);
+INLINE vf code_to_f32(const uint8_t *code)
+{
+	return __builtin_convertvector((vi)__builtin_ia32_pmovzxbd256(eight_bytes(code)), vf);
+}
+#else
+INLINE vf signed_to_f32(const int8_t *code)
+{
+	return __builtin_convertvector(__builtin_convertvector(*(const vi8_any *)code, vi), vf);
 }
 
 INLINE vf code_to_f32(const uint8_t *code)
 {
 	return __builtin_convertvector(__builtin_convertvector(*(const vu8_any *)code, vi), vf);
 }
+#endif
+
+/* A binary16 number in every element. */
+INLINE vf fp16_to_all(const uint8_t *half)
+{
+	uint16_t bits;
+
+	memcpy(&bits, half, sizeof(bits));
+	return fp16_to_f32((vu16_any){0} + bits);
+}
+
+/* Twice `bytes` codes of four bits, one in each byte; bytes is at most 8 and a constant where this is
+ * inlined. */
+INLINE void unpack4(uint8_t *to, const uint8_t *pairs, const unsigned bytes)
+{
+	v16u8 both = {0}, low, high;
+
+	memcpy(&both, pairs, bytes);
+	low = both & 15;
+	high = both >> 4;
+	*(v16u8 *)to =
+		__builtin_shufflevector(low, high, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+}
+
+/*
+ * VF elements of a row from element e on, a multiple of VF, in binary32. `format` is a constant where this is
+ * inlined; 16 codes of four bits are unpacked at once, so a register of them has at most 16 elements.
+ */
+INLINE vf row_load(const unsigned format, const struct kvsink_row *row, unsigned e)
+{
+	uint8_t code[16] __attribute__((aligned(16)));
+	const uint8_t *scale;
+
+	if (format == KVSINK_FORMAT_FP16)
+		return fp16_to_f32(*(const vu16_any *)(row->data + 2 * e));
+	if (format == KVSINK_FORMAT_INT8)
+		return signed_to_f32((const int8_t *)row->data + e) *
+		       fp16_to_all(row->scales + e / GROUP * 2);
+	scale = row->scales + e / GROUP * 4;
+	unpack4(code, row->data + e / 2, VF / 2);
+	return code_to_f32(code) * fp16_to_all(scale) + fp16_to_all(scale + 2);
+}
+
+INLINE void row_load_all(const unsigned format, float *dst, const void *codes, const void *scales, unsigned n)
+{
+	const struct kvsink_row row = {.data = codes, .scales = scales};
+
+	for (unsigned i = 0; i < n; i += VF)
+		*(vf_any *)(dst + i) = row_load(format, &row, i);
+}
+
+static void int8_load(float *dst, const void *codes, const void *scales, unsigned n)
+{
+	row_load_all(KVSINK_FORMAT_INT8, dst, codes, scales, n);
+}
 
 static void int4_load(float *dst, const void *codes, const void *scales, unsigned n)
 {
-	const uint8_t *pairs = codes;
-	uint8_t code[GROUP];
-	float scale[2 * GROUPS]; /* and minimum, in turn */
-	unsigned i, j;
-
-	fp16_load(scale, scales, n / GROUP * 2);
-	for (i = 0; i < n; i += GROUP, pairs += GROUP / 2) {
-		float s = scale[i / GROUP * 2], minimum = scale[i / GROUP * 2 + 1];
-
-		unpack4(code, pairs);
-		for (j = 0; j < GROUP; j += VF)
-			*(vf_any *)(dst + i + j) = code_to_f32(code + j) * s + minimum;
-	}
+	row_load_all(KVSINK_FORMAT_INT4, dst, codes, scales, n);
 }
 
 INLINE void channel_group_whole(float *dst, const uint8_t *code, const uint8_t *scale, const uint8_t *minimum)
@@ -172,87 +217,206 @@ static void int4_channel_load(float *dst, const void *codes, const void *scales,
 	unsigned i;
 
 	for (i = 0; i < n; i += GROUP) {
+		const uint8_t *from = pairs + i / 2;
+
 		if (n - i < GROUP)
-			memcpy(last, pairs + i / 2, (n - i) / 2);
-		unpack4(code, n - i < GROUP ? last : pairs + i / 2);
+			from = memcpy(last, from, (n - i) / 2);
+		unpack4(code, from, 8);
+		unpack4(code + 16, from + 8, 8);
 		channel_group(dst + i, code, scale + 2 * i, minimum + 2 * i, n - i < GROUP ? n - i : GROUP);
 	}
 }
 
-/* Columns e .. e+3 of four rows. */
-INLINE void transpose4(double *kt, const float *rows, unsigned stride)
-{
-	v4f a = *(const v4f *)rows, b = *(const v4f *)(rows + stride);
-	v4f c = *(const v4f *)(rows + 2 * stride), d = *(const v4f *)(rows + 3 * stride);
-	v4f ab0 = __builtin_shufflevector(a, b, 0, 4, 1, 5), ab1 = __builtin_shufflevector(a, b, 2, 6, 3, 7);
-	v4f cd0 = __builtin_shufflevector(c, d, 0, 4, 1, 5), cd1 = __builtin_shufflevector(c, d, 2, 6, 3, 7);
-	v4f e0 = __builtin_shufflevector(ab0, cd0, 0, 1, 4, 5),
-	    e1 = __builtin_shufflevector(ab0, cd0, 2, 3, 6, 7);
-	v4f e2 = __builtin_shufflevector(ab1, cd1, 0, 1, 4, 5),
-	    e3 = __builtin_shufflevector(ab1, cd1, 2, 3, 6, 7);
+/* ---- q.k ---- */
 
-	*(v4d *)kt = __builtin_convertvector(e0, v4d);
-	*(v4d *)(kt + KVSINK_TILE) = __builtin_convertvector(e1, v4d);
-	*(v4d *)(kt + 2 * KVSINK_TILE) = __builtin_convertvector(e2, v4d);
-	*(v4d *)(kt + 3 * KVSINK_TILE) = __builtin_convertvector(e3, v4d);
+/* Both halves of a register of floats as doubles. */
+INLINE void widen(double *to, vf x)
+{
+#ifdef VEC_AVX2
+	*(vd_any *)to = (vd)__builtin_ia32_cvtps2pd256(__builtin_shufflevector(x, x, 0, 1, 2, 3));
+	*(vd_any *)(to + VD) = (vd)__builtin_ia32_cvtps2pd256(__builtin_shufflevector(x, x, 4, 5, 6, 7));
+#else
+	float f[VF] __attribute__((aligned(VEC_BYTES)));
+
+	*(vf *)f = x;
+	*(vd_any *)to = __builtin_convertvector(*(const vh *)f, vd);
+	*(vd_any *)(to + VD) = __builtin_convertvector(*(const vh *)(f + VD), vd);
+#endif
 }
 
-static void transpose(double *kt, const float *rows, unsigned stride, unsigned d)
+INLINE void pad(double *dst, unsigned n)
 {
-	unsigned e, t;
-
-	for (e = 0; e < d; e += 4)
-		for (t = 0; t < KVSINK_TILE; t += 4)
-			transpose4(kt + (size_t)e * KVSINK_TILE + t, rows + (size_t)t * stride + e, stride);
+	for (; n % LANES64; n++)
+		dst[n] = 0.0;
 }
 
-INLINE void logit_store(float *s, vd dot, double scale, double cap)
+static void f32_widen(double *dst, const float *src, unsigned n)
 {
+	unsigned i;
+
+	for (i = 0; i + VF <= n; i += VF)
+		widen(dst + i, *(const vf_any *)(src + i));
+	for (; i < n; i++)
+		dst[i] = src[i];
+	pad(dst, n);
+}
+
+/* part[token][4]: lanes j and j + 4 are added. `tokens` is a constant where this is inlined. */
+INLINE void store_lanes(double (*part)[4], vd (*acc)[ND], const unsigned tokens)
+{
+	double lane[LANES64] __attribute__((aligned(64)));
+	unsigned t, j;
+
+#pragma GCC unroll 8
+	for (t = 0; t < tokens; t++) {
+#pragma GCC unroll 8
+		for (j = 0; j < ND; j++)
+			*(vd *)(lane + j * VD) = acc[t][j];
+		*(v4d *)part[t] = *(const v4d *)lane + *(const v4d *)(lane + 4);
+	}
+}
+
+/* q of `rows` rows times k of `tokens` tokens. Both are constants where this is inlined. */
+INLINE void dot_block(double (*part)[KVSINK_K_ROWS][4], const double *q, const unsigned rows, const double *k,
+		      const unsigned tokens, unsigned n)
+{
+	vd acc[2][KVSINK_K_ROWS][ND] = {0};
+	unsigned e, i, t, j;
+
+	for (e = 0; e < n; e += LANES64) {
+#pragma GCC unroll 8
+		for (j = 0; j < ND; j++)
+#pragma GCC unroll 8
+			for (t = 0; t < tokens; t++)
+#pragma GCC unroll 8
+				for (i = 0; i < rows; i++)
+					acc[i][t][j] += *(const vd *)(k + t * n + e + j * VD) *
+							*(const vd *)(q + i * KVSINK_ROW_STRIDE + e + j * VD);
+	}
+#pragma GCC unroll 8
+	for (i = 0; i < rows; i++)
+		store_lanes(part[i], acc[i], tokens);
+}
+
+/* Logits of a row and four tokens: (lane 0 + lane 1) + (lane 2 + lane 3), scaled and capped. */
+INLINE void logit_store(float *s, double (*part)[4], double scale, double cap)
+{
+	v4d a = *(const v4d *)part[0], b = *(const v4d *)part[1];
+	v4d c = *(const v4d *)part[2], d = *(const v4d *)part[3];
+	v4d ab = __builtin_shufflevector(a, b, 0, 4, 2, 6) + __builtin_shufflevector(a, b, 1, 5, 3, 7);
+	v4d cd = __builtin_shufflevector(c, d, 0, 4, 2, 6) + __builtin_shufflevector(c, d, 1, 5, 3, 7);
+	v4d dot = __builtin_shufflevector(ab, cd, 0, 1, 4, 5) + __builtin_shufflevector(ab, cd, 2, 3, 6, 7);
 	unsigned i;
 
 	dot *= scale;
 	if (cap > 0.0)
-		for (i = 0; i < VD; i++)
+		for (i = 0; i < 4; i++)
 			dot[i] = kvsink_softcap64(dot[i], cap);
-	*(vh *)s = __builtin_convertvector(dot, vh);
+	*(v4f *)s = __builtin_convertvector(dot, v4f);
 }
 
-/* `rows` is a constant where this is inlined. */
-INLINE void logit_block(float *s, const double *q, const unsigned rows, const double *kt, unsigned d,
-			double scale, double cap)
-{
-	vd acc[VEC_ROWS][ND] = {0};
-	unsigned e, i, j;
-
-	for (e = 0; e < d; e++) {
-#pragma GCC unroll 8
-		for (i = 0; i < rows; i++)
-#pragma GCC unroll 4
-			for (j = 0; j < ND; j++)
-				acc[i][j] += *(const vd *)(kt + (size_t)e * KVSINK_TILE + j * VD) *
-					     q[i * KVSINK_ROW_STRIDE + e];
-	}
-#pragma GCC unroll 8
-	for (i = 0; i < rows; i++)
-#pragma GCC unroll 4
-		for (j = 0; j < ND; j++)
-			logit_store(s + i * KVSINK_TILE + j * VD, acc[i][j], scale, cap);
-}
-
-static void logits(float *s, const double *q, unsigned rows, const double *kt, unsigned d, double scale,
+static void logits(float *s, const double *q, unsigned rows, const double *k, unsigned n, double scale,
 		   double cap)
 {
-	unsigned t, r;
+	double part[2][KVSINK_K_ROWS][4] __attribute__((aligned(64)));
+	unsigned r;
 
-	for (t = 0; t < KVSINK_TILE; t += ND * VD) {
-		for (r = 0; r + VEC_ROWS <= rows; r += VEC_ROWS)
-			logit_block(s + r * KVSINK_TILE + t, q + (size_t)r * KVSINK_ROW_STRIDE, VEC_ROWS,
-				    kt + t, d, scale, cap);
-		for (; r < rows; r++)
-			logit_block(s + r * KVSINK_TILE + t, q + (size_t)r * KVSINK_ROW_STRIDE, 1, kt + t, d,
-				    scale, cap);
+	for (r = 0; r + 2 <= rows; r += 2) {
+		const double *at = q + (size_t)r * KVSINK_ROW_STRIDE;
+
+		dot_block(part, at, 2, k, 2, n);
+		dot_block((double(*)[KVSINK_K_ROWS][4])part[0][2], at, 2, k + 2 * n, 2, n);
+		logit_store(s + r * KVSINK_TILE, part[0], scale, cap);
+		logit_store(s + (r + 1) * KVSINK_TILE, part[1], scale, cap);
+	}
+	if (r == rows)
+		return;
+	dot_block(part, q + (size_t)r * KVSINK_ROW_STRIDE, 1, k, KVSINK_K_ROWS, n);
+	logit_store(s + r * KVSINK_TILE, part[0], scale, cap);
+}
+
+#define FETCH 24 /* lines that are on their way: about as many as a core of today can wait for */
+
+INLINE unsigned row_lines(unsigned format, unsigned n)
+{
+	unsigned bytes = format == KVSINK_FORMAT_FP16 ? 2 * n : format == KVSINK_FORMAT_INT8 ? n : n / 2;
+
+	return (bytes + 63) / 64;
+}
+
+/* What comes FETCH lines later; tile->row has so many rows behind its last one. */
+INLINE void fetch(const struct kvsink_row *row, unsigned lines)
+{
+	const uint8_t *data = row[lines < FETCH ? FETCH / lines : 1].data;
+	unsigned i;
+
+	for (i = 0; i < lines; i++)
+		__builtin_prefetch(data + 64 * i);
+}
+
+INLINE void row_widen(const unsigned format, double *dst, const struct kvsink_row *row, unsigned n)
+{
+	for (unsigned i = 0; i < n; i += VF)
+		widen(dst + i, row_load(format, row, i));
+}
+
+/* dot_block() of one row of q, straight from the rows: each element is needed only once. */
+INLINE void direct_dot_block(const unsigned format, double (*part)[4], const double *q,
+			     const struct kvsink_row *row, unsigned d)
+{
+	vd acc[KVSINK_K_ROWS][ND] = {0};
+	double k[LANES] __attribute__((aligned(64)));
+	unsigned e, t, i, j;
+
+	for (e = 0; e < d; e += LANES) {
+#pragma GCC unroll 8
+		for (t = 0; t < KVSINK_K_ROWS; t++) {
+#pragma GCC unroll 8
+			for (i = 0; i < LANES; i += VF)
+				widen(k + i, row_load(format, row + t, e + i));
+#pragma GCC unroll 8
+			for (i = 0; i < LANES; i += LANES64)
+#pragma GCC unroll 8
+				for (j = 0; j < ND; j++)
+					acc[t][j] += *(const vd *)(k + i + j * VD) *
+						     *(const vd *)(q + e + i + j * VD);
+		}
+	}
+	store_lanes(part, acc, KVSINK_K_ROWS);
+}
+
+INLINE void logits_of(const unsigned format, float *s, const double *q, unsigned rows,
+		      const struct kvsink_row *row, unsigned d, double scale, double cap, double *k)
+{
+	double part[KVSINK_K_ROWS][4] __attribute__((aligned(64)));
+	unsigned t, i, lines = row_lines(format, d);
+
+	for (t = 0; t < KVSINK_TILE; t += KVSINK_K_ROWS, s += KVSINK_K_ROWS) {
+		for (i = 0; i < KVSINK_K_ROWS; i++)
+			fetch(row + t + i, lines);
+		if (rows == 1) {
+			direct_dot_block(format, part, q, row + t, d);
+			logit_store(s, part, scale, cap);
+			continue;
+		}
+		for (i = 0; i < KVSINK_K_ROWS; i++)
+			row_widen(format, k + i * d, row + t + i, d);
+		logits(s, q, rows, k, d, scale, cap);
 	}
 }
+
+static void tile_logits(float *s, const double *q, unsigned rows, const struct kvsink_row *row,
+			unsigned format, unsigned d, double scale, double cap, double *k)
+{
+	if (format == KVSINK_FORMAT_FP16)
+		logits_of(KVSINK_FORMAT_FP16, s, q, rows, row, d, scale, cap, k);
+	else if (format == KVSINK_FORMAT_INT8)
+		logits_of(KVSINK_FORMAT_INT8, s, q, rows, row, d, scale, cap, k);
+	else
+		logits_of(KVSINK_FORMAT_INT4, s, q, rows, row, d, scale, cap, k);
+}
+
+/* ---- softmax ---- */
 
 static float max(const float *s)
 {
@@ -312,6 +476,26 @@ static float weights(float *s, float max)
 	return lane[0];
 }
 
+/* ---- weights times V ---- */
+
+/* acc += sum, of 16 elements of each row. */
+INLINE void pv_store(double *acc, vf (*sum)[NF], const unsigned rows)
+{
+	unsigned i, j, k;
+
+#pragma GCC unroll 8
+	for (i = 0; i < rows; i++)
+#pragma GCC unroll 4
+		for (j = 0; j < NF; j++) {
+			float part[VF] __attribute__((aligned(64)));
+
+			*(vf *)part = sum[i][j];
+			for (k = 0; k < VF; k += VD)
+				*(vd *)(acc + i * KVSINK_ROW_STRIDE + j * VF + k) +=
+					__builtin_convertvector(*(vh *)(part + k), vd);
+		}
+}
+
 INLINE void pv_block(double *acc, const float *p, const unsigned rows, unsigned begin, unsigned end,
 		     const float *v, unsigned stride)
 {
@@ -326,18 +510,7 @@ INLINE void pv_block(double *acc, const float *p, const unsigned rows, unsigned 
 				sum[i][j] += *(const vf *)(v + (size_t)t * stride + j * VF) *
 					     p[i * KVSINK_TILE + t];
 	}
-#pragma GCC unroll 8
-	for (i = 0; i < rows; i++)
-#pragma GCC unroll 4
-		for (j = 0; j < NF; j++) {
-			float part[VF] __attribute__((aligned(64)));
-			unsigned k;
-
-			*(vf *)part = sum[i][j];
-			for (k = 0; k < VF; k += VD)
-				*(vd *)(acc + i * KVSINK_ROW_STRIDE + j * VF + k) +=
-					__builtin_convertvector(*(vh *)(part + k), vd);
-		}
+	pv_store(acc, sum, rows);
 }
 
 static void pv(double *acc, const float *p, unsigned rows, unsigned begin, unsigned end, const float *v,
@@ -353,6 +526,63 @@ static void pv(double *acc, const float *p, unsigned rows, unsigned begin, unsig
 			pv_block(acc + (size_t)r * KVSINK_ROW_STRIDE + e, p + r * KVSINK_TILE, 1, begin, end,
 				 v + e, n);
 	}
+}
+
+/* `format` and `rows` are constants where this is inlined; lines of a row that are fetched early, 0 for none.
+ */
+INLINE void direct_pv_block(const unsigned format, double *acc, const float *p, const unsigned rows,
+			    unsigned begin, unsigned end, const struct kvsink_row *v, unsigned e,
+			    unsigned lines)
+{
+	vf sum[VEC_ROWS][NF] = {0};
+	unsigned t, i, j;
+
+	for (t = begin; t < end; t++) {
+		if (lines)
+			fetch(v + t, lines);
+#pragma GCC unroll 4
+		for (j = 0; j < NF; j++) {
+			vf x = row_load(format, v + t, e + j * VF);
+
+#pragma GCC unroll 8
+			for (i = 0; i < rows; i++)
+				sum[i][j] += x * p[i * KVSINK_TILE + t];
+		}
+	}
+	pv_store(acc, sum, rows);
+}
+
+INLINE void pv_of(const unsigned format, double *acc, const float *p, unsigned rows, unsigned begin,
+		  unsigned end, const struct kvsink_row *v, unsigned n)
+{
+	unsigned e, r, lines = row_lines(format, n);
+
+	for (e = 0; e < n; e += LANES, acc += LANES) {
+		double *to = acc;
+		const float *from = p;
+		unsigned first = e ? 0 : lines;
+
+		for (r = rows; r >= 4;
+		     r -= 4, to += 4 * KVSINK_ROW_STRIDE, from += 4 * KVSINK_TILE, first = 0)
+			direct_pv_block(format, to, from, 4, begin, end, v, e, first);
+		if (r == 3)
+			direct_pv_block(format, to, from, 3, begin, end, v, e, first);
+		else if (r == 2)
+			direct_pv_block(format, to, from, 2, begin, end, v, e, first);
+		else if (r)
+			direct_pv_block(format, to, from, 1, begin, end, v, e, first);
+	}
+}
+
+static void tile_pv(double *acc, const float *p, unsigned rows, unsigned begin, unsigned end,
+		    const struct kvsink_row *v, unsigned format, unsigned n)
+{
+	if (format == KVSINK_FORMAT_FP16)
+		pv_of(KVSINK_FORMAT_FP16, acc, p, rows, begin, end, v, n);
+	else if (format == KVSINK_FORMAT_INT8)
+		pv_of(KVSINK_FORMAT_INT8, acc, p, rows, begin, end, v, n);
+	else
+		pv_of(KVSINK_FORMAT_INT4, acc, p, rows, begin, end, v, n);
 }
 
 /* Adding 2^52 rounds to an integer and leaves it in the low bits. */
@@ -380,10 +610,12 @@ const struct kvsink_vec_ops VEC_OPS = {
 	.int4_load = int4_load,
 	.int8_channel_load = int8_channel_load,
 	.int4_channel_load = int4_channel_load,
-	.transpose = transpose,
+	.f32_widen = f32_widen,
 	.logits = logits,
+	.tile_logits = tile_logits,
 	.max = max,
 	.weights = weights,
 	.pv = pv,
+	.tile_pv = tile_pv,
 	.score = score,
 };

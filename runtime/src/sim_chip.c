@@ -119,7 +119,11 @@ static void *map_tier(uint64_t bytes)
 	void *memory =
 		mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
-	return memory == MAP_FAILED ? NULL : memory;
+	if (memory == MAP_FAILED)
+		return NULL;
+	madvise(memory, bytes,
+		MADV_HUGEPAGE); /* attention walks all of it: fewer page walks; a kernel may refuse */
+	return memory;
 }
 
 static void write_bus(struct sim_chip *chip, uint32_t lo, uint64_t bus)

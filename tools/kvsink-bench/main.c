@@ -9,11 +9,13 @@
 
 #include "bench.h"
 #include "fail.h"
+#include "micro.h"
 
 #define MAX_LIST 32
 
 static const char usage_text[] =
 	"usage: kvsink-bench model --state FILE [options]\n"
+	"       kvsink-bench micro [options]\n"
 	"       kvsink-bench policies     lists the placement policies and what each does\n"
 	"model replays a recorded decode for each policy and size of SRAM; prints what was read from where.\n"
 	"  --state FILE       state file of `kvsink-llm prefill`: its rows are the prompt, then the decode\n"
@@ -31,6 +33,14 @@ static const char usage_text[] =
 	"  --seed N           of policies that draw (default 1)\n"
 	"  --json[=FILE]      all figures as JSON, instead of the table or, with FILE, into that file beside "
 	"it\n"
+	"micro times the datapath through sim: and prints ratios, against this machine's limits among "
+	"others.\n"
+	"  --threads N        1 to 16 (default 2)\n"
+	"  --bytes N          of K and V in FP16, with K or M, 4M to 1024M (default 64M): more than the "
+	"caches "
+	"hold\n"
+	"  --rounds N         that times are taken in turn, 1 to 99 (default 15); ratios are medians\n"
+	"  --json[=FILE]      as above\n"
 	"exit status: 0 done, 1 failed, 2 usage\n";
 
 struct options {
@@ -43,6 +53,7 @@ struct options {
 	unsigned srams;
 	int32_t tail[MAX_LIST];
 	unsigned tails;
+	uint64_t threads, bytes, rounds; /* micro */
 	bool as_json, help;
 };
 
@@ -203,6 +214,23 @@ static int set_seed(struct options *o, const char *text)
 	return number_option("--seed", text, 0, UINT64_MAX, &o->seed);
 }
 
+static int set_threads(struct options *o, const char *text)
+{
+	return number_option("--threads", text, 1, MACHINE_MAX_THREADS, &o->threads);
+}
+
+static int set_bytes(struct options *o, const char *text)
+{
+	return number(text, 4 << 20, 1024 << 20, true, &o->bytes)
+		       ? 0
+		       : bad("--bytes", text, "4M to 1024M is allowed");
+}
+
+static int set_rounds(struct options *o, const char *text)
+{
+	return number_option("--rounds", text, 1, 99, &o->rounds);
+}
+
 static int set_json(struct options *o, const char *text)
 {
 	o->as_json = true;
@@ -218,22 +246,28 @@ static int set_help(struct options *o, const char *text)
 }
 
 enum value { NONE, MAY, MUST };
+enum { MODEL = 1, MICRO = 2 };
 
 static const struct {
 	const char *name;
 	enum value value;
+	unsigned commands; /* that it belongs to */
 	int (*set)(struct options *o, const char *text);
 } known_options[] = {
-	{"--state", MUST, set_state},	  {"--prompt", MUST, set_prompt}, {"--tokens", MUST, set_steps},
-	{"--policy", MUST, set_policies}, {"--sram", MUST, set_srams},	  {"--tail", MUST, set_tails},
-	{"--device", MUST, set_device},	  {"--format", MUST, set_format}, {"--compute", MUST, set_compute},
-	{"--seed", MUST, set_seed},	  {"--json", MAY, set_json},	  {"--help", NONE, set_help},
+	{"--state", MUST, MODEL, set_state},	   {"--prompt", MUST, MODEL, set_prompt},
+	{"--tokens", MUST, MODEL, set_steps},	   {"--policy", MUST, MODEL, set_policies},
+	{"--sram", MUST, MODEL, set_srams},	   {"--tail", MUST, MODEL, set_tails},
+	{"--device", MUST, MODEL, set_device},	   {"--format", MUST, MODEL, set_format},
+	{"--compute", MUST, MODEL, set_compute},   {"--seed", MUST, MODEL, set_seed},
+	{"--threads", MUST, MICRO, set_threads},   {"--bytes", MUST, MICRO, set_bytes},
+	{"--rounds", MUST, MICRO, set_rounds},	   {"--json", MAY, MODEL | MICRO, set_json},
+	{"--help", NONE, MODEL | MICRO, set_help},
 };
 
 #define OPTIONS (sizeof(known_options) / sizeof(known_options[0]))
 
 /* One option and its value, by its whole name: what is abbreviated today may be ambiguous tomorrow. */
-static int read_option(struct options *o, char **argv, int argc, int *at)
+static int read_option(struct options *o, unsigned command, char **argv, int argc, int *at)
 {
 	const char *word = argv[*at], *equals = strchr(word, '=');
 	size_t length = equals ? (size_t)(equals - word) : strlen(word), i = 0;
@@ -242,7 +276,8 @@ static int read_option(struct options *o, char **argv, int argc, int *at)
 	if (strncmp(word, "--", 2))
 		return bad("argument", word, "not expected");
 	while (i < OPTIONS &&
-	       (strlen(known_options[i].name) != length || strncmp(known_options[i].name, word, length)))
+	       (!(known_options[i].commands & command) || strlen(known_options[i].name) != length ||
+		strncmp(known_options[i].name, word, length)))
 		i++;
 	if (i == OPTIONS)
 		return bad("option", word, "there is none of this name; --help lists them");
@@ -269,15 +304,22 @@ static int set_defaults(struct options *o)
 	return rc;
 }
 
-static int read_options(struct options *o, int argc, char **argv)
+static int read_options(struct options *o, unsigned command, int argc, char **argv)
 {
 	int rc = 0;
 
 	*o = (struct options){
-		.device = "sim:threads=2", .format = KVSINK_FORMAT_FP16, .compute_ns = 2800, .seed = 1};
+		.device = "sim:threads=2",
+		.format = KVSINK_FORMAT_FP16,
+		.compute_ns = 2800,
+		.seed = 1,
+		.threads = 2,
+		.bytes = 64 << 20,
+		.rounds = 15,
+	};
 	for (int i = 0; i < argc && !rc; i++)
-		rc = read_option(o, argv, argc, &i);
-	if (rc || o->help)
+		rc = read_option(o, command, argv, argc, &i);
+	if (rc || o->help || command != MODEL)
 		return rc;
 	return o->state ? set_defaults(o) : bad("--state", "", "is needed");
 }
@@ -465,11 +507,31 @@ static void list_policies(void)
 static int model(int argc, char **argv)
 {
 	struct options o;
-	int rc = read_options(&o, argc, argv);
+	int rc = read_options(&o, MODEL, argc, argv);
 
 	if (!rc && o.help)
 		fputs(usage_text, stdout);
 	return rc || o.help ? rc : run_model(&o);
+}
+
+static int micro(int argc, char **argv)
+{
+	struct micro_options micro;
+	struct options o;
+	int rc = read_options(&o, MICRO, argc, argv);
+
+	if (!rc && o.help)
+		fputs(usage_text, stdout);
+	if (rc || o.help)
+		return rc;
+	micro = (struct micro_options){
+		.threads = (unsigned)o.threads,
+		.bytes = o.bytes,
+		.rounds = (unsigned)o.rounds,
+		.as_json = o.as_json,
+		.json = o.json,
+	};
+	return check_output(&o) || micro_run(&micro) ? EXIT_FAILED : 0;
 }
 
 static int command(int argc, char **argv)
@@ -478,8 +540,10 @@ static int command(int argc, char **argv)
 
 	if (!strcmp(name, "model"))
 		return model(argc - 2, argv + 2);
+	if (!strcmp(name, "micro"))
+		return micro(argc - 2, argv + 2);
 	if (strcmp(name, "policies") && strcmp(name, "--help"))
-		return bad(name, "", "model, policies and --help are known");
+		return bad(name, "", "model, micro, policies and --help are known");
 	if (argc > 2)
 		return bad("argument", argv[2], "not expected");
 	if (!strcmp(name, "policies"))

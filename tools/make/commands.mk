@@ -24,7 +24,7 @@ tests: $(filter $(B)/%,$(TESTS_HOST) $(TESTS_GUEST) $(TESTS_VM)) $(TESTS_BUILD)
 
 hermetic: setup
 	@$(VM) root -- $(MAKE) $(if $(V),V=$(V),-s) --no-print-directory -j$$(nproc) B=build hermetic-inside \
-		LINK_PROG="$$($(VM) path ldflags)" LLAMA="$$($(VM) path llama)" \
+		LINK_PROG="$$($(VM) path ldflags)" LLAMA="$$($(VM) path llama)" GGML="$$($(VM) path ggml)" \
 		KSELFTEST="$$($(VM) path kselftest)" KREL="$$($(VM) path kernelrelease)"
 	@$(VM) setup qemu
 

@@ -31,14 +31,19 @@ fetch_llama() {
 	fetch_python "$LLAMA_REQUIREMENT" "$LLAMA_SDIST" "$LLAMA_SDIST_SHA256" --no-binary llama-cpp-python
 }
 
-make_llama() {
-	local tmp=$1 source=$1.source
+make_llama() { build_llama "$1" . $LLAMA_CMAKE; }
+
+# build_llama TARGET FOLDER OPTION...: a folder of the sources, configured, built and installed
+build_llama() {
+	local tmp=$1 folder=$2 source=$1.source
+	shift 2
 	# An interrupted build goes on where it was.
 	mkdir -p "$source"
 	cd "$source"
 	[ -f build/build.ninja ] ||
 		tar -xzf "$DOWNLOADS/$LLAMA_SDIST" --strip-components=3 --wildcards '*/vendor/llama.cpp/*'
-	root_exec cmake -S . -B build -G Ninja $LLAMA_CMAKE -DCMAKE_INSTALL_PREFIX="$tmp"
+	touch ggml/ggml.pc.in # the package leaves it out, ggml by itself asks for it
+	root_exec cmake -S "$folder" -B build -G Ninja "$@" -DCMAKE_INSTALL_PREFIX="$tmp"
 	root_exec ninja -C build -j "$JOBS"
 	root_exec ninja -C build install
 	cp LICENSE "$tmp/"
@@ -47,6 +52,25 @@ make_llama() {
 	cd "$CACHE"
 	remove_tree "$source"
 }
+
+# --- ggml as it would be built for a CPU of today: kvsink-bench micro holds its own speed against it ---
+
+GGML_CMAKE="
+	-DCMAKE_BUILD_TYPE=Release -DBUILD_SHARED_LIBS=OFF -DCMAKE_POSITION_INDEPENDENT_CODE=ON
+	-DCMAKE_INSTALL_LIBDIR=lib -DGGML_BUILD_TESTS=OFF -DGGML_BUILD_EXAMPLES=OFF
+	-DGGML_NATIVE=OFF -DGGML_SSE42=ON -DGGML_AVX=ON -DGGML_AVX2=ON -DGGML_BMI2=ON -DGGML_FMA=ON
+	-DGGML_F16C=ON -DGGML_OPENMP=OFF -DGGML_BLAS=OFF -DGGML_CCACHE=OFF
+"
+
+ggml_dir() { { root_dir; printf '%s\n' "$LLAMA_SDIST_SHA256" $GGML_CMAKE; } | artefact_dir ggml; }
+
+setup_ggml() {
+	[ -d "$(ggml_dir)" ] && return 0
+	setup_root && fetch_llama || return 1
+	make_artefact ggml "$(ggml_dir)" "building ggml for AVX2 (1-2 min)" make_ggml
+}
+
+make_ggml() { build_llama "$1" ggml $GGML_CMAKE; }
 
 # --- gguf-py, for tests that write a small model ---
 
