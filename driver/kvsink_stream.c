@@ -202,8 +202,8 @@ u64 *kvsink_stream_list_pages(struct kvsink_stream *stream, struct list_head *ru
 }
 
 /*
- * One PAGE_MAP behind the @has pages that the chip has. It has more than we know of when nobody waited for the
- * end of an earlier one (reset, signal): -EILSEQ then, and @has is right again.
+ * One PAGE_MAP behind the @has pages that the chip has. It has more than we know of when nobody waited for
+ * the end of an earlier one (reset, signal): -EILSEQ then, and @has is right again.
  */
 int kvsink_stream_map_some(struct kvsink_stream *stream, struct kvsink_file *file, const u64 *pages,
 			   u32 count, u32 *has)

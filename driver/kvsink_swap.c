@@ -3,9 +3,9 @@
  * SWAP_OUT and SWAP_IN: a stream's HBM goes back to the allocator, and is reserved anew.
  *
  * Whether a stream is out is the chip's to know: a reset or a fatal signal may come between the end of a job
- * and who waits for it. So HBM is given back only after a job of the owner's queue, behind all that could know
- * of it, has said that the stream is out and has no place. Until then it stays in stream->ranges, at the latest
- * until the stream's end. All of it runs under stream->lock.
+ * and who waits for it. So HBM is given back only after a job of the owner's queue, behind all that could
+ * know of it, has said that the stream is out and has no place. Until then it stays in stream->ranges, at the
+ * latest until the stream's end. All of it runs under stream->lock.
  */
 #include <drm/drm_drv.h>
 #include <linux/random.h>

@@ -130,8 +130,8 @@ int kvsink_logic_entry_read(struct kvsink_logic_env *env, const struct drm_kvsin
 			    struct kvsink_logic_stream *stream);
 
 /*
- * SWAP_OUT is two commands of one job: it waits for the stream's copies first. `key` is nobody's to know. Before SWAP_IN
- * the stream is placed and its pages mapped.
+ * SWAP_OUT is two commands of one job: it waits for the stream's copies first. `key` is nobody's to know.
+ * Before SWAP_IN the stream is placed and its pages mapped.
  */
 int kvsink_logic_build_swap_out(struct kvsink_logic_env *env, const struct drm_kvsink_swap *args,
 				const uint64_t key[2], struct kvsink_cmd *barrier, struct kvsink_cmd *swap);

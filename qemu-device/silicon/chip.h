@@ -104,7 +104,7 @@ struct kvsink_stream {
 	uint32_t sram_bytes;   /* granted to them and to the tails */
 	uint32_t locks;	       /* items in flight that read its rows */
 	struct kvsink_swap swap;
-	bool refused;	       /* the last STEP_END could not place a sink and has said so */
+	bool refused; /* the last STEP_END could not place a sink and has said so */
 	uint64_t counters[KVSINK_COUNTER_COUNT]; /* those in ns are kept in ps */
 	struct kvsink_layer_params *layer;	 /* [KVSINK_MAX_LAYERS], from the chip's arena */
 };
@@ -640,7 +640,8 @@ struct kvsink_planes {
 struct kvsink_planes kvsink_planes(const struct kvsink_chip *chip, const struct kvsink_stream *stream,
 				   uint32_t group);
 uint64_t *kvsink_profile(const struct kvsink_chip *chip, const struct kvsink_stream *stream);
-/* E of an entry's token in the group of its first layer, units of 2^-32; also while the stream is swapped out.
+/* E of an entry's token in the group of its first layer, units of 2^-32; also while the stream is swapped
+ * out.
  */
 uint32_t kvsink_tag_ema(const struct kvsink_chip *chip, const struct kvsink_tag *tag);
 /* Of a binary32 pattern in units of 2^-32, and back; the former saturates at 2^32. */

@@ -263,8 +263,8 @@ uint64_t kvs_stream_id(const struct kvs_stream *stream);
  * @stream: the stream
  * @tokens: tokens that shall have pages in all; fewer than now changes nothing
  *
- * Returns 0, -EINVAL (more than max_tokens), -ENOSPC, which leaves everything as it was, -ENODATA (it is swapped
- * out).
+ * Returns 0, -EINVAL (more than max_tokens), -ENOSPC, which leaves everything as it was, -ENODATA (it is
+ * swapped out).
  */
 int kvs_stream_reserve(struct kvs_stream *stream, uint32_t tokens);
 
@@ -284,12 +284,12 @@ int kvs_stream_image_bytes(struct kvs_stream *stream, uint64_t *bytes);
  * @stream: the stream, with no step open
  * @image: where the image shall lie; the buffer has room for kvs_stream_image_bytes() from there on
  *
- * Waits for what was submitted before, and for the stream's copies to SRAM. Entries, tails and contracts stay in SRAM:
- * evict what shall not. Dwell counts steps, so it stands still; deadlines and leases run on. Until
+ * Waits for what was submitted before, and for the stream's copies to SRAM. Entries, tails and contracts stay
+ * in SRAM: evict what shall not. Dwell counts steps, so it stands still; deadlines and leases run on. Until
  * kvs_stream_swap_in() everything that needs rows, scores or pages of the stream fails with -ENODATA.
  *
- * Returns 0, -EBUSY (a step is open, or another process promotes), -E2BIG (no room in the buffer, or the image is
- * larger than a buffer can be), -ENODATA (it is out already), -EIO. Whatever fails leaves it in HBM.
+ * Returns 0, -EBUSY (a step is open, or another process promotes), -E2BIG (no room in the buffer, or the
+ * image is larger than a buffer can be), -ENODATA (it is out already), -EIO. Whatever fails leaves it in HBM.
  */
 int kvs_stream_swap_out(struct kvs_stream *stream, struct kvs_place image);
 
@@ -298,10 +298,12 @@ int kvs_stream_swap_out(struct kvs_stream *stream, struct kvs_place image);
  * @stream: the stream
  * @image: the image, byte for byte as kvs_stream_swap_out() wrote it; it may lie in another buffer
  *
- * Everything goes on as if the stream had never been away, after a reset as well, but for what that took from SRAM.
+ * Everything goes on as if the stream had never been away, after a reset as well, but for what that took from
+ * SRAM.
  *
- * Returns 0, -ENOSPC (out of HBM), -EBADMSG (not the image), -E2BIG (the buffer is shorter than the image), -EBUSY (it is
- * not swapped out), -EIO. Whatever fails leaves it swapped out, and the image good for another try.
+ * Returns 0, -ENOSPC (out of HBM), -EBADMSG (not the image), -E2BIG (the buffer is shorter than the image),
+ * -EBUSY (it is not swapped out), -EIO. Whatever fails leaves it swapped out, and the image good for another
+ * try.
  */
 int kvs_stream_swap_in(struct kvs_stream *stream, struct kvs_place image);
 
@@ -326,16 +328,16 @@ void kvs_batch_free(struct kvs_batch *batch);
  * kvs_batch_next - the same batch one step on: plan once, run many times
  * @batch: the batch, as it was submitted last
  *
- * Moves APPEND, SCORE and ATTEND of each stream on by what the batch takes in for that stream: the tokens of its STEP_ENDs;
- * in a batch without one, as when layers are submitted one by one, those that it appends to a layer; without
- * these, the queries that it scores in a layer. A stream of which it takes in nothing stays where it is. Buffers stay
- * the same: new rows and queries go to the places of the old ones. Output and stats do not depend on the position; `mass`
- * of kvs_batch_attend() does, and grows: give it room for the last step, and find its parts by the new positions.
- * PROMOTE, EVICT, SEAL and SCORE_IMPORT name tokens that do not move, so they stay as they are; deadlines too. To add
- * or remove a stream, make the batch anew.
+ * Moves APPEND, SCORE and ATTEND of each stream on by what the batch takes in for that stream: the tokens of
+ * its STEP_ENDs; in a batch without one, as when layers are submitted one by one, those that it appends to a
+ * layer; without these, the queries that it scores in a layer. A stream of which it takes in nothing stays
+ * where it is. Buffers stay the same: new rows and queries go to the places of the old ones. Output and stats
+ * do not depend on the position; `mass` of kvs_batch_attend() does, and grows: give it room for the last
+ * step, and find its parts by the new positions. PROMOTE, EVICT, SEAL and SCORE_IMPORT name tokens that do
+ * not move, so they stay as they are; deadlines too. To add or remove a stream, make the batch anew.
  *
- * Returns 0, or -E2BIG (a position would exceed 32 bits), which changes nothing. That a stream is full, or pages are
- * missing, is found where it always is: at kvs_batch_submit() and in the job.
+ * Returns 0, or -E2BIG (a position would exceed 32 bits), which changes nothing. That a stream is full, or
+ * pages are missing, is found where it always is: at kvs_batch_submit() and in the job.
  */
 int kvs_batch_next(struct kvs_batch *batch);
 

@@ -22,7 +22,8 @@ static uint64_t taken(const struct kvs_batch *batch, uint64_t stream, uint32_t t
 	return tokens;
 }
 
-#define ALIKE(member) (offsetof(struct drm_kvsink_op, append.member) == offsetof(struct drm_kvsink_op, score.member))
+#define ALIKE(member)                                                                                        \
+	(offsetof(struct drm_kvsink_op, append.member) == offsetof(struct drm_kvsink_op, score.member))
 _Static_assert(ALIKE(stream) && ALIKE(layer) && ALIKE(first) && ALIKE(count), "SCORE begins as APPEND does");
 
 static uint64_t stepped(const struct kvs_batch *batch, uint64_t stream)
@@ -54,8 +55,8 @@ static int check(const struct kvs_batch *batch, uint32_t op, uint64_t stream, ui
 {
 	if (moved(batch, stream, first) <= UINT32_MAX)
 		return 0;
-	return kvs_fail(batch->device, -E2BIG, "next: operation %u (%s): stream %llu cannot move on from %u", op,
-			kvs_op_name(batch->op[op].type), (unsigned long long)stream, first);
+	return kvs_fail(batch->device, -E2BIG, "next: operation %u (%s): stream %llu cannot move on from %u",
+			op, kvs_op_name(batch->op[op].type), (unsigned long long)stream, first);
 }
 
 static bool has_rows(const struct drm_kvsink_op *op)
@@ -95,12 +96,11 @@ KVS_PUBLIC int kvs_batch_next(struct kvs_batch *batch)
 	if (err)
 		return err;
 	for (uint32_t i = 0; i < batch->items; i++)
-		batch->item[i].first =
-			(uint32_t)moved(batch, batch->item[i].stream, batch->item[i].first);
+		batch->item[i].first = (uint32_t)moved(batch, batch->item[i].stream, batch->item[i].first);
 	/* positions say nothing about how far they move, so one after another will do */
 	for (uint32_t i = 0; i < batch->ops; i++)
 		if (has_rows(&batch->op[i]))
-			batch->op[i].append.first = (uint32_t)moved(batch, batch->op[i].append.stream,
-								    batch->op[i].append.first);
+			batch->op[i].append.first =
+				(uint32_t)moved(batch, batch->op[i].append.stream, batch->op[i].append.first);
 	return 0;
 }

@@ -45,8 +45,8 @@ struct sim_stream {
 	struct kvsink_logic_layout layout;
 	uint64_t table, scores; /* HBM offsets */
 	uint64_t *pages;	/* [layout.max_pages] HBM offsets, page_count used */
-	uint32_t page_count; /* reserved ones; while it is swapped out those that it will have again */
-	bool swapped;	     /* no HBM is its own */
+	uint32_t page_count;	/* reserved ones; while it is swapped out those that it will have again */
+	bool swapped;		/* no HBM is its own */
 };
 
 /* What is simulated, as the options say. */

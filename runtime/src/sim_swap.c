@@ -110,10 +110,9 @@ static int swap(struct sim_file *file, struct drm_kvsink_swap *args, bool out)
 	stream = sim_stream_find(file->chip, args->stream);
 	if (!err)
 		err = out ? swap_out(file, stream, job) : swap_in(file, stream, job);
-	kvsink_logic_swap_answer(args, job->cpl.code < KVSINK_CODE_COUNT &&
-						       job->cpl.code != KVSINK_CODE_ABORTED
-					       ? &job->cpl
-					       : NULL);
+	kvsink_logic_swap_answer(
+		args,
+		job->cpl.code < KVSINK_CODE_COUNT && job->cpl.code != KVSINK_CODE_ABORTED ? &job->cpl : NULL);
 	free(job);
 	return err;
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * Swap: a stream's HBM content in a buffer of the caller's. What is refused, and why, is the device's business; here
- * a place becomes an argument, and an error a line.
+ * Swap: a stream's HBM content in a buffer of the caller's. What is refused, and why, is the device's
+ * business; here a place becomes an argument, and an error a line.
  */
 #include <stdlib.h>
 
@@ -33,15 +33,16 @@ static int swap(struct kvs_stream *stream, const char *name, unsigned long reque
 	int err;
 
 	if (!image.buffer || image.buffer->device != stream->device)
-		return kvs_fail(stream->device, -EINVAL, "%s: stream %llu: image needs a buffer of its device",
-				name, id);
+		return kvs_fail(stream->device, -EINVAL,
+				"%s: stream %llu: image needs a buffer of its device", name, id);
 	args.image.handle = image.buffer->handle;
 	args.bytes = image.offset < image.buffer->bytes ? image.buffer->bytes - image.offset : 0;
 	err = kvs_device_call(stream->device, request, &args);
 	if (err == -E2BIG)
-		return kvs_fail(stream->device, err,
-				"%s: stream %llu: the image has %llu bytes, more than the buffer from there on",
-				name, id, (unsigned long long)args.bytes);
+		return kvs_fail(
+			stream->device, err,
+			"%s: stream %llu: the image has %llu bytes, more than the buffer from there on", name,
+			id, (unsigned long long)args.bytes);
 	return err ? kvs_fail(stream->device, err, "%s: stream %llu: %s", name, id, kvs_errno_text(err)) : 0;
 }
 

@@ -48,8 +48,7 @@ FIXTURE_TEARDOWN(swap)
 
 static int swap(int fd, unsigned long request, uint64_t stream, uint32_t handle, struct drm_kvsink_swap *out)
 {
-	*out = (struct drm_kvsink_swap){
-		.stream = stream, .image.handle = handle, .bytes = IMAGE_BYTES};
+	*out = (struct drm_kvsink_swap){.stream = stream, .image.handle = handle, .bytes = IMAGE_BYTES};
 	return kvt_ioctl(fd, request, out);
 }
 
@@ -189,8 +188,8 @@ TEST_F(swap, refuses_a_changed_image_and_leaves_it_out)
 	ASSERT_EQ(0, swap_out(self->fd, self->stream, self->image.handle));
 	for (int round = 0; round < 20; round++) {
 		image[round * 100] ^= 1;
-		EXPECT_EQ(-EBADMSG, swap(self->fd, DRM_IOCTL_KVSINK_SWAP_IN, self->stream,
-					 self->image.handle, &args));
+		EXPECT_EQ(-EBADMSG,
+			  swap(self->fd, DRM_IOCTL_KVSINK_SWAP_IN, self->stream, self->image.handle, &args));
 		EXPECT_EQ(KVSINK_CODE_IMAGE, args.code);
 		image[round * 100] ^= 1;
 		EXPECT_EQ(1, is_out(self->fd, self->stream));

@@ -456,8 +456,8 @@ static void print_counters(struct run *run, const char *of, uint64_t stream, con
 }
 
 /*
- * Streams leave HBM and come back between steps. The kernel's scrubs are the device's business, so what they take
- * must meet no copy: all have ended before.
+ * Streams leave HBM and come back between steps. The kernel's scrubs are the device's business, so what they
+ * take must meet no copy: all have ended before.
  */
 static void swaps(struct run *run)
 {

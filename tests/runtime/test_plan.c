@@ -67,8 +67,7 @@ static void open_server(struct server *s)
 	memset(s, 0, sizeof(*s));
 	rig_open(&s->rig, "sim:");
 	for (uint32_t i = 0; i < STREAMS; i++) {
-		rig_must(&s->rig, "stream",
-			 kvs_stream_create(s->rig.device, &geometry, &s->stream[i]));
+		rig_must(&s->rig, "stream", kvs_stream_create(s->rig.device, &geometry, &s->stream[i]));
 		s->id[i] = kvs_stream_id(s->stream[i]);
 		rig_must(&s->rig, "placement",
 			 kvs_config_set(s->rig.device, s->id[i], KVSINK_GROUP_ALL, KVSINK_PARAM_PLACEMENT,
@@ -112,7 +111,8 @@ static void add_scores(struct server *s, struct kvs_batch *batch, uint32_t i, ui
 }
 
 /* Decode attention of streams [first, end), the queries of which are gathered. */
-static void add_attend(struct server *s, struct kvs_batch *batch, uint32_t layer, uint32_t first, uint32_t end)
+static void add_attend(struct server *s, struct kvs_batch *batch, uint32_t layer, uint32_t first,
+		       uint32_t end)
 {
 	struct drm_kvsink_attend_item items[STREAMS];
 	uint64_t q = geometry.q_heads * geometry.d_k * sizeof(float);
@@ -309,8 +309,7 @@ static void by_layer(void)
 		for (uint32_t i = 0; i < STREAMS; i++)
 			rig_must(&plan.rig, "append",
 				 kvs_batch_append(batch[layer], plan.stream[i], layer, plan.length[i],
-						  tokens_of(i),
-						  rig_at(&plan.rig, i * REGION + K_AT(layer)),
+						  tokens_of(i), rig_at(&plan.rig, i * REGION + K_AT(layer)),
 						  rig_at(&plan.rig, i * REGION + V_AT(layer))));
 		add_attend(&plan, batch[layer], layer, 0, DECODERS);
 	}
@@ -330,9 +329,9 @@ static void by_layer(void)
 		round_mixed(&fresh);
 		same &= same_outputs(&plan, &fresh);
 	}
-	tap_ok(same && same_streams(&plan, &fresh),
-	       "batches of one layer each, without a STEP_END of their own, move on by what they append, those of "
-	       "SCORE by what they score");
+	tap_ok(same && same_streams(&plan, &fresh), "batches of one layer each, without a STEP_END of their "
+						    "own, move on by what they append, those of "
+						    "SCORE by what they score");
 	for (uint32_t b = 0; b <= LAYERS; b++)
 		kvs_batch_free(batch[b]);
 	kvs_batch_free(scores);

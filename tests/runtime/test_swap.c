@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
- * Swap through the library: what a program sees of it. HBM that is short, cleared and given back; wrong images
- * and buffers; other files and tenants; resets. The test looks into the simulated memories where it matters.
+ * Swap through the library: what a program sees of it. HBM that is short, cleared and given back; wrong
+ * images and buffers; other files and tenants; resets. The test looks into the simulated memories where it
+ * matters.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -200,14 +201,15 @@ static void images(void)
 	rig_must(&rig, "buffer", kvs_buffer_create(rig.device, 4096, &small));
 	rig_must(&rig, "buffer", kvs_buffer_create(rig.device, image->bytes + 4096, &copy));
 	rig_must(&other, "buffer", kvs_buffer_create(other.device, image->bytes, &foreign));
-	tap_ok(out(&stream, small) == -E2BIG && said(&rig, "bytes, more than"), "a buffer that is too small: %s",
-	       kvs_device_error(rig.device));
+	tap_ok(out(&stream, small) == -E2BIG && said(&rig, "bytes, more than"),
+	       "a buffer that is too small: %s", kvs_device_error(rig.device));
 	tap_ok(out(&stream, foreign) == -EINVAL, "another device's buffer: %s", kvs_device_error(rig.device));
 	tap_ok(kvs_stream_swap_out(stream.kvs, (struct kvs_place){image, image->bytes + 4096}) == -EFAULT,
 	       "a place outside the buffer: %s", kvs_device_error(rig.device));
 	tap_ok(kvs_stream_swap_out(stream.kvs, (struct kvs_place){copy, 2}) == -EINVAL,
 	       "a place that is not aligned: %s", kvs_device_error(rig.device));
-	tap_ok(!record(&rig, &stream).swapped && !attend(&rig, &stream), "none of these has moved the stream");
+	tap_ok(!record(&rig, &stream).swapped && !attend(&rig, &stream),
+	       "none of these has moved the stream");
 
 	rig_must(&rig, "out", out(&stream, image));
 	memcpy((char *)copy->data + 4096, image->data, bytes);
@@ -229,8 +231,7 @@ static void images(void)
 
 static int raw(struct rig *rig, unsigned long request, uint64_t stream, uint32_t handle, uint32_t pad)
 {
-	struct drm_kvsink_swap args = {
-		.stream = stream, .image.handle = handle, .bytes = 4096, .pad = pad};
+	struct drm_kvsink_swap args = {.stream = stream, .image.handle = handle, .bytes = 4096, .pad = pad};
 
 	return kvs_device_ioctl(rig->device, request, &args);
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * Swap in lockstep: a stream leaves HBM in whatever state it is, everything else goes on, and it comes back to
- * its other place. What it leaves behind is overwritten at once, so that nothing can still be read there.
+ * Swap in lockstep: a stream leaves HBM in whatever state it is, everything else goes on, and it comes back
+ * to its other place. What it leaves behind is overwritten at once, so that nothing can still be read there.
  */
 #include "lockstep.h"
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
- * Swap: two chips do the same to the same stream, but on one of them it leaves HBM now and then and comes back
- * elsewhere. Nothing that software can see may tell them apart, but for time and the counters of swap itself.
- * What is refused meanwhile, and images that are none: test_swap_refuse.c.
+ * Swap: two chips do the same to the same stream, but on one of them it leaves HBM now and then and comes
+ * back elsewhere. Nothing that software can see may tell them apart, but for time and the counters of swap
+ * itself. What is refused meanwhile, and images that are none: test_swap_refuse.c.
  */
 #include "harness.h"
 #include "tap.h"

@@ -109,8 +109,7 @@ static void what_does_not(void)
 	static const uint32_t kinds[] = {KVSINK_QUERY_STREAMS, KVSINK_QUERY_TAGS, KVSINK_QUERY_COUNTERS,
 					 KVSINK_QUERY_PARAMS, KVSINK_QUERY_EVENTS};
 	struct kvsink_tag_rec rec;
-	union kvsink_item place = {
-		.place = {.token = KVSINK_TOKEN_ALL, .layer_end = 2, .head_mask = 3}};
+	union kvsink_item place = {.place = {.token = KVSINK_TOKEN_ALL, .layer_end = 2, .head_mask = 3}};
 
 	tap_ok(h_entry(&h, &s, 2, &rec) && rec.flags & KVSINK_TAG_VALID, "its entry is still there");
 	for (unsigned i = 0; i < 5; i++) {
