@@ -13,8 +13,6 @@
 #include "kvsink_job.h"
 #include "kvsink_stream.h"
 
-#define KVSINK_MAP_PAGES (KVSINK_MAX_ITEMS * 4) /* pages that one PAGE_MAP can name */
-
 /* ---- References ------------------------------------------------------------------------------ */
 
 static void kvsink_stream_release(struct kref *ref)
@@ -152,8 +150,7 @@ void kvsink_streams_close(struct kvsink_file *file)
 
 /* ---- Memory ---------------------------------------------------------------------------------- */
 
-static int kvsink_stream_add_range(struct kvsink_stream *stream, struct list_head *ranges, u64 bytes,
-				   u64 *offset)
+int kvsink_stream_add_range(struct kvsink_stream *stream, struct list_head *ranges, u64 bytes, u64 *offset)
 {
 	struct kvsink_hbm_range *range = kvsink_hbm_alloc(stream->kdev, bytes);
 
@@ -166,7 +163,7 @@ static int kvsink_stream_add_range(struct kvsink_stream *stream, struct list_hea
 }
 
 /* @count pages in as few runs as HBM has; all of them or -ENOSPC and none. */
-static int kvsink_stream_alloc_pages(struct kvsink_stream *stream, u32 count, struct list_head *runs)
+int kvsink_stream_alloc_pages(struct kvsink_stream *stream, u32 count, struct list_head *runs)
 {
 	u64 page_bytes = stream->layout.page_bytes;
 	u32 run = count;
@@ -188,8 +185,8 @@ static int kvsink_stream_alloc_pages(struct kvsink_stream *stream, u32 count, st
 	return 0;
 }
 
-/* HBM offsets of all pages in @runs. */
-static u64 *kvsink_stream_list_pages(struct kvsink_stream *stream, struct list_head *runs, u32 count)
+/* HBM offsets of all pages in @runs; free with kvfree(). */
+u64 *kvsink_stream_list_pages(struct kvsink_stream *stream, struct list_head *runs, u32 count)
 {
 	u64 *pages = kvmalloc_array(count, sizeof(*pages), GFP_KERNEL);
 	struct kvsink_hbm_range *run;
@@ -205,25 +202,25 @@ static u64 *kvsink_stream_list_pages(struct kvsink_stream *stream, struct list_h
 }
 
 /*
- * One PAGE_MAP behind the pages that the chip has. It has more than we know of when nobody waited for the end
- * of an earlier one (reset, signal): -EILSEQ then, and stream->pages is right again.
+ * One PAGE_MAP behind the @has pages that the chip has. It has more than we know of when nobody waited for
+ * the end of an earlier one (reset, signal): -EILSEQ then, and @has is right again.
  */
-static int kvsink_stream_map_some(struct kvsink_stream *stream, struct kvsink_file *file, const u64 *pages,
-				  u32 count)
+int kvsink_stream_map_some(struct kvsink_stream *stream, struct kvsink_file *file, const u64 *pages,
+			   u32 count, u32 *has)
 {
 	struct kvsink_job *job = kvsink_job_create(stream->kdev, file, true);
 	int err;
 
 	if (IS_ERR(job))
 		return PTR_ERR(job);
-	kvsink_logic_build_page_map(stream->geometry.id, stream->pages, pages, count, 0, kvsink_job_cmd(job),
+	kvsink_logic_build_page_map(stream->geometry.id, *has, pages, count, 0, kvsink_job_cmd(job),
 				    job->mem->items);
 	job->desc.item_count = KVSINK_LOGIC_PAGE_ITEMS(count);
 	err = kvsink_job_run(job);
 	if (!err)
-		stream->pages += count;
+		*has += count;
 	else if (err == -EILSEQ)
-		stream->pages = job->cpl.address;
+		*has = job->cpl.address;
 	kvsink_job_put(job);
 	return err;
 }
@@ -238,7 +235,7 @@ static int kvsink_stream_map(struct kvsink_stream *stream, struct kvsink_file *f
 
 	for (*done = 0; !err && *done < count; *done += err ? 0 : part) {
 		part = min_t(u32, count - *done, KVSINK_MAP_PAGES);
-		err = kvsink_stream_map_some(stream, file, pages + *done, part);
+		err = kvsink_stream_map_some(stream, file, pages + *done, part, &stream->pages);
 	}
 	kvfree(pages);
 	return err;
@@ -258,7 +255,7 @@ static int kvsink_stream_grow_once(struct kvsink_stream *stream, struct kvsink_f
 	if (err)
 		return err;
 	err = kvsink_stream_map(stream, file, &runs, count, &done);
-	if (!done && (err == -EILSEQ || err == -ENOMEM)) {
+	if (!done && (err == -EILSEQ || err == -ENODATA || err == -ENOMEM)) {
 		kvsink_hbm_free_clean(stream->kdev, &runs);
 		return err;
 	}
@@ -413,7 +410,12 @@ int kvsink_ioctl_stream_reserve(struct drm_device *dev, void *data, struct drm_f
 		return PTR_ERR(stream);
 	err = mutex_lock_interruptible(&stream->lock);
 	if (!err) {
-		err = stream->retired ? -ENOENT : kvsink_stream_grow(stream, file, pages);
+		if (stream->retired)
+			err = -ENOENT;
+		else if (stream->swapped)
+			err = -ENODATA;
+		else
+			err = kvsink_stream_grow(stream, file, pages);
 		mutex_unlock(&stream->lock);
 	}
 	kvsink_stream_put(stream);

@@ -12,6 +12,8 @@
 #include "kvsink_gem.h"
 #include "logic.h"
 
+#define KVSINK_MAP_PAGES (KVSINK_MAX_ITEMS * 4) /* pages that one PAGE_MAP can name */
+
 struct kvsink_stream {
 	/** @ref: kvsink_device.streams, and one for each job and caller. */
 	struct kref ref;
@@ -25,12 +27,14 @@ struct kvsink_stream {
 	struct kvsink_logic_stream geometry;
 	/** @layout: sizes in HBM; constant. */
 	struct kvsink_logic_layout layout;
-	/** @lock: protects @ranges, @pages and @retired. */
+	/** @lock: protects @ranges, @pages, @swapped and @retired. */
 	struct mutex lock;
 	/** @ranges: all its HBM: page table, scores, runs of pages. */
 	struct list_head ranges;
-	/** @pages: pages that the chip has in its page table. */
+	/** @pages: pages that the chip has in its page table, or shall have after SWAP_IN. */
 	u32 pages;
+	/** @swapped: it has left HBM, as far as anybody waited to know. */
+	bool swapped;
 	/** @retired: no longer to be used; its end is on its way. */
 	bool retired;
 	/** @link: in kvsink_file.streams. */
@@ -56,6 +60,11 @@ void kvsink_stream_put(struct kvsink_stream *stream);
 void kvsink_stream_set_sram(struct kvsink_stream *stream, u64 bytes);
 void kvsink_stream_add_sram(struct kvsink_stream *stream, u64 bytes);
 void kvsink_streams_close(struct kvsink_file *file);
+int kvsink_stream_add_range(struct kvsink_stream *stream, struct list_head *ranges, u64 bytes, u64 *offset);
+int kvsink_stream_alloc_pages(struct kvsink_stream *stream, u32 count, struct list_head *runs);
+u64 *kvsink_stream_list_pages(struct kvsink_stream *stream, struct list_head *runs, u32 count);
+int kvsink_stream_map_some(struct kvsink_stream *stream, struct kvsink_file *file, const u64 *pages,
+			   u32 count, u32 *has);
 
 /* kvsink_ioctl.c */
 void *kvsink_copy_array(const struct drm_kvsink_array *array, size_t size);

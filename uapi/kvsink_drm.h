@@ -7,7 +7,7 @@
  * handles, stream ids and offsets. No device address ever crosses this boundary.
  *
  * Operations of one file run in the order of its ioctls. DRM_IOCTL_KVSINK_SUBMIT returns at once and
- * signals timeline syncobjs; STREAM_*, PROMOTE, EVICT, CONTRACT and CONFIG_SET wait for their own job and
+ * signals timeline syncobjs; STREAM_*, SWAP_*, PROMOTE, EVICT, CONTRACT and CONFIG_SET wait for their own job and
  * answer from its completion record. QUERY, CONFIG_GET and ENTRY_READ see what earlier calls of the file did.
  *
  * Rules for every struct: reserved fields, pads and unknown flag bits must be zero (EINVAL otherwise).
@@ -19,7 +19,7 @@
  * the owning file or an administrator may do; EINVAL a field out of range; E2BIG too many or too large;
  * ENOSPC out of HBM, SRAM, tags or streams; EILSEQ not the next token; EEXIST rows already resident;
  * ESTALE the generation relied on is gone (used for nothing else); EOPNOTSUPP a feature that is not
- * there; EIO the device failed; ENODEV the device is gone; ECANCELED a reset overtook the job;
+ * there; ENODATA the stream is swapped out; EBADMSG not the image of the stream; EIO the device failed; ENODEV the device is gone; ECANCELED a reset overtook the job;
  * ENOMEM out of system memory; EFAULT a bad user pointer, or an operand outside its buffer.
  *
  * A stream belongs to the file that created it, and ends with it. Its tenant is the uid that opened
@@ -77,6 +77,10 @@ enum drm_kvsink_ioctl_id {
 	DRM_KVSINK_ENTRY_READ,
 	/** @DRM_KVSINK_CONTRACT: make, renew or end contracts of resident rows. */
 	DRM_KVSINK_CONTRACT,
+	/** @DRM_KVSINK_SWAP_OUT: move a stream's HBM content to a buffer. */
+	DRM_KVSINK_SWAP_OUT,
+	/** @DRM_KVSINK_SWAP_IN: and back. */
+	DRM_KVSINK_SWAP_IN,
 };
 
 /**
@@ -285,6 +289,31 @@ struct drm_kvsink_ref {
 	__u32 pad;
 	/** @offset: bytes from the start of the buffer, a multiple of 4. */
 	__u64 offset;
+};
+
+/**
+ * struct drm_kvsink_swap - argument of SWAP_OUT and SWAP_IN
+ *
+ * SWAP_OUT waits for the stream's copies, writes everything that it has in HBM to @image and gives the HBM back, cleared.
+ * EBUSY while a step is open. Entries, tails and contracts stay in SRAM, as do length, parameters and counters; time goes on
+ * for deadlines and leases. Until SWAP_IN, operations and queries that need rows, scores or pages are ENODATA; EVICT,
+ * CONTRACT, CONFIG, ENTRY_READ, QUERY of streams, tags, counters and parameters, and STREAM_DESTROY work.
+ *
+ * SWAP_IN reserves as much HBM as the stream had, elsewhere perhaps, and copies @image back. ENOSPC (HBM), EBADMSG (not what
+ * SWAP_OUT wrote) and every other error leave the stream swapped out, and the image good for another try. EBUSY if
+ * the stream is not swapped out. A reset takes SRAM and tags but not the stream: SWAP_IN works afterwards.
+ */
+struct drm_kvsink_swap {
+	/** @stream: id; this file must own it. */
+	__u64 stream;
+	/** @image: where the image lies, or shall. */
+	struct drm_kvsink_ref image;
+	/** @bytes: in: bytes of the buffer from there on that may be used; out: size of the image, 0 if nobody asked. */
+	__u64 bytes;
+	/** @code: out: enum kvsink_code; with E2BIG TOO_BIG: the image has more than @bytes, which then says how many. */
+	__u32 code;
+	/** @pad: 0. */
+	__u32 pad;
 };
 
 /**
@@ -931,6 +960,8 @@ struct drm_kvsink_entry_read {
 #define DRM_IOCTL_KVSINK_REG_READ DRM_IOCTL_KVSINK(IOWR, REG_READ, reg_read)
 #define DRM_IOCTL_KVSINK_ENTRY_READ DRM_IOCTL_KVSINK(IOWR, ENTRY_READ, entry_read)
 #define DRM_IOCTL_KVSINK_CONTRACT DRM_IOCTL_KVSINK(IOWR, CONTRACT, contract)
+#define DRM_IOCTL_KVSINK_SWAP_OUT DRM_IOCTL_KVSINK(IOWR, SWAP_OUT, swap)
+#define DRM_IOCTL_KVSINK_SWAP_IN DRM_IOCTL_KVSINK(IOWR, SWAP_IN, swap)
 
 #if defined(__cplusplus)
 }

@@ -216,7 +216,11 @@ enum kvsink_ring_state { KVSINK_RING_IDLE, KVSINK_RING_BUSY, KVSINK_RING_HALTED 
 	X(HEAD_PARAMS_HBM, "B", "bytes of slopes and sink logits of query heads read from and written to HBM") \
 	X(SEALED_TOKENS, "1", "tokens that SEAL has quantised")                                              \
 	X(KV_SEAL_READ, "B", "K and V bytes that SEAL read from HBM")                                        \
-	X(KV_SEAL_WRITE, "B", "K and V bytes that SEAL wrote to HBM: codes, scales, bitmaps, protected rows")
+	X(KV_SEAL_WRITE, "B", "K and V bytes that SEAL wrote to HBM: codes, scales, bitmaps, protected rows") \
+	X(SWAP_OUT, "B", "bytes of images that SWAP_OUT read from HBM, useful")                              \
+	X(SWAP_OUT_BUS, "B", "the same in whole bursts")                                                     \
+	X(SWAP_IN, "B", "bytes of images that SWAP_IN wrote to HBM, useful")                                 \
+	X(SWAP_IN_BUS, "B", "the same in whole bursts")
 
 /* ---- Result codes: X(name, value, errno, description) --------------------------------------------- */
 #define KVSINK_CODES(X)                                                                                  \
@@ -237,14 +241,16 @@ enum kvsink_ring_state { KVSINK_RING_IDLE, KVSINK_RING_BUSY, KVSINK_RING_HALTED 
 	X(NOT_RESIDENT, 14, ENOENT, "no entry for that token in that range; address = the token")            \
 	X(STALE, 15, ESTALE, "the job relies on contents that were lost; address = the generation now")      \
 	X(TENANT, 16, EACCES, "the stream belongs to another tenant; address = its id")                      \
-	X(TOO_BIG, 17, E2BIG, "an operand exceeds KVSINK_STAGE_BYTES; address = its size")                   \
+	X(TOO_BIG, 17, E2BIG, "an operand exceeds KVSINK_STAGE_BYTES, or an image its buffer; address = its size") \
 	X(UNSUPPORTED, 18, EOPNOTSUPP, "a feature that this instance or stream lacks; address = field offset") \
 	X(BUSY, 19, EBUSY, "not in this state: scores, EMA or rows exist already, a step is open; ADVANCE: the clock is half used up") \
 	X(ABORTED, 20, ECANCELED, "a reset overtook the job")                                                \
 	X(CONFLICT, 21, EINVAL, "the value contradicts another parameter; address = that parameter")         \
 	X(TENANT_CAP, 22, ENOSPC, "the tenant's share of SRAM is used up; address = bytes left in it")       \
 	X(LEASE, 23, EINVAL, "deadline in the past or beyond MAX_LEASE; address = host time in ns")          \
-	X(CROWDED, 24, E2BIG, "more protected rows of a layer and head than a sealed page has room for; address = its first token")
+	X(CROWDED, 24, E2BIG, "more protected rows of a layer and head than a sealed page has room for; address = its first token") \
+	X(SWAPPED, 25, ENODATA, "the stream is swapped out: what this needs of it is not in HBM; address = its id") \
+	X(IMAGE, 26, EBADMSG, "not the image that SWAP_OUT wrote; the stream stays swapped out; address = its id")
 
 /* ---- Parameters (CONFIG): X(name, index, kind, scope, default, description) ---------------------------
  * kind: F32 = non-negative finite binary32 pattern, U32, U64.
@@ -293,7 +299,9 @@ enum kvsink_placement { KVSINK_PLACEMENT_OFF = 0, KVSINK_PLACEMENT_OBSERVE = 1, 
 	X(SINK, 11, "the EMA made a token a sink of the layers' group; detail = EMA (binary32)")             \
 	X(SINK_END, 12, "it no longer is one; detail = EMA (binary32)")                                      \
 	X(COPY_LATE, 13, "a copy ended after it was due; detail = modelled ns too late")                     \
-	X(LOST, 14, "events that were asked for gave way to younger ones; detail = how many so far, at least of this tenant")
+	X(LOST, 14, "events that were asked for gave way to younger ones; detail = how many so far, at least of this tenant") \
+	X(SWAPPED_OUT, 15, "a stream has left HBM; detail = KiB of its image")                               \
+	X(SWAPPED_IN, 16, "it is back; detail = KiB of its image")
 
 /* Why (event_rec.reason): X(name, value, description) */
 #define KVSINK_REASONS(X)                                                                                \
@@ -470,7 +478,10 @@ struct kvsink_ref {
 	X(CONTRACT, 18, "make, renew or end the contracts of entries; items: which")                         \
 	X(SCORE_IMPORT, 19, "take over scores that were computed elsewhere")                                 \
 	X(LAYER_HEADS, 20, "set the ALiBi slope and the sink logit of each query head of a layer")         \
-	X(SEAL, 21, "quantise whole pages of a stream in place; items: rows that stay as they are")
+	X(SEAL, 21, "quantise whole pages of a stream in place; items: rows that stay as they are")         \
+	X(SWAP_OUT, 22, "copy what a stream has in HBM to host memory; afterwards it has nothing there")     \
+	X(SWAP_PLACE, 23, "give a stream that is swapped out a page table and a score area, or take them back") \
+	X(SWAP_IN, 24, "copy it back")
 
 enum kvsink_opcode {
 #define X(name, value, doc) KVSINK_OP_##name = value,
@@ -679,6 +690,41 @@ struct kvsink_cmd_layer_heads {
 };
 
 /*
+ * The image of a stream: its score area (kvsink_score_bytes() padded to 8 bytes, and what PER_HEAD adds), then its pages up
+ * to the length. BUSY while a step is open or a copy under way, SWAPPED if it is swapped out already, TOO_BIG if the image needs
+ * more than `bytes`. While the stream is swapped out, everything that needs a row, a score or a page of it is
+ * SWAPPED; entries, tails, contracts, parameters and counters stay. result[0], [1]: bytes of the image, low and high half.
+ */
+struct kvsink_cmd_swap_out {
+	uint64_t stream;
+	struct kvsink_ref image;
+	uint64_t bytes; /* that may be written there */
+	uint64_t key[2]; /* of the checksum, which never leaves the chip: unknown to who may change the image */
+};
+
+#define KVSINK_PLACE_NONE 1u /* SWAP_PLACE flag: the place is taken back */
+
+/*
+ * Where a stream that is swapped out shall be next: then PAGE_MAP fills its page table from page 0 on, with at least
+ * the pages of the image, then SWAP_IN. Whatever fails in between, or a reset, takes the place back. BUSY if the stream
+ * is not swapped out.
+ */
+struct kvsink_cmd_swap_place {
+	uint64_t stream;
+	uint64_t page_table, scores; /* as in STREAM_CREATE; 0 with PLACE_NONE */
+};
+
+/*
+ * The image is checked as it is read, once; IMAGE if it is another one: then the stream is as it was before, and what was
+ * written to its new place is nobody's. BUSY without a place.
+ */
+struct kvsink_cmd_swap_in {
+	uint64_t stream;
+	struct kvsink_ref image;
+	uint64_t bytes; /* that may be read there; TOO_BIG if the image has more */
+};
+
+/*
  * Items lie behind one another in q, out, stats and mass. stats and mass may have space NONE.
  * Query i of an item stands at token first + i and sees tokens [0, first + i] of its layer.
  * mass[h][t] is the attention that the item's queries outside t's LOCAL_WINDOW, in the query heads of KV head h,
@@ -732,6 +778,9 @@ struct kvsink_cmd {
 		struct kvsink_cmd_score_import score_import;
 		struct kvsink_cmd_layer_heads layer_heads;
 		struct kvsink_cmd_seal seal;
+		struct kvsink_cmd_swap_out swap_out;
+		struct kvsink_cmd_swap_place swap_place;
+		struct kvsink_cmd_swap_in swap_in;
 		uint64_t words[15];
 	};
 };
@@ -783,7 +832,7 @@ struct kvsink_stream_rec {
 	uint32_t length; /* tokens */
 	uint16_t layers, q_heads, kv_heads, d_k, d_v, format;
 	uint32_t page_tokens, max_tokens;
-	uint32_t reserved_tokens; /* tokens that have a page */
+	uint32_t reserved_tokens; /* tokens that have a page; 0 while it is swapped out */
 	uint32_t entries; /* tags */
 	uint32_t sram_bytes;
 	uint32_t scored; /* queries scored in layer 0 */
@@ -792,7 +841,8 @@ struct kvsink_stream_rec {
 	uint32_t flags; /* KVSINK_STREAM_* */
 	uint32_t sealed; /* tokens in sealed pages */
 	uint16_t seal_k, seal_v; /* enum kvsink_format */
-	uint32_t reserved; /* 0 */
+	uint32_t swapped; /* 1: SWAP_OUT took it out of HBM */
+	uint64_t image_bytes; /* of the image that SWAP_OUT has written, or would write now */
 };
 
 #define KVSINK_TAG_VALID 1u /* reads go to SRAM; without it the copy is still under way */

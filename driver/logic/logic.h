@@ -129,6 +129,21 @@ int kvsink_logic_build_query(struct kvsink_logic_env *env, const struct drm_kvsi
 int kvsink_logic_entry_read(struct kvsink_logic_env *env, const struct drm_kvsink_entry_read *args,
 			    struct kvsink_logic_stream *stream);
 
+/*
+ * SWAP_OUT is two commands of one job: it waits for the stream's copies first. `key` is nobody's to know.
+ * Before SWAP_IN the stream is placed and its pages mapped.
+ */
+int kvsink_logic_build_swap_out(struct kvsink_logic_env *env, const struct drm_kvsink_swap *args,
+				const uint64_t key[2], struct kvsink_cmd *barrier, struct kvsink_cmd *swap);
+int kvsink_logic_build_swap_in(struct kvsink_logic_env *env, const struct drm_kvsink_swap *args,
+			       struct kvsink_cmd *cmd);
+void kvsink_logic_build_swap_place(uint64_t stream, uint64_t page_table, uint64_t scores,
+				   struct kvsink_cmd *cmd);
+/* Takes the place back: OK if the stream is swapped out, BUSY if it is in HBM. */
+void kvsink_logic_build_swap_unplace(uint64_t stream, struct kvsink_cmd *cmd);
+/* The out fields, from the completion record of the SWAP_OUT or SWAP_IN; NULL: it did not come to that. */
+void kvsink_logic_swap_answer(struct drm_kvsink_swap *args, const struct kvsink_completion *cpl);
+
 /* Size of one record of a QUERY type, 0 for an unknown type. */
 uint32_t kvsink_logic_record_bytes(uint32_t query_type);
 

@@ -113,7 +113,7 @@ uint32_t kvsink_cmd_append(struct kvsink_ring *ring, const struct kvsink_cmd *cm
 	struct kvsink_item_work *work = &ring->work;
 	struct kvsink_stream *s;
 	struct rows_in k, v;
-	uint32_t code = kvsink_stream_get(ring, c->stream, &s);
+	uint32_t code = kvsink_stream_get_hbm(ring, c->stream, &s);
 	uint64_t bus, last;
 
 	if (!code)

@@ -11,6 +11,7 @@
 #ifndef KVSINK_CHIP_H
 #define KVSINK_CHIP_H
 
+#include "checksum.h"
 #include "datapath.h"
 #include "silicon.h"
 
@@ -61,6 +62,23 @@ struct kvsink_group {
 	uint64_t params[KVSINK_PARAM_COUNT]; /* those of scope STREAM are the same in all groups */
 };
 
+/* Where a stream's HBM content is. */
+enum kvsink_swap_state {
+	KVSINK_SWAP_NONE,      /* in HBM, where it belongs */
+	KVSINK_SWAP_LEAVING,   /* SWAP_OUT copies it */
+	KVSINK_SWAP_OUT,       /* in host memory, and nothing in HBM */
+	KVSINK_SWAP_PLACED,    /* likewise, but it has a place to return to */
+	KVSINK_SWAP_RETURNING, /* SWAP_IN copies it */
+};
+
+struct kvsink_swap {
+	enum kvsink_swap_state state;
+	uint32_t ring;		    /* that copies it */
+	uint64_t key[2];	    /* of the image's checksum */
+	uint64_t written;	    /* that checksum, while the stream is out */
+	struct kvsink_checksum sum; /* of what was copied so far */
+};
+
 /* One sequence's KV state. Slots are fixed; `id` 0 means free. */
 struct kvsink_stream {
 	uint64_t id;
@@ -85,7 +103,8 @@ struct kvsink_stream {
 	uint32_t entries;      /* how many */
 	uint32_t sram_bytes;   /* granted to them and to the tails */
 	uint32_t locks;	       /* items in flight that read its rows */
-	bool refused;	       /* the last STEP_END could not place a sink and has said so */
+	struct kvsink_swap swap;
+	bool refused; /* the last STEP_END could not place a sink and has said so */
 	uint64_t counters[KVSINK_COUNTER_COUNT]; /* those in ns are kept in ps */
 	struct kvsink_layer_params *layer;	 /* [KVSINK_MAX_LAYERS], from the chip's arena */
 };
@@ -120,6 +139,7 @@ struct kvsink_tag {
 	uint32_t prev, next;		  /* entries of the stream; `next` also of free ones */
 	bool valid;			  /* the copy has ended: reads go to SRAM */
 	bool automatic;			  /* STEP_END has promoted it */
+	uint32_t ema;			  /* of its token when the stream was swapped out */
 	bool leaving; /* the plan being made removes it; false outside place.c and promote.c */
 };
 
@@ -427,6 +447,8 @@ kvsink_handler kvsink_cmd_score_import;				    /* import.c */
 kvsink_handler kvsink_cmd_layer_heads;				    /* heads.c */
 kvsink_handler kvsink_cmd_seal;					    /* seal.c */
 kvsink_handler kvsink_cmd_barrier, kvsink_cmd_advance;		    /* clock.c */
+kvsink_handler kvsink_cmd_swap_out, kvsink_cmd_swap_place;	    /* swap.c */
+kvsink_handler kvsink_cmd_swap_in;
 
 /* ---- gart.c: operands in the three spaces ---- */
 
@@ -445,12 +467,24 @@ void kvsink_streams_reset(struct kvsink_chip *chip, enum kvsink_reset_kind kind)
 struct kvsink_stream *kvsink_stream_find(struct kvsink_chip *chip, uint64_t id);
 /* Find it and check the job's tenant; it becomes ring->stream. */
 uint32_t kvsink_stream_get(struct kvsink_ring *ring, uint64_t id, struct kvsink_stream **out);
+/* [offset, offset + bytes) is an aligned area of HBM? Else BAD_RANGE. */
+uint32_t kvsink_area_check(struct kvsink_ring *ring, uint64_t offset, uint64_t bytes);
 /* Score group of a layer. */
 uint32_t kvsink_stream_group(const struct kvsink_stream *stream, uint32_t layer);
 static inline uint32_t kvsink_stream_max_pages(const struct kvsink_stream *stream)
 {
 	return stream->max_tokens >> stream->page_shift;
 }
+
+/* ---- swap.c: streams that are not in HBM ---- */
+
+/* kvsink_stream_get(), and all of the stream is in HBM: else SWAPPED. */
+uint32_t kvsink_stream_get_hbm(struct kvsink_ring *ring, uint64_t id, struct kvsink_stream **out);
+bool kvsink_swapped_out(const struct kvsink_stream *stream);
+/* Of the image as it is, or would be now. */
+uint64_t kvsink_swap_image_bytes(const struct kvsink_stream *stream);
+/* A reset ends a move that is under way: the stream stays where it was. */
+void kvsink_swap_reset(struct kvsink_stream *stream);
 
 /* ---- page.c: page tables and row addresses ---- */
 
@@ -606,9 +640,10 @@ struct kvsink_planes {
 struct kvsink_planes kvsink_planes(const struct kvsink_chip *chip, const struct kvsink_stream *stream,
 				   uint32_t group);
 uint64_t *kvsink_profile(const struct kvsink_chip *chip, const struct kvsink_stream *stream);
-/* E of a token in the group of a layer, units of 2^-32. */
-uint32_t kvsink_ema(const struct kvsink_chip *chip, const struct kvsink_stream *stream, uint32_t layer,
-		    uint32_t token);
+/* E of an entry's token in the group of its first layer, units of 2^-32; also while the stream is swapped
+ * out.
+ */
+uint32_t kvsink_tag_ema(const struct kvsink_chip *chip, const struct kvsink_tag *tag);
 /* Of a binary32 pattern in units of 2^-32, and back; the former saturates at 2^32. */
 uint64_t kvsink_q32(uint64_t pattern);
 uint32_t kvsink_q32_pattern(uint32_t value);

@@ -127,7 +127,7 @@ uint32_t kvsink_cmd_classify(struct kvsink_ring *ring, const struct kvsink_cmd *
 	const struct kvsink_cmd_classify *c = &cmd->classify;
 	struct kvsink_list_head *head = (void *)ring->work.q;
 	struct kvsink_stream *s;
-	uint32_t code = kvsink_stream_get(ring, c->stream, &s);
+	uint32_t code = kvsink_stream_get_hbm(ring, c->stream, &s);
 
 	if (!code)
 		code = check(ring, s, c);

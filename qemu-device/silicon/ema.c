@@ -26,10 +26,13 @@ struct kvsink_planes kvsink_planes(const struct kvsink_chip *chip, const struct 
 	return p;
 }
 
-uint32_t kvsink_ema(const struct kvsink_chip *chip, const struct kvsink_stream *s, uint32_t layer,
-		    uint32_t token)
+uint32_t kvsink_tag_ema(const struct kvsink_chip *chip, const struct kvsink_tag *tag)
 {
-	return kvsink_planes(chip, s, kvsink_stream_group(s, layer)).ema[token];
+	const struct kvsink_stream *s = tag->stream;
+
+	if (s->swap.state != KVSINK_SWAP_NONE)
+		return tag->ema;
+	return kvsink_planes(chip, s, kvsink_stream_group(s, tag->layer_begin)).ema[tag->token];
 }
 
 uint64_t kvsink_q32(uint64_t pattern)

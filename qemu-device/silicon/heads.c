@@ -81,7 +81,7 @@ uint32_t kvsink_cmd_layer_heads(struct kvsink_ring *ring, const struct kvsink_cm
 	const struct kvsink_cmd_layer_heads *c = &cmd->layer_heads;
 	float params[2 * KVSINK_MAX_Q_HEADS];
 	struct kvsink_stream *s;
-	uint32_t code = kvsink_stream_get(ring, c->stream, &s);
+	uint32_t code = kvsink_stream_get_hbm(ring, c->stream, &s);
 
 	if (!code)
 		code = check_state(ring, s, c);

@@ -46,7 +46,7 @@ uint32_t kvsink_cmd_score_import(struct kvsink_ring *ring, const struct kvsink_c
 	uint64_t *sum = (void *)ring->work.q, *to;
 	uint64_t bytes = (uint64_t)c->count * sizeof(*sum);
 	struct kvsink_stream *s;
-	uint32_t code = kvsink_stream_get(ring, c->stream, &s);
+	uint32_t code = kvsink_stream_get_hbm(ring, c->stream, &s);
 
 	if (!code)
 		code = check_state(ring, s, c);

@@ -129,6 +129,9 @@ uint32_t kvsink_cmd_page_map(struct kvsink_ring *ring, const struct kvsink_cmd *
 	uint64_t at;
 	uint32_t code = kvsink_stream_get(ring, c->stream, &stream);
 
+	/* one that is to return gets its pages before it gets their content */
+	if (!code && stream->swap.state != KVSINK_SWAP_PLACED)
+		code = kvsink_stream_get_hbm(ring, c->stream, &stream);
 	if (!code)
 		code = check_map(ring, stream, c);
 	if (code)

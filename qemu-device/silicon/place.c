@@ -116,7 +116,7 @@ static void plan_eviction(struct planner *p, uint32_t index, enum kvsink_reason 
 		.reason = reason,
 		.group = kvsink_stream_group(p->stream, tag->layer_begin),
 		.token = tag->token,
-		.ema = kvsink_ema(p->chip, p->stream, tag->layer_begin, tag->token),
+		.ema = kvsink_tag_ema(p->chip, tag),
 		.tag = index,
 	};
 	tag->leaving = true;
@@ -197,7 +197,7 @@ static void find_victims(struct planner *p)
 		if (!removable(chip, p->stream, tag))
 			continue;
 		chip->victims[p->victims++] = (struct kvsink_victim){
-			.ema = kvsink_ema(chip, p->stream, tag->layer_begin, tag->token),
+			.ema = kvsink_tag_ema(chip, tag),
 			.generation = tag->generation,
 			.tag = i,
 		};

@@ -314,7 +314,7 @@ static void consider_entries(const struct plan *p, enum kvsink_lack lack, struct
 		if (!yields(p, tag) || !helps(p, lack, tag->stream))
 			continue;
 		v.priority = tag->priority;
-		v.ema = kvsink_ema(chip, tag->stream, tag->layer_begin, tag->token);
+		v.ema = kvsink_tag_ema(chip, tag);
 		v.generation = tag->generation;
 		consider(o, &v);
 	}
@@ -512,7 +512,7 @@ static uint32_t carry_out(struct plan *p)
 static uint32_t check_promote(struct kvsink_ring *ring, const struct kvsink_cmd_promote *c,
 			      struct kvsink_terms *terms, struct kvsink_stream **s)
 {
-	uint32_t code = kvsink_stream_get(ring, c->stream, s);
+	uint32_t code = kvsink_stream_get_hbm(ring, c->stream, s);
 
 	if (!code)
 		code = check_list(ring, c->first_item, c->item_count, KVSINK_FIELD(promote.first_item));

@@ -10,7 +10,7 @@
 #include "chip.h"
 
 /* Records are built on the stack: padding would show what lay there before. */
-_Static_assert(offsetof(struct kvsink_stream_rec, reserved) + sizeof(uint32_t) ==
+_Static_assert(offsetof(struct kvsink_stream_rec, image_bytes) + sizeof(uint64_t) ==
 		       sizeof(struct kvsink_stream_rec),
 	       "no padding behind a stream's record");
 _Static_assert(sizeof(struct kvsink_tag_rec) == 80 && sizeof(struct kvsink_event_rec) == 40 &&
@@ -29,6 +29,7 @@ struct answer {
 struct query_desc {
 	uint32_t record_bytes;
 	bool needs_stream; /* stream 0 makes no sense */
+	bool needs_hbm;	   /* the stream may not be swapped out */
 	void (*list)(struct answer *to);
 };
 
@@ -65,7 +66,7 @@ static void emit_stream(struct answer *to, const struct kvsink_stream *s)
 		.format = (uint16_t)s->format,
 		.page_tokens = 1u << s->page_shift,
 		.max_tokens = s->max_tokens,
-		.reserved_tokens = s->mapped_pages << s->page_shift,
+		.reserved_tokens = kvsink_swapped_out(s) ? 0 : s->mapped_pages << s->page_shift,
 		.entries = s->entries,
 		.sram_bytes = s->sram_bytes,
 		.scored = s->layer[0].scored,
@@ -74,6 +75,8 @@ static void emit_stream(struct answer *to, const struct kvsink_stream *s)
 		.sealed = s->sealed,
 		.seal_k = (uint16_t)s->seal_k,
 		.seal_v = (uint16_t)s->seal_v,
+		.swapped = kvsink_swapped_out(s),
+		.image_bytes = kvsink_swap_image_bytes(s),
 	};
 
 	for (uint32_t g = 0; g < s->score_groups; g++)
@@ -118,7 +121,7 @@ static void emit_tag(struct answer *to, const struct kvsink_tag *tag)
 		.dwell_steps = tag->dwell_steps,
 		.priority = tag->priority,
 		.deadline_ns = tag->deadline_ns,
-		.ema = kvsink_q32_pattern(kvsink_ema(chip, tag->stream, tag->layer_begin, tag->token)),
+		.ema = kvsink_q32_pattern(kvsink_tag_ema(chip, tag)),
 	};
 
 	emit(to, &rec);
@@ -371,16 +374,16 @@ static void list_spans(struct answer *to)
 }
 
 static const struct query_desc queries[] = {
-	[KVSINK_QUERY_STREAMS] = {sizeof(struct kvsink_stream_rec), false, list_streams},
-	[KVSINK_QUERY_TAGS] = {sizeof(struct kvsink_tag_rec), false, list_tags},
-	[KVSINK_QUERY_COUNTERS] = {sizeof(uint64_t), false, list_counters},
-	[KVSINK_QUERY_SCORES] = {sizeof(struct kvsink_score_rec), true, list_scores},
-	[KVSINK_QUERY_PARAMS] = {sizeof(uint64_t), false, list_params},
-	[KVSINK_QUERY_EVENTS] = {sizeof(struct kvsink_event_rec), false, list_events},
-	[KVSINK_QUERY_SPANS] = {sizeof(struct kvsink_span_rec), false, list_spans},
-	[KVSINK_QUERY_SINKS] = {sizeof(struct kvsink_sink_rec), true, list_sinks},
-	[KVSINK_QUERY_VERDICTS] = {sizeof(struct kvsink_verdict_rec), true, list_verdicts},
-	[KVSINK_QUERY_PROFILE] = {sizeof(struct kvsink_profile_rec), true, list_profile},
+	[KVSINK_QUERY_STREAMS] = {sizeof(struct kvsink_stream_rec), false, false, list_streams},
+	[KVSINK_QUERY_TAGS] = {sizeof(struct kvsink_tag_rec), false, false, list_tags},
+	[KVSINK_QUERY_COUNTERS] = {sizeof(uint64_t), false, false, list_counters},
+	[KVSINK_QUERY_SCORES] = {sizeof(struct kvsink_score_rec), true, true, list_scores},
+	[KVSINK_QUERY_PARAMS] = {sizeof(uint64_t), false, false, list_params},
+	[KVSINK_QUERY_EVENTS] = {sizeof(struct kvsink_event_rec), false, false, list_events},
+	[KVSINK_QUERY_SPANS] = {sizeof(struct kvsink_span_rec), false, false, list_spans},
+	[KVSINK_QUERY_SINKS] = {sizeof(struct kvsink_sink_rec), true, true, list_sinks},
+	[KVSINK_QUERY_VERDICTS] = {sizeof(struct kvsink_verdict_rec), true, true, list_verdicts},
+	[KVSINK_QUERY_PROFILE] = {sizeof(struct kvsink_profile_rec), true, true, list_profile},
 };
 
 static uint32_t check_scope(struct answer *to, const struct query_desc *query)
@@ -389,7 +392,9 @@ static uint32_t check_scope(struct answer *to, const struct query_desc *query)
 	struct kvsink_ring *ring = to->ring;
 	uint32_t groups, code = KVSINK_CODE_OK;
 
-	if (c->stream || query->needs_stream)
+	if (query->needs_hbm)
+		code = kvsink_stream_get_hbm(ring, c->stream, &to->stream);
+	else if (c->stream || query->needs_stream)
 		code = kvsink_stream_get(ring, c->stream, &to->stream);
 	else if (c->what == KVSINK_QUERY_COUNTERS && !kvsink_privileged(ring))
 		code = kvsink_fault(ring, KVSINK_CODE_TENANT, 0);

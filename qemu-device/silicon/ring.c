@@ -48,6 +48,9 @@ static const struct op_desc ops[KVSINK_OP_COUNT] = {
 	OP(SCORE_IMPORT, score_import, .mutates = true),
 	OP(LAYER_HEADS, layer_heads, .mutates = true),
 	OP(SEAL, seal, .mutates = true),
+	OP(SWAP_OUT, swap_out, .mutates = true),
+	OP(SWAP_PLACE, swap_place, .flags = KVSINK_PLACE_NONE, .privileged = true),
+	OP(SWAP_IN, swap_in),
 };
 
 _Static_assert(sizeof(struct kvsink_job_desc) == 64, "a slot is 64 bytes");

@@ -283,7 +283,7 @@ uint32_t kvsink_cmd_seal(struct kvsink_ring *ring, const struct kvsink_cmd *cmd)
 	const struct kvsink_cmd_seal *c = &cmd->seal;
 	const union kvsink_item *items = kvsink_items(ring, c->first_item);
 	struct kvsink_stream *s;
-	uint32_t code = kvsink_stream_get(ring, c->stream, &s);
+	uint32_t code = kvsink_stream_get_hbm(ring, c->stream, &s);
 
 	if (!code)
 		code = kvsink_check_items(ring, c->first_item, c->item_count, KVSINK_FIELD(seal.first_item));

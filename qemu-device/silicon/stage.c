@@ -286,7 +286,7 @@ static void work_commit(struct kvsink_item_work *work)
 static uint32_t check_item(struct kvsink_ring *ring, uint32_t i, const struct kvsink_attend_item *item)
 {
 	struct kvsink_stream *s;
-	uint32_t code = kvsink_stream_get(ring, item->stream, &s);
+	uint32_t code = kvsink_stream_get_hbm(ring, item->stream, &s);
 	uint64_t rows;
 
 	if (code)
@@ -381,7 +381,7 @@ uint32_t kvsink_cmd_score(struct kvsink_ring *ring, const struct kvsink_cmd *cmd
 	struct operands op = {&c->q, &c->out, NULL, NULL};
 	struct kvsink_item_work *work = &ring->work;
 	struct kvsink_stream *s;
-	uint32_t code = kvsink_stream_get(ring, c->stream, &s);
+	uint32_t code = kvsink_stream_get_hbm(ring, c->stream, &s);
 
 	if (!code)
 		code = check_score(ring, s, c);

@@ -24,7 +24,7 @@ uint32_t kvsink_cmd_step_end(struct kvsink_ring *ring, const struct kvsink_cmd *
 {
 	const struct kvsink_cmd_step_end *c = &cmd->step_end;
 	struct kvsink_stream *s;
-	uint32_t code = kvsink_stream_get(ring, c->stream, &s);
+	uint32_t code = kvsink_stream_get_hbm(ring, c->stream, &s);
 
 	if (code)
 		return code;

@@ -23,8 +23,10 @@ void kvsink_streams_reset(struct kvsink_chip *chip, enum kvsink_reset_kind kind)
 		stream->entries = 0;
 		stream->sram_bytes = 0;
 		stream->locks = 0;
-		if (stream->id)
+		/* what is on its way has no open step */
+		if (stream->id && stream->swap.state == KVSINK_SWAP_NONE)
 			kvsink_ema_abort(chip, stream);
+		kvsink_swap_reset(stream);
 		for (uint32_t l = 0; l < stream->layers; l++)
 			stream->layer[l].appended = 0;
 		if (kind == KVSINK_RESET_COLD) {
@@ -148,22 +150,22 @@ static uint64_t score_bytes(const struct kvsink_cmd_stream_create *c)
 	       kvsink_head_params_bytes(c->flags, c->layers, c->q_heads);
 }
 
-/* An area of HBM that the driver set aside. */
-static bool area_ok(const struct kvsink_chip *chip, uint64_t offset, uint64_t bytes)
+uint32_t kvsink_area_check(struct kvsink_ring *ring, uint64_t offset, uint64_t bytes)
 {
-	return offset % KVSINK_HBM_ALIGN == 0 && offset <= chip->config.hbm_bytes &&
-	       bytes <= chip->config.hbm_bytes - offset;
+	uint64_t hbm_bytes = ring->chip->config.hbm_bytes;
+
+	if (offset % KVSINK_HBM_ALIGN || offset > hbm_bytes || bytes > hbm_bytes - offset)
+		return kvsink_fault(ring, KVSINK_CODE_BAD_RANGE, offset);
+	return KVSINK_CODE_OK;
 }
 
+/* Areas of HBM that the driver set aside. */
 static uint32_t check_areas(struct kvsink_ring *ring, const struct kvsink_cmd_stream_create *c)
 {
 	uint64_t table = (uint64_t)(c->max_tokens / c->page_tokens) * sizeof(uint64_t);
+	uint32_t code = kvsink_area_check(ring, c->page_table, table);
 
-	if (!area_ok(ring->chip, c->page_table, table))
-		return kvsink_fault(ring, KVSINK_CODE_BAD_RANGE, c->page_table);
-	if (!area_ok(ring->chip, c->scores, score_bytes(c)))
-		return kvsink_fault(ring, KVSINK_CODE_BAD_RANGE, c->scores);
-	return KVSINK_CODE_OK;
+	return code ? code : kvsink_area_check(ring, c->scores, score_bytes(c));
 }
 
 /* Layer i of the command. Patterns of finite non-negative floats are those below infinity's. */

@@ -183,6 +183,14 @@ size_t kvs_buffer_size(const struct kvs_buffer *buffer);
  */
 uint32_t kvs_buffer_handle(const struct kvs_buffer *buffer);
 
+/** struct kvs_place - a place in a buffer */
+struct kvs_place {
+	/** @buffer: a buffer of the device that uses it. */
+	struct kvs_buffer *buffer;
+	/** @offset: bytes from its start, a multiple of 4. */
+	uint64_t offset;
+};
+
 /* ---- stream: the KV state of one sequence ---------------------------------------------------------- */
 
 /** struct kvs_geometry - what a stream holds. Zero a field to get its default. */
@@ -255,19 +263,51 @@ uint64_t kvs_stream_id(const struct kvs_stream *stream);
  * @stream: the stream
  * @tokens: tokens that shall have pages in all; fewer than now changes nothing
  *
- * Returns 0, -EINVAL (more than max_tokens), -ENOSPC, which leaves everything as it was.
+ * Returns 0, -EINVAL (more than max_tokens), -ENOSPC, which leaves everything as it was, -ENODATA (it is
+ * swapped out).
  */
 int kvs_stream_reserve(struct kvs_stream *stream, uint32_t tokens);
 
-/* ---- batch: a job under construction; operations run in order ------------------------------------ */
+/**
+ * kvs_stream_image_bytes - how much memory the stream's image takes
+ * @stream: the stream
+ * @bytes: receives the bytes that kvs_stream_swap_out() would write now, or has written
+ *
+ * It grows with the stream: scores and norms of max_tokens, and the pages of the tokens that it has.
+ *
+ * Returns 0 or -errno of the query.
+ */
+int kvs_stream_image_bytes(struct kvs_stream *stream, uint64_t *bytes);
 
-/** struct kvs_place - a place in a buffer */
-struct kvs_place {
-	/** @buffer: a buffer of the batch's device. */
-	struct kvs_buffer *buffer;
-	/** @offset: bytes from its start, a multiple of 4. */
-	uint64_t offset;
-};
+/**
+ * kvs_stream_swap_out - preempt a stream: its HBM content moves to a buffer, its HBM is free for others
+ * @stream: the stream, with no step open
+ * @image: where the image shall lie; the buffer has room for kvs_stream_image_bytes() from there on
+ *
+ * Waits for what was submitted before, and for the stream's copies to SRAM. Entries, tails and contracts stay
+ * in SRAM: evict what shall not. Dwell counts steps, so it stands still; deadlines and leases run on. Until
+ * kvs_stream_swap_in() everything that needs rows, scores or pages of the stream fails with -ENODATA.
+ *
+ * Returns 0, -EBUSY (a step is open, or another process promotes), -E2BIG (no room in the buffer, or the
+ * image is larger than a buffer can be), -ENODATA (it is out already), -EIO. Whatever fails leaves it in HBM.
+ */
+int kvs_stream_swap_out(struct kvs_stream *stream, struct kvs_place image);
+
+/**
+ * kvs_stream_swap_in - bring a stream back
+ * @stream: the stream
+ * @image: the image, byte for byte as kvs_stream_swap_out() wrote it; it may lie in another buffer
+ *
+ * Everything goes on as if the stream had never been away, after a reset as well, but for what that took from
+ * SRAM.
+ *
+ * Returns 0, -ENOSPC (out of HBM), -EBADMSG (not the image), -E2BIG (the buffer is shorter than the image),
+ * -EBUSY (it is not swapped out), -EIO. Whatever fails leaves it swapped out, and the image good for another
+ * try.
+ */
+int kvs_stream_swap_in(struct kvs_stream *stream, struct kvs_place image);
+
+/* ---- batch: a job under construction; operations run in order ------------------------------------ */
 
 /**
  * kvs_batch_create - an empty batch
@@ -283,6 +323,23 @@ int kvs_batch_create(struct kvs_device *device, struct kvs_batch **batch);
  * @batch: the batch or NULL
  */
 void kvs_batch_free(struct kvs_batch *batch);
+
+/**
+ * kvs_batch_next - the same batch one step on: plan once, run many times
+ * @batch: the batch, as it was submitted last
+ *
+ * Moves APPEND, SCORE and ATTEND of each stream on by what the batch takes in for that stream: the tokens of
+ * its STEP_ENDs; in a batch without one, as when layers are submitted one by one, those that it appends to a
+ * layer; without these, the queries that it scores in a layer. A stream of which it takes in nothing stays
+ * where it is. Buffers stay the same: new rows and queries go to the places of the old ones. Output and stats
+ * do not depend on the position; `mass` of kvs_batch_attend() does, and grows: give it room for the last
+ * step, and find its parts by the new positions. PROMOTE, EVICT, SEAL and SCORE_IMPORT name tokens that do
+ * not move, so they stay as they are; deadlines too. To add or remove a stream, make the batch anew.
+ *
+ * Returns 0, or -E2BIG (a position would exceed 32 bits), which changes nothing. That a stream is full, or
+ * pages are missing, is found where it always is: at kvs_batch_submit() and in the job.
+ */
+int kvs_batch_next(struct kvs_batch *batch);
 
 /**
  * kvs_batch_reset - forget the operations

@@ -91,6 +91,8 @@ static const struct {
 	{EBUSY, "EBUSY: not in this state"},
 	{ETIME, "ETIME: the deadline passed"},
 	{EAGAIN, "EAGAIN: it kept changing, try again"},
+	{ENODATA, "ENODATA: the stream is swapped out"},
+	{EBADMSG, "EBADMSG: not the image that was swapped out"},
 	{ENOTTY, "ENOTTY: the driver does not know this call"},
 };
 

@@ -85,6 +85,8 @@ static const struct {
 	{DRM_IOCTL_KVSINK_REG_READ, sim_ioctl_reg_read},
 	{DRM_IOCTL_KVSINK_ENTRY_READ, sim_ioctl_entry_read},
 	{DRM_IOCTL_KVSINK_CONTRACT, sim_ioctl_contract},
+	{DRM_IOCTL_KVSINK_SWAP_OUT, sim_ioctl_swap_out},
+	{DRM_IOCTL_KVSINK_SWAP_IN, sim_ioctl_swap_in},
 };
 
 static int sim_ioctl(void *backend, unsigned long request, void *arg)

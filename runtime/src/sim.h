@@ -45,7 +45,8 @@ struct sim_stream {
 	struct kvsink_logic_layout layout;
 	uint64_t table, scores; /* HBM offsets */
 	uint64_t *pages;	/* [layout.max_pages] HBM offsets, page_count used */
-	uint32_t page_count;
+	uint32_t page_count;	/* reserved ones; while it is swapped out those that it will have again */
+	bool swapped;		/* no HBM is its own */
 };
 
 /* What is simulated, as the options say. */
@@ -141,11 +142,22 @@ int sim_bo_close(struct sim_file *file, uint32_t handle);
 void sim_bos_close(struct sim_file *file);
 
 /* sim_stream.c */
+#define SIM_KERNEL_TRIES 3 /* a reset may overtake a job of the kernel */
+
 struct sim_stream *sim_stream_find(struct sim_chip *chip, uint64_t id);
+/* Page table, scores and `pages` pages, all or none; and all of it cleared and given back. */
+int sim_stream_alloc(struct sim_chip *chip, struct sim_stream *stream, uint32_t pages);
+void sim_stream_scrub(struct sim_chip *chip, struct sim_stream *stream);
+/* Pages [page_count, total) enter the chip's page table, as many a job as its items can name. */
+int sim_stream_map(struct sim_file *file, struct sim_stream *stream, struct sim_job *job, uint32_t total);
 int sim_ioctl_stream_create(struct sim_file *file, void *data);
 int sim_ioctl_stream_reserve(struct sim_file *file, void *data);
 int sim_ioctl_stream_destroy(struct sim_file *file, void *data);
 void sim_streams_close(struct sim_file *file);
+
+/* sim_swap.c */
+int sim_ioctl_swap_out(struct sim_file *file, void *data);
+int sim_ioctl_swap_in(struct sim_file *file, void *data);
 
 /* sim_submit.c */
 int sim_ioctl_submit(struct sim_file *file, void *data);

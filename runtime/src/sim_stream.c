@@ -10,7 +10,6 @@
 #include "sim.h"
 
 #define MAP_PAGES (KVSINK_MAX_ITEMS * 4) /* pages that one PAGE_MAP can name */
-#define KERNEL_TRIES 3			 /* a reset may overtake a job of the kernel */
 
 struct sim_stream *sim_stream_find(struct sim_chip *chip, uint64_t id)
 {
@@ -25,7 +24,7 @@ static int run_kernel(struct sim_chip *chip, struct sim_job *job)
 {
 	int err = -ECANCELED;
 
-	for (int i = 0; i < KERNEL_TRIES && err == -ECANCELED; i++)
+	for (int i = 0; i < SIM_KERNEL_TRIES && err == -ECANCELED; i++)
 		err = sim_job_run(chip, NULL, job);
 	return err;
 }
@@ -69,21 +68,21 @@ static void free_pages(struct sim_chip *chip, struct sim_stream *stream, uint32_
 		sim_space_free(&chip->hbm, stream->pages[--end], stream->layout.page_bytes);
 }
 
-/* Pages [page_count, total), each where there is room; all or none. */
-static int alloc_pages(struct sim_chip *chip, struct sim_stream *stream, uint32_t total)
+/* Pages [first, total), each where there is room; all or none. */
+static int alloc_pages(struct sim_chip *chip, struct sim_stream *stream, uint32_t first, uint32_t total)
 {
-	for (uint32_t i = stream->page_count; i < total; i++) {
+	for (uint32_t i = first; i < total; i++) {
 		int err = sim_space_alloc(&chip->hbm, stream->layout.page_bytes, &stream->pages[i]);
 
 		if (err) {
-			free_pages(chip, stream, stream->page_count, i);
+			free_pages(chip, stream, first, i);
 			return err;
 		}
 	}
 	return 0;
 }
 
-static int alloc_hbm(struct sim_chip *chip, struct sim_stream *stream)
+int sim_stream_alloc(struct sim_chip *chip, struct sim_stream *stream, uint32_t pages)
 {
 	int err = sim_space_alloc(&chip->hbm, stream->layout.table_bytes, &stream->table);
 
@@ -92,7 +91,7 @@ static int alloc_hbm(struct sim_chip *chip, struct sim_stream *stream)
 	err = sim_space_alloc(&chip->hbm, stream->layout.score_bytes, &stream->scores);
 	if (err)
 		goto free_table;
-	err = alloc_pages(chip, stream, stream->layout.reserve_pages);
+	err = alloc_pages(chip, stream, 0, pages);
 	if (err)
 		goto free_scores;
 	return 0;
@@ -105,8 +104,7 @@ free_table:
 
 /* ---- life ------------------------------------------------------------------------------------------ */
 
-/* Pages [page_count, total) enter the chip's page table, as many a job as its items can name. */
-static int map_pages(struct sim_file *file, struct sim_stream *stream, struct sim_job *job, uint32_t total)
+int sim_stream_map(struct sim_file *file, struct sim_stream *stream, struct sim_job *job, uint32_t total)
 {
 	int err = 0;
 
@@ -127,6 +125,26 @@ static int map_pages(struct sim_file *file, struct sim_stream *stream, struct si
 	return err;
 }
 
+static void scrub_stream(struct scrub *scrub, const struct sim_stream *stream, uint32_t pages)
+{
+	scrub_add(scrub, stream->table, stream->layout.table_bytes);
+	scrub_add(scrub, stream->scores, stream->layout.score_bytes);
+	for (uint32_t i = 0; i < pages; i++)
+		scrub_add(scrub, stream->pages[i], stream->layout.page_bytes);
+	scrub_flush(scrub);
+}
+
+void sim_stream_scrub(struct sim_chip *chip, struct sim_stream *stream)
+{
+	struct scrub *scrub = calloc(1, sizeof(*scrub));
+
+	if (!scrub)
+		return; /* its HBM stays taken */
+	scrub->chip = chip;
+	scrub_stream(scrub, stream, stream->page_count);
+	free(scrub);
+}
+
 /* The chip drops it, then all of its memory is scrubbed. */
 static void retire(struct sim_chip *chip, struct sim_stream *stream, uint32_t pages)
 {
@@ -139,13 +157,8 @@ static void retire(struct sim_chip *chip, struct sim_stream *stream, uint32_t pa
 	kvsink_logic_build_destroy(stream->geometry.id, &scrub->job.cmd[scrub->job.cmds++]);
 	err = run_kernel(chip, &scrub->job);
 	scrub->job.cmds = 0;
-	if (!err || err == -ENOENT) {
-		scrub_add(scrub, stream->table, stream->layout.table_bytes);
-		scrub_add(scrub, stream->scores, stream->layout.score_bytes);
-		for (uint32_t i = 0; i < pages; i++)
-			scrub_add(scrub, stream->pages[i], stream->layout.page_bytes);
-		scrub_flush(scrub);
-	}
+	if (!stream->swapped && (!err || err == -ENOENT))
+		scrub_stream(scrub, stream, pages);
 	free(scrub);
 }
 
@@ -171,7 +184,7 @@ static int start_stream(struct sim_file *file, struct sim_stream *stream,
 	job->items = args->layers.count;
 	job->privileged = true;
 	err = sim_job_run(file->chip, file, job);
-	err = err ? err : map_pages(file, stream, job, stream->layout.reserve_pages);
+	err = err ? err : sim_stream_map(file, stream, job, stream->layout.reserve_pages);
 	free(job);
 	return err;
 }
@@ -193,7 +206,7 @@ int sim_ioctl_stream_create(struct sim_file *file, void *data)
 	stream->owner = file;
 	stream->tenant = file->tenant;
 	stream->pages = calloc(stream->layout.max_pages, sizeof(*stream->pages));
-	err = stream->pages ? alloc_hbm(file->chip, stream) : -ENOMEM;
+	err = stream->pages ? sim_stream_alloc(file->chip, stream, stream->layout.reserve_pages) : -ENOMEM;
 	if (err)
 		goto fail;
 	err = start_stream(file, stream, args, layers);
@@ -225,13 +238,15 @@ int sim_ioctl_stream_reserve(struct sim_file *file, void *data)
 	if (err)
 		return err;
 	stream = sim_stream_find(file->chip, args->stream);
+	if (stream->swapped)
+		return -ENODATA;
 	if (total <= stream->page_count)
 		return 0;
-	err = alloc_pages(file->chip, stream, total);
+	err = alloc_pages(file->chip, stream, stream->page_count, total);
 	if (err)
 		return err;
 	job = calloc(1, sizeof(*job));
-	err = job ? map_pages(file, stream, job, total) : -ENOMEM;
+	err = job ? sim_stream_map(file, stream, job, total) : -ENOMEM;
 	if (err)
 		free_pages(file->chip, stream, stream->page_count, total);
 	free(job);

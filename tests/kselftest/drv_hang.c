@@ -45,7 +45,8 @@ TEST_F_TIMEOUT(hang, is_reset_and_the_device_goes_on, 120)
 	const volatile struct drm_kvsink_job_status *status;
 	struct drm_kvsink_place place = kvt_rows(1);
 	struct drm_kvsink_promote promote;
-	struct kvt_bo result;
+	struct drm_kvsink_swap swap = {.bytes = 1 << 20};
+	struct kvt_bo result, image;
 	uint64_t generation, stream, point = 0;
 	uint32_t timeline;
 	int fd, err;
@@ -67,6 +68,13 @@ TEST_F_TIMEOUT(hang, is_reset_and_the_device_goes_on, 120)
 		.stream = stream, .places = kvt_places(&place, 1), .dwell_steps = 100};
 	ASSERT_EQ(0, kvt_ioctl(fd, DRM_IOCTL_KVSINK_PROMOTE, &promote));
 
+	/* Another stream is swapped out when it happens. */
+	image = kvt_bo(fd, 1 << 20);
+	swap.stream = kvt_stream(fd);
+	swap.image.handle = image.handle;
+	ASSERT_EQ(0, kvt_fill(fd, swap.stream, TOKENS));
+	ASSERT_EQ(0, kvt_ioctl(fd, DRM_IOCTL_KVSINK_SWAP_OUT, &swap));
+
 	/* The script beside us hears this and makes the next job hang; jobs until one was hit. */
 	printf("# kvsink-test: hang\n");
 	fflush(stdout);
@@ -87,9 +95,13 @@ TEST_F_TIMEOUT(hang, is_reset_and_the_device_goes_on, 120)
 	/* tags are gone, the stream is not; the contract was broken, and not silently */
 	EXPECT_EQ(1, kvt_events(fd, stream, KVSINK_EVENT_CONTRACT_BROKEN, KVSINK_REASON_RESET));
 	EXPECT_EQ(0, kvt_total(fd, DRM_KVSINK_QUERY_TAGS));
-	EXPECT_EQ(1, kvt_total(fd, DRM_KVSINK_QUERY_STREAMS));
+	EXPECT_EQ(2, kvt_total(fd, DRM_KVSINK_QUERY_STREAMS));
 	EXPECT_EQ(0, kvt_promote(fd, stream, 1, &promote));
 	EXPECT_EQ(0, kvt_destroy(fd, stream));
+	swap.bytes = 1 << 20;
+	EXPECT_EQ(0, kvt_ioctl(fd, DRM_IOCTL_KVSINK_SWAP_IN, &swap));
+	EXPECT_EQ(0, kvt_promote(fd, swap.stream, 1, &promote));
+	EXPECT_EQ(0, kvt_destroy(fd, swap.stream));
 	close(fd);
 }
 

@@ -21,6 +21,7 @@
 #include "kvsink_policy.h"
 
 #define STEPS 24
+#define SWAPS 6
 #define PREFILL 150
 #define CHUNK 50
 #define MAX_TOKENS 512
@@ -454,6 +455,39 @@ static void print_counters(struct run *run, const char *of, uint64_t stream, con
 			       (unsigned long long)(now[i] - (before ? before[i] : 0)));
 }
 
+/*
+ * Streams leave HBM and come back between steps. The kernel's scrubs are the device's business, so what they
+ * take must meet no copy: all have ended before.
+ */
+static void swaps(struct run *run)
+{
+	for (uint32_t i = 0; i < SWAPS; i++) {
+		struct kvs_stream *stream = run->stream[i & 1];
+		struct kvs_buffer *image;
+		uint64_t bytes;
+
+		for (unsigned s = 0; s < 2; s++)
+			must(run, "barrier", kvs_batch_barrier(run->batch, run->stream[s]));
+		must(run, "barrier", kvs_batch_run(run->batch, NULL));
+		kvs_batch_reset(run->batch);
+		must(run, "image", kvs_stream_image_bytes(stream, &bytes));
+		must(run, "image", kvs_buffer_create(run->device, bytes, &image));
+		must(run, "out", kvs_stream_swap_out(stream, (struct kvs_place){image, 0}));
+		XXH3_64bits_update(run->hash, kvs_buffer_data(image), bytes);
+		printf("image of %llu bytes\n", (unsigned long long)bytes);
+		must(run, "seal", kvs_batch_seal(run->batch, stream, 32, NULL, 0));
+		printf("seal: %d\n", kvs_batch_run(run->batch, NULL));
+		kvs_batch_reset(run->batch);
+		((char *)kvs_buffer_data(image))[bytes - 1] ^= 1;
+		printf("changed: %d\n", kvs_stream_swap_in(stream, (struct kvs_place){image, 0}));
+		((char *)kvs_buffer_data(image))[bytes - 1] ^= 1;
+		must(run, "in", kvs_stream_swap_in(stream, (struct kvs_place){image, 0}));
+		kvs_buffer_free(image);
+		step(run, STEPS + i);
+	}
+	print_hash(run, "swaps", SWAPS);
+}
+
 /* Until what a client before us left to the kernel (freed buffers, say) is done: its jobs would be counted.
  */
 static void settle(struct run *run)
@@ -523,6 +557,10 @@ int main(int argc, char **argv)
 	print_counters(&run, "stream 0", kvs_stream_id(run.stream[0]), NULL);
 	print_counters(&run, "stream 1", kvs_stream_id(run.stream[1]), NULL);
 	print_counters(&run, "device", 0, before);
+	swaps(&run);
+	records(&run);
+	print_counters(&run, "swapped stream 0", kvs_stream_id(run.stream[0]), NULL);
+	print_counters(&run, "swapped stream 1", kvs_stream_id(run.stream[1]), NULL);
 	tear_down(&run);
 	return 0;
 }

@@ -534,6 +534,49 @@ uint32_t h_config(struct harness *h, uint64_t stream, uint32_t param, uint64_t v
 	return stream ? h_do(h) : h_priv(h);
 }
 
+uint32_t h_swap_out(struct harness *h, const struct h_stream *s, uint64_t image, uint64_t room)
+{
+	struct kvsink_cmd *cmd;
+
+	h_cmd(h, KVSINK_OP_BARRIER)->barrier.stream = s->id;
+	cmd = h_cmd(h, KVSINK_OP_SWAP_OUT);
+	cmd->swap_out = (struct kvsink_cmd_swap_out){
+		.stream = s->id, .image = h_gart(image), .bytes = room, .key = {s->id, 0x5eed}};
+	return h_do(h);
+}
+
+void h_swap_place(struct harness *h, struct h_stream *s)
+{
+	struct kvsink_cmd *cmd = h_cmd(h, KVSINK_OP_SWAP_PLACE);
+	uint32_t code;
+
+	s->page_table = take_hbm(h, (uint64_t)s->max_tokens * 8);
+	s->scores = take_hbm(h, score_bytes(s));
+	cmd->swap_place = (struct kvsink_cmd_swap_place){s->id, s->page_table, s->scores};
+	code = h_priv(h);
+	if (code)
+		die("SWAP_PLACE", code);
+	code = h_map(h, s, 0, s->max_tokens / s->page_tokens);
+	if (code)
+		die("PAGE_MAP", code);
+}
+
+struct kvsink_cmd *h_swap_in_cmd(struct harness *h, const struct h_stream *s, uint64_t image)
+{
+	struct kvsink_cmd *cmd = h_cmd(h, KVSINK_OP_SWAP_IN);
+
+	cmd->swap_in =
+		(struct kvsink_cmd_swap_in){.stream = s->id, .image = h_gart(image), .bytes = UINT64_MAX};
+	return cmd;
+}
+
+uint32_t h_swap_in(struct harness *h, struct h_stream *s, uint64_t image)
+{
+	h_swap_place(h, s);
+	h_swap_in_cmd(h, s, image);
+	return h_do(h);
+}
+
 struct kvsink_cmd *h_attend_cmd(struct harness *h, const struct h_stream *s, uint32_t layer, uint32_t first,
 				uint32_t count)
 {

@@ -110,6 +110,14 @@ struct kvsink_cmd *h_seal_cmd(struct harness *h, const struct h_stream *s, uint3
 /* A row to protect, as an item of the command being built. */
 void h_protect(struct harness *h, uint32_t token, uint32_t begin, uint32_t end, uint64_t heads);
 uint32_t h_seal(struct harness *h, const struct h_stream *s, uint32_t tokens);
+/* BARRIER and SWAP_OUT, with `room` bytes for the image at a GART offset; a key that the test does not use.
+ */
+uint32_t h_swap_out(struct harness *h, const struct h_stream *s, uint64_t image, uint64_t room);
+/* A fresh place, with all of its pages, in other order than before; exits on failure. */
+void h_swap_place(struct harness *h, struct h_stream *s);
+/* SWAP_IN alone, with all the room in the world. */
+struct kvsink_cmd *h_swap_in_cmd(struct harness *h, const struct h_stream *s, uint64_t image);
+uint32_t h_swap_in(struct harness *h, struct h_stream *s, uint64_t image); /* both */
 /* Builders of commands whose operands lie at the places below. */
 struct kvsink_cmd *h_attend_cmd(struct harness *h, const struct h_stream *s, uint32_t layer, uint32_t first,
 				uint32_t count);

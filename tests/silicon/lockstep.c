@@ -68,17 +68,13 @@ static void put_operands(void)
 	free(row);
 }
 
-static void lay_out(void)
+void lockstep_lay_out(unsigned s, unsigned place)
 {
-	uint64_t page = kvsink_page_bytes(0, REF_LAYERS, 2, REF_WIDTH, REF_WIDTH, KVSINK_FORMAT_F32, 16),
-		 at = 1 << 20;
+	uint64_t at = (1 << 20) + (2 * s + place) * LOCKSTEP_PLACE_BYTES;
 
-	for (unsigned s = 0; s < REF_STREAMS; s++) {
-		both.streams[s].page_table = at;
-		both.streams[s].scores = at + KVSINK_HBM_ALIGN;
-		both.streams[s].pages = at + (64 << 10);
-		at = both.streams[s].pages + 4 * page;
-	}
+	both.streams[s].page_table = at;
+	both.streams[s].scores = at + KVSINK_HBM_ALIGN;
+	both.streams[s].pages = at + (64 << 10);
 }
 
 void lockstep_open(uint64_t seed)
@@ -87,5 +83,6 @@ void lockstep_open(uint64_t seed)
 	h_open(&both.h, NULL);
 	ref_init(&both.ref, both.h.config.sram_bytes, both.h.config.tags);
 	put_operands();
-	lay_out();
+	for (unsigned s = 0; s < REF_STREAMS; s++)
+		lockstep_lay_out(s, 0);
 }

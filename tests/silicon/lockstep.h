@@ -33,6 +33,9 @@ static inline uint32_t below(uint32_t n)
 
 /* A chip, its model, operands, and places for streams that do not exist yet. */
 void lockstep_open(uint64_t seed);
+/* Where stream s lies in HBM: it has two places, 0 and 1, of so many bytes. */
+#define LOCKSTEP_PLACE_BYTES (512u << 10)
+void lockstep_lay_out(unsigned s, unsigned place);
 /* Count a difference; the first ten are printed. */
 __attribute__((format(printf, 1, 2))) void lockstep_differ(const char *format, ...);
 
@@ -71,11 +74,19 @@ void lockstep_config_any(void); /* of some stream or the device */
 
 unsigned lockstep_some_stream(void); /* that exists */
 void lockstep_newborn(unsigned s);   /* created, with pages and parameters */
+void lockstep_map_pages(unsigned s); /* all of them, where it lies */
 void lockstep_destroy(unsigned s);
 /* One step, or an end of the one that was left open. A stream that is full is destroyed and born again. */
 void lockstep_step(unsigned s);
 void lockstep_ecc(void); /* at most one injected error at a time */
 void lockstep_reset(void);
 void lockstep_time_passes(void);
+
+/* ---- lockstep_swap.c -------------------------------------------------------------------------------- */
+
+/* Out of HBM, or back to its other place: whichever it is not. Sometimes what it is, which is refused. */
+void lockstep_swap(unsigned s);
+/* A step, or a query, of a stream that is out: refused by the chip. */
+void lockstep_refused(unsigned s);
 
 #endif

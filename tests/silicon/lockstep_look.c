@@ -129,6 +129,8 @@ static void look_at_scores(unsigned s)
 {
 	static struct kvsink_score_rec rec[REF_TOKENS];
 
+	if (both.ref.stream[s].swapped)
+		return;
 	for (uint32_t g = 0; both.ref.stream[s].used && g < REF_GROUPS; g++) {
 		const struct ref_group *group = &both.ref.stream[s].group[g];
 		uint32_t n = lockstep_ask(KVSINK_QUERY_SCORES, both.streams[s].id, g, 0, REF_TOKENS, rec,

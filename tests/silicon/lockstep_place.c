@@ -143,9 +143,14 @@ void lockstep_verdicts(unsigned s)
 {
 	static struct kvsink_verdict_rec got[REF_ENTRIES + KVSINK_MAX_STEP_PROMOTIONS];
 	static struct ref_verdicts want;
-	uint32_t n = lockstep_ask(KVSINK_QUERY_VERDICTS, both.streams[s].id, 0, 0,
-				  sizeof(got) / sizeof(got[0]), got, sizeof(got[0]));
+	uint32_t n;
 
+	if (both.ref.stream[s].swapped) {
+		lockstep_refused(s);
+		return;
+	}
+	n = lockstep_ask(KVSINK_QUERY_VERDICTS, both.streams[s].id, 0, 0, sizeof(got) / sizeof(got[0]), got,
+			 sizeof(got[0]));
 	ref_verdicts(&both.ref, s, &want);
 	SAME(n, want.count, "verdicts");
 	for (uint32_t i = 0; i < n && i < want.count; i++) {

@@ -49,8 +49,9 @@ static void create(unsigned s)
 	ref_create(&both.ref, s, st->id, st->tenant);
 }
 
-static void map_pages(const struct h_stream *st)
+void lockstep_map_pages(unsigned s)
 {
+	const struct h_stream *st = &both.streams[s];
 	uint64_t page = kvsink_page_bytes(0, REF_LAYERS, 2, REF_WIDTH, REF_WIDTH, KVSINK_FORMAT_F32, 16);
 	struct kvsink_cmd *cmd = h_cmd(&both.h, KVSINK_OP_PAGE_MAP);
 	union kvsink_item item = {.pages = {st->pages, st->pages + page, st->pages + 2 * page}};
@@ -75,7 +76,7 @@ static void weigh(unsigned s)
 void lockstep_newborn(unsigned s)
 {
 	create(s);
-	map_pages(&both.streams[s]);
+	lockstep_map_pages(s);
 	lockstep_config(s, KVSINK_GROUP_ALL, KVSINK_PARAM_LOCAL_WINDOW, below(5), true);
 	lockstep_config(s, KVSINK_GROUP_ALL, KVSINK_PARAM_SCORE_MODE, below(3), true);
 	if (below(2))
@@ -224,6 +225,12 @@ void lockstep_step(unsigned s)
 {
 	struct kvsink_cmd *cmd;
 
+	if (both.ref.stream[s].swapped && below(4) == 0) {
+		lockstep_refused(s);
+		return;
+	}
+	while (both.ref.stream[s].swapped)
+		lockstep_swap(s);
 	for (uint32_t l = 0; l < REF_LAYERS; l++) {
 		if (!both.ref.stream[s].appended[l])
 			continue;

@@ -65,6 +65,7 @@ struct ref_stream {
 	uint32_t appended[REF_LAYERS];			       /* rows of the open step */
 	uint32_t first_seen[REF_LAYERS], end_seen[REF_LAYERS]; /* observed queries of it */
 	uint32_t weight[REF_LAYERS];
+	bool swapped; /* out of HBM: no rows, no scores, no steps */
 	uint64_t broken, displaced, promotions, evictions, automatic_in, automatic_out,
 		refusals; /* counters */
 };
@@ -120,6 +121,9 @@ void ref_attend(struct ref *r, unsigned s, uint32_t layer, uint32_t first, uint3
 /* mass[g][t]: the plane `mass` of the chip before the step ends */
 void ref_step_end(struct ref *r, unsigned s, uint32_t count, const uint64_t *const *mass);
 void ref_step_abort(struct ref *r, unsigned s);
+/* What SWAP_OUT, behind a BARRIER, and SWAP_IN of the right image answer. */
+uint32_t ref_swap_out(struct ref *r, unsigned s);
+uint32_t ref_swap_in(struct ref *r, unsigned s);
 /* an uncorrectable error in the first valid entry of a layer, as the chip reports it */
 void ref_lose(struct ref *r, uint32_t generation);
 void ref_lose_tail(struct ref *r, unsigned s, uint32_t group);

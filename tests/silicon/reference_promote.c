@@ -164,10 +164,12 @@ struct ref_answer ref_promote(struct ref *r, unsigned s, const struct kvsink_pla
 			      uint32_t count, const struct ref_terms *asked)
 {
 	struct ref_terms terms = *asked;
-	struct ref_answer a = {.code = ref_check_terms(r, &terms)};
+	struct ref_answer a = {.code = r->stream[s].swapped ? KVSINK_CODE_SWAPPED : KVSINK_CODE_OK};
 	uint32_t next = r->generation + 1 ? r->generation + 1 : 1;
 	enum lack lack = NOTHING;
 
+	if (!a.code)
+		a.code = ref_check_terms(r, &terms);
 	if (!a.code)
 		a.code = check_places(r, s, items, count);
 	if (a.code)

@@ -104,6 +104,27 @@ void ref_step_end(struct ref *r, unsigned s, uint32_t count, const uint64_t *con
 		ref_place_sinks(r, s, NULL);
 }
 
+uint32_t ref_swap_out(struct ref *r, unsigned s)
+{
+	struct ref_stream *st = &r->stream[s];
+
+	if (st->swapped)
+		return KVSINK_CODE_SWAPPED;
+	for (uint32_t l = 0; l < REF_LAYERS; l++)
+		if (st->appended[l])
+			return KVSINK_CODE_BUSY;
+	st->swapped = true;
+	return KVSINK_CODE_OK;
+}
+
+uint32_t ref_swap_in(struct ref *r, unsigned s)
+{
+	bool out = r->stream[s].swapped;
+
+	r->stream[s].swapped = false;
+	return out ? KVSINK_CODE_OK : KVSINK_CODE_BUSY;
+}
+
 void ref_reset(struct ref *r)
 {
 	for (unsigned i = 0; i < REF_ENTRIES; i++) {

@@ -214,6 +214,30 @@ static void sealing(void)
 	expect(h_seal(&h, &sealed, 8), KVSINK_CODE_OK, 0, "SEAL");
 }
 
+static void swapping(void)
+{
+	struct h_stream moved = h_geometry(2);
+	uint8_t byte;
+
+	h_stream(&h, &moved);
+	h_fill(&h, &moved, 0, 5);
+	expect(h_swap_out(&h, &moved, H_FREE, 4096), KVSINK_CODE_TOO_BIG,
+	       kvsink_score_bytes(2, 2, 2, 128) + 2 * 4096, "an image that needs more room");
+	h_append(&h, &moved, 0, 5, 1);
+	expect(h_swap_out(&h, &moved, H_FREE, 1 << 20), KVSINK_CODE_BUSY, 5, "SWAP_OUT of an open step");
+	h_cmd(&h, KVSINK_OP_STEP_END)->step_end.stream = 2;
+	h.cmds[0].flags = KVSINK_STEP_ABORT;
+	h_do(&h);
+	expect(h_swap_out(&h, &moved, H_FREE, 1 << 20), KVSINK_CODE_OK, 0, "SWAP_OUT");
+	expect(h_append(&h, &moved, 0, 5, 1), KVSINK_CODE_SWAPPED, 2, "APPEND to a stream that is out");
+	h_swap_in_cmd(&h, &moved, H_FREE);
+	expect(h_do(&h), KVSINK_CODE_BUSY, 2, "SWAP_IN without a place");
+	h_get(&h, H_FREE + 9000, &byte, 1);
+	byte ^= 1;
+	h_put(&h, H_FREE + 9000, &byte, 1);
+	expect(h_swap_in(&h, &moved, H_FREE), KVSINK_CODE_IMAGE, 2, "SWAP_IN of a changed image");
+}
+
 static void all_seen(void)
 {
 	for (uint32_t code = 0; code < KVSINK_CODE_COUNT; code++) {
@@ -234,6 +258,7 @@ int main(void)
 	residency();
 	fragmentation();
 	sealing();
+	swapping();
 	all_seen();
 	h_close(&h);
 	return tap_done();

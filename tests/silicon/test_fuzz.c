@@ -138,6 +138,26 @@ static void some_list(struct kvsink_cmd *cmd, union kvsink_item *item)
 	}
 }
 
+/* Streams leave, and come back where others may lie; not too often, or nothing else would be tried. */
+static void some_swap(struct kvsink_cmd *cmd, uint64_t stream)
+{
+	struct kvsink_ref image = below(4) ? h_gart(H_FREE + (stream - 1) * 0x40000) : some_ref();
+	uint64_t room = below(8) ? below(2) * 0x40000 : odd_value();
+
+	switch (cmd->opcode) {
+	case KVSINK_OP_SWAP_OUT:
+		cmd->swap_out = (struct kvsink_cmd_swap_out){stream, image, below(4) ? 0 : room, {1, 2}};
+		break;
+	case KVSINK_OP_SWAP_PLACE:
+		cmd->flags = below(8) == 0 ? KVSINK_PLACE_NONE : 0;
+		cmd->swap_place = (struct kvsink_cmd_swap_place){stream, 4096ull * (2048 + below(1024)),
+								 4096ull * (2048 + below(1024))};
+		break;
+	default:
+		cmd->swap_in = (struct kvsink_cmd_swap_in){stream, image, room};
+	}
+}
+
 /* A command that would often be valid. */
 static void some_cmd(void)
 {
@@ -199,6 +219,11 @@ static void some_cmd(void)
 		break;
 	case KVSINK_OP_ADVANCE:
 		cmd->advance.ns = below(300);
+		break;
+	case KVSINK_OP_SWAP_OUT:
+	case KVSINK_OP_SWAP_PLACE:
+	case KVSINK_OP_SWAP_IN:
+		some_swap(cmd, s->id);
 		break;
 	default:
 		some_move(cmd);

@@ -24,6 +24,7 @@
 	X(VERDICTS, 150, "verdicts", lockstep_verdicts(lockstep_some_stream()))                              \
 	X(CONFIG, 300, "config", lockstep_config_any())                                                      \
 	X(TIME, 200, "time", lockstep_time_passes())                                                         \
+	X(SWAP, 60, "swap", lockstep_swap(lockstep_some_stream()))                                           \
 	X(KILL, 12, "kill", unsigned s = lockstep_some_stream(); lockstep_destroy(s); lockstep_newborn(s))   \
 	X(ECC, 12, "ECC error", lockstep_ecc())                                                              \
 	X(RESET, 2, "reset", lockstep_reset())

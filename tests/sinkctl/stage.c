@@ -9,6 +9,8 @@
  *   score HOT         the prompt's scores, every query looks at token HOT (or at itself before it)
  *   classify          the sinks of all groups, by score
  *   step HOT [COUNT]  decode steps: all layers appended and attended, every query looks at token HOT
+ *   swap 1 | swap 0   the stream out of HBM, or back
+ *   extra 1 | extra 0 another stream, with every flag; or no longer
  *   later HOT COUNT   the same from another thread, a step every 20 ms; the next order but run waits for its
  * end advance NS        let modelled time pass deny N | allow    let every register read fail with -N, as a
  * broken device would; undo it
@@ -39,7 +41,8 @@
 #define V_AT (64 << 10)
 #define Q_AT (128 << 10)
 #define OUT_AT (384 << 10)
-#define MEMORY (512 << 10)
+#define IMAGE_AT (512 << 10)
+#define MEMORY (1 << 20)
 
 static struct kvs_device *device;
 static struct kvs_stream *stream;
@@ -234,6 +237,26 @@ static void finish_later(void)
 	later.running = false;
 }
 
+static int extra(bool there)
+{
+	static struct kvs_stream *other;
+	struct kvs_geometry geometry = {
+		.size = sizeof(geometry),
+		.layers = 1,
+		.q_heads = Q_HEADS,
+		.kv_heads = 1,
+		.d_k = 24,
+		.d_v = 16,
+		.max_tokens = 16,
+		.flags = KVSINK_STREAM_FLAGS,
+	};
+
+	if (there)
+		return kvs_stream_create(device, &geometry, &other);
+	kvs_stream_free(other);
+	return 0;
+}
+
 static void run_tool(int argc, char **argv)
 {
 	char *text[2];
@@ -265,6 +288,11 @@ static int order(char **argv)
 		return classify();
 	if (!strcmp(argv[0], "step"))
 		return steps(first, second);
+	if (!strcmp(argv[0], "swap"))
+		return first ? kvs_stream_swap_out(stream, at(IMAGE_AT))
+			     : kvs_stream_swap_in(stream, at(IMAGE_AT));
+	if (!strcmp(argv[0], "extra"))
+		return extra(first);
 	if (!strcmp(argv[0], "later"))
 		return start_later(first, second);
 	if (!strcmp(argv[0], "advance"))

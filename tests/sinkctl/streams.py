@@ -48,11 +48,38 @@ def tests_of(stage, keys):
         check_record(listed[0], keys["streams"])
         geometry = {"length": TOKENS, "layers": LAYERS, "q_heads": 4, "kv_heads": KV_HEADS, "d_k": 128, "d_v": 64,
                     "format": "F32", "page_tokens": 16, "max_tokens": 128, "reserved_tokens": 128, "entries": 0,
-                    "sram_bytes": 0, "scored": 0, "sealed": 0, "seal_k": None, "seal_v": None, "group_end": [2, LAYERS]}
+                    "sram_bytes": 0, "scored": 0, "sealed": 0, "seal_k": None, "seal_v": None, "flags": [], "swapped": False,
+                    "group_end": [2, LAYERS]}
         equal({key: listed[0][key] for key in geometry}, geometry, "geometry")
         rows = table(stage.run("streams", "--stream", sid).out)
         equal(rows[0][:3], ["STREAM", "TENANT", "LENGTH"], "heading")
         equal((len(rows), rows[1][0], rows[1][2]), (2, sid, str(TOKENS)), "row")
+
+    def flags():
+        stage.do("extra", "1")
+        try:
+            listed = stage.tool("streams")["streams"]
+            equal(listed[-1]["flags"], ["PER_HEAD", "V_IN_K"], "flags")
+            rows = table(stage.run("streams").out)
+            equal((rows[-2][-2:], rows[-1][-2:]), (["-", "no"], ["PER_HEAD,V_IN_K", "no"]), "table")
+        finally:
+            stage.do("extra", "0")
+
+    def swapped():
+        stage.do("swap", "1")
+        try:
+            out = stage.tool("streams", "--stream", sid)["streams"][0]
+            equal((out["swapped"], out["length"], out["reserved_tokens"]), (True, TOKENS, 0), "a stream that is out")
+            assert out["image_bytes"] > TOKENS * LAYERS * KV_HEADS * ROW_BYTES, out["image_bytes"]
+            rows = table(stage.run("streams", "--stream", sid).out)
+            equal((rows[0][-1], rows[1][-1]), ("SWAPPED", "yes"), "table")
+            doc = document(stage.run("scores", "--stream", sid, "--json"), 1)
+            equal(doc["errors"][0]["code"], "ENODATA", "scores of a stream that is out")
+            assert "swapped out" in doc["errors"][0]["message"], doc["errors"][0]["message"]
+        finally:
+            stage.do("swap", "0")
+        back = stage.tool("streams", "--stream", sid)["streams"][0]
+        equal((back["swapped"], back["reserved_tokens"]), (False, 128), "back")
 
     def no_stream():
         for command in (["tags"], ["counters"], ["promote", "--token", "1"], ["evict", "--token", "1"], ["scores"],
@@ -196,6 +223,8 @@ def tests_of(stage, keys):
 
     state = {}
     return [("streams shows the geometry", streams),
+            ("streams shows the flags of a geometry", flags),
+            ("streams shows a stream that is swapped out", swapped),
             ("an unknown stream is ENOENT", no_stream),
             ("promote grants all layers and heads by default", promote_all),
             ("an entry is valid behind a barrier", valid_after_barrier),

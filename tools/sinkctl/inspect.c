@@ -216,6 +216,20 @@ static const char *format_name(uint32_t format)
 	}
 }
 
+static void put_flags(json_object *record, uint32_t flags)
+{
+	static const struct {
+		uint32_t flag;
+		const char *name;
+	} names[] = {{KVSINK_STREAM_PER_HEAD, "PER_HEAD"}, {KVSINK_STREAM_V_IN_K, "V_IN_K"}};
+	json_object *list = json_object_new_array();
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (flags & names[i].flag)
+			json_object_array_add(list, json_object_new_string(names[i].name));
+	sc_put(record, "flags", list);
+}
+
 static json_object *stream_record(const struct kvsink_stream_rec *stream)
 {
 	json_object *record = json_object_new_object();
@@ -238,6 +252,9 @@ static json_object *stream_record(const struct kvsink_stream_rec *stream)
 	sc_put_u64(record, "sealed", stream->sealed);
 	sc_put_text(record, "seal_k", stream->seal_k ? format_name(stream->seal_k) : NULL);
 	sc_put_text(record, "seal_v", stream->seal_v ? format_name(stream->seal_v) : NULL);
+	put_flags(record, stream->flags);
+	sc_put(record, "swapped", json_object_new_boolean(stream->swapped));
+	sc_put_u64(record, "image_bytes", stream->image_bytes);
 	put_groups(record, stream);
 	return record;
 }

@@ -167,13 +167,37 @@ static void cell_array(char *text, size_t size, json_object *array)
 	}
 }
 
+static void cell_words(char *text, size_t size, json_object *array)
+{
+	size_t used = 0;
+
+	for (size_t i = 0; i < json_object_array_length(array); i++) {
+		int n = snprintf(text + used, size - used, "%s%s", used ? "," : "",
+				 json_object_get_string(json_object_array_get_idx(array, i)));
+
+		if (n < 0 || used + n >= size)
+			return;
+		used += n;
+	}
+}
+
+static void cell_list(char *text, size_t size, json_object *array)
+{
+	if (!json_object_array_length(array))
+		snprintf(text, size, "-");
+	else if (json_object_is_type(json_object_array_get_idx(array, 0), json_type_string))
+		cell_words(text, size, array);
+	else
+		cell_array(text, size, array);
+}
+
 static void cell_plain(char *text, size_t size, json_object *value)
 {
 	*text = 0;
 	if (json_object_is_type(value, json_type_object))
 		cell_object(text, size, value);
 	else if (json_object_is_type(value, json_type_array))
-		cell_array(text, size, value);
+		cell_list(text, size, value);
 	else if (json_object_is_type(value, json_type_boolean))
 		snprintf(text, size, "%s", json_object_get_boolean(value) ? "yes" : "no");
 	else if (json_object_is_type(value, json_type_double))

@@ -108,13 +108,16 @@ static const struct sc_key stream_keys[] = {
 	TEXT("format", "FORMAT", "F32 or FP16"),
 	INT("page_tokens", NULL, "tokens of a page"),
 	INT("max_tokens", "MAX", "tokens it may grow to"),
-	INT("reserved_tokens", "RESERVED", "tokens that have a page"),
+	INT("reserved_tokens", "RESERVED", "tokens that have a page; 0 while it is swapped out"),
 	INT("entries", "ENTRIES", "entries in the tag array"),
 	BYTES("sram_bytes", "SRAM", "bytes granted to it"),
 	INT("scored", "SCORED", "queries scored in layer 0"),
 	INT("sealed", "SEALED", "tokens in sealed pages"),
 	TEXT("seal_k", NULL, "format of K in them; null if it stays as it was appended"),
 	TEXT("seal_v", NULL, "the same for V"),
+	{ "flags", "array", "FLAGS", NULL, "PER_HEAD: query heads have slopes and sinks; V_IN_K: values lie inside keys" },
+	BOOL("swapped", "SWAPPED", "its rows and scores are in a buffer of its owner, not in HBM"),
+	BYTES("image_bytes", NULL, "bytes that they take there, or would take"),
 	{ "group_end", "array", NULL, NULL, "end of each score group, one past its last layer" },
 	END
 };
