@@ -19,6 +19,7 @@
 #define SINK_STRIDE 256 /* of the tokens that are made resident */
 #define PREFILL_TOKENS 4096
 #define PREFILL_CHUNK 256
+#define PREFILL_ROUNDS 3 /* each is a prompt of its own */
 
 /* ns of each round, ours and what it is held against, taken in turn. */
 struct pair {
@@ -314,7 +315,7 @@ static int prefill(struct micro *m, uint32_t d, uint32_t group)
 {
 	struct micro_shape shape = {
 		.d = d, .group = group, .queries = PREFILL_CHUNK, .tokens = PREFILL_TOKENS};
-	struct pair p = {.rounds = 3};
+	struct pair p = {.rounds = m->o->rounds < PREFILL_ROUNDS ? m->o->rounds : PREFILL_ROUNDS};
 	char what[96];
 
 	for (unsigned i = 0; i < p.rounds; i++) {

@@ -50,6 +50,7 @@ test: hermetic
 	@tests/run --total $(RESULTS)/host.json $(RESULTS)/guest.json $(RESULTS)/vm.json
 
 bench: hermetic
+	@build/bin/kvsink-bench micro
 	@tools/kvsink-bench/policies
 	@tools/kvsink-bench/quality
 
