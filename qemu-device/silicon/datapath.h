@@ -3,7 +3,7 @@
  * The datapath: QK^T, softmax and V over rows in two tiers, LSE merge, score accumulation.
  *
  * Pure arithmetic on memory that the control side resolved, bounds-checked and locked before: no chip,
- * no allocation, no I/O. Deterministic: 16 virtual lanes, no fused multiply-add, one reduction tree,
+ * no allocation, no I/O. Deterministic: virtual lanes (vec.h), no fused multiply-add, fixed reduction trees,
  * our own exp, integer accumulation of scores and mass: every SIMD level and every split into parts
  * gives the same bits.
  */
