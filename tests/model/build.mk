@@ -7,7 +7,7 @@ LLM_TINY := $(LLM_KINDS:%=$(B)/tests/model/%.gguf)
 LLM_SMOL := $(B)/model/SmolLM2-135M-Instruct.F32.gguf
 
 ifneq ($(LLAMA),)
-TESTS_HOST += tests/model/host tests/model/architectures tests/model/smollm
+TESTS_HOST += tests/model/host tests/model/architectures tests/model/smollm tests/model/quality
 TESTS_GUEST += tests/model/guest
 TESTS_BUILD += $(B)/tests/kvsink-llm-nohook $(LLM_TINY) $(LLM_SMOL)
 endif

@@ -120,12 +120,13 @@ int attention_open(struct attention *a, struct kvs_device *device, const struct 
 {
 	const struct geometry *g = &hook->geometry;
 	struct drm_kvsink_layer layers[MAX_LAYERS];
+	const uint32_t copies = a->copies ? a->copies : 1;
 	bool heads = per_head(hook);
 	struct kvs_geometry stream = {
 		.size = sizeof(stream),
 		.layers = g->layers,
 		.q_heads = g->q_heads,
-		.kv_heads = g->kv_heads,
+		.kv_heads = g->kv_heads * copies,
 		.d_k = g->d_k,
 		.d_v = g->d_v,
 		.format = a->format,
@@ -141,9 +142,10 @@ int attention_open(struct attention *a, struct kvs_device *device, const struct 
 	int rc;
 
 	*a = (struct attention){
-		.format = a->format, .mode = a->mode, .seal_k = a->seal_k, .seal_v = a->seal_v};
+		.format = a->format, .mode = a->mode, .seal_k = a->seal_k, .seal_v = a->seal_v, .copies = copies};
 	a->device = device;
 	a->geometry = *g;
+	a->geometry.kv_heads *= copies;
 	layer_params(hook, layers);
 	if (groups)
 		memcpy(stream.group_end, groups->end, sizeof(stream.group_end));
@@ -183,15 +185,24 @@ static int attention_run(struct attention *a, const char *what, uint32_t layer)
 	return attention_fail(a, where, rc);
 }
 
+/* Rows of K or V heads of d elements, each head as often as the stream has it: query head h reads copy h. */
+static void put_heads(const struct attention *a, uint64_t offset, const float *rows, uint64_t heads, uint32_t d)
+{
+	for (uint64_t head = 0; head < heads; head++, rows += d)
+		for (uint32_t i = 0; i < a->copies; i++, offset += d * sizeof(float))
+			put(a, offset, rows, d);
+}
+
 /* APPEND of rows [from, from + count) of a layer's call, into the batch. */
 static int add_append(struct attention *a, const struct hook_layer *l, uint32_t from, uint32_t count)
 {
 	const struct geometry *g = &a->geometry;
+	const uint64_t heads = g->kv_heads / a->copies;
 	int rc;
 
-	put(a, a->k, l->k + from * geometry_k_row(g), count * geometry_k_row(g));
+	put_heads(a, a->k, l->k + from * heads * g->d_k, count * heads, g->d_k);
 	if (!g->v_in_k)
-		put(a, a->v, l->v + from * geometry_v_row(g), count * geometry_v_row(g));
+		put_heads(a, a->v, l->v + from * heads * g->d_v, count * heads, g->d_v);
 	rc = kvs_batch_append(a->batch, a->stream, l->layer, l->first + from, count, place(a, a->k),
 			      g->v_in_k ? (struct kvs_place){.buffer = NULL} : place(a, a->v));
 	return rc ? attention_fail(a, "append", rc) : 0;

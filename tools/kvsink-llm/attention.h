@@ -27,6 +27,7 @@ struct attention {
 	struct kvs_buffer *io;			   /* Q, K, V, O and the statistics of one chunk */
 	uint32_t format;			   /* enum kvsink_format; set before attention_open() */
 	uint32_t seal_k, seal_v;		   /* likewise, formats to seal in; 0 = none */
+	uint32_t copies;			   /* likewise: of each K and V head; 0 = 1 */
 	uint32_t sealed;			   /* tokens */
 	uint32_t mode;				   /* enum drm_kvsink_attend_mode of attention_attend() */
 	uint32_t chunk;				   /* tokens that fit into it */

@@ -35,7 +35,7 @@ static const struct command {
 	{"probe", command_probe, " model ", " device tokens threads ", 0,
 	 "--model M --device D [--tokens N]: is this model's attention the device's?"},
 	{"quality", command_quality, " model state ",
-	 " device tokens chunk format seal-k seal-v protect attend gate epsilon one-pass check policy sram "
+	 " device tokens chunk apart format seal-k seal-v protect attend gate epsilon one-pass check policy sram "
 	 "logits against threads "
 	 "json ",
 	 0, "--model M --state S --device D [--attend gated] ...: perplexity, KL and bytes of a forced text"},
@@ -63,6 +63,7 @@ static const char usage_text[] =
 	"  --gate mass|abs|rel   quality: criterion of gated attention (mass)\n"
 	"  --epsilon X           quality: its bound, above 0 and below 1 (0.03)\n"
 	"  --one-pass            quality: without the score buffer\n"
+	"  --apart               quality: each query head has rows of its own, as without grouped heads\n"
 	"  --check               quality: compare each gated output with the exact one; no bytes then\n"
 	"  --format f32|fp16     quality: of the stored rows (f32)\n"
 	"  --seal-k FORMAT       quality: int8, int4, int8-channel or int4-channel: of K in pages of 32 "
@@ -99,6 +100,7 @@ enum {
 	OPT_EPSILON,
 	OPT_ONE_PASS,
 	OPT_CHECK,
+	OPT_APART,
 	OPT_STRING
 };
 
@@ -131,6 +133,7 @@ static const struct option long_options[] = {
 	{"epsilon", required_argument, NULL, OPT_EPSILON},
 	{"one-pass", no_argument, NULL, OPT_ONE_PASS},
 	{"check", no_argument, NULL, OPT_CHECK},
+	{"apart", no_argument, NULL, OPT_APART},
 	{0},
 };
 
@@ -216,6 +219,9 @@ static int parse_option(struct options *o, int option, const char *name, const c
 		return parse_epsilon(value, &o->epsilon);
 	case OPT_ONE_PASS:
 		o->one_pass = true;
+		return 0;
+	case OPT_APART:
+		o->apart = true;
 		return 0;
 	case OPT_CHECK:
 		o->check = true;

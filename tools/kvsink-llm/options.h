@@ -30,7 +30,7 @@ struct options {
 	uint32_t sram;	  /* bytes that the policy may use; 0: all */
 	float t_sink, epsilon;
 	int threads; /* 0: the command's default */
-	bool hold, one_pass, check;
+	bool hold, one_pass, check, apart;
 	const char *files[3]; /* arguments without an option */
 	int file_count;
 };

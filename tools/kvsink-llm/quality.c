@@ -197,6 +197,8 @@ static int open_all(struct quality *q)
 		return fail("--device %s: %s", q->o->device, kvs_open_error());
 	groups = eighths(q->state.geometry.layers);
 	q->attention.format = format;
+	if (q->o->apart)
+		q->attention.copies = q->state.geometry.q_heads / q->state.geometry.kv_heads;
 	if (attention_open(&q->attention, q->device, &q->model.hook, q->state.rows + q->chunk, q->state.rows,
 			   &groups) ||
 	    set_policy(q) || set_gate(q) || load(q))
@@ -313,8 +315,11 @@ static int compare(struct quality *q, const struct logits_step *step, const floa
 	uint32_t n = q->model.vocab_size;
 	double lse_other;
 	float top;
+	int more = logits_read(q->against, q->o->against, &other, q->reference, n);
 
-	if (logits_read(q->against, q->o->against, &other, q->reference, n) != 1)
+	if (more < 0)
+		return -1;
+	if (!more)
 		return fail("%s has fewer steps than this run", q->o->against);
 	if (other.position != step->position || other.input != step->input)
 		return fail("%s is of another text: position %d, token %d instead of %d, %d", q->o->against,
@@ -441,6 +446,7 @@ static int report(const struct quality *q)
 	json_string(o, "gate", q->o->gate);
 	json_number(o, "epsilon", (double)q->o->epsilon);
 	json_integer(o, "one_pass", q->o->one_pass);
+	json_integer(o, "apart", q->o->apart);
 	json_string(o, "policy", q->o->policy ? q->o->policy : "none");
 	model_json(q, o);
 	/* a checked run has read everything twice */
