@@ -141,8 +141,11 @@ int attention_open(struct attention *a, struct kvs_device *device, const struct 
 	};
 	int rc;
 
-	*a = (struct attention){
-		.format = a->format, .mode = a->mode, .seal_k = a->seal_k, .seal_v = a->seal_v, .copies = copies};
+	*a = (struct attention){.format = a->format,
+				.mode = a->mode,
+				.seal_k = a->seal_k,
+				.seal_v = a->seal_v,
+				.copies = copies};
 	a->device = device;
 	a->geometry = *g;
 	a->geometry.kv_heads *= copies;
@@ -186,7 +189,8 @@ static int attention_run(struct attention *a, const char *what, uint32_t layer)
 }
 
 /* Rows of K or V heads of d elements, each head as often as the stream has it: query head h reads copy h. */
-static void put_heads(const struct attention *a, uint64_t offset, const float *rows, uint64_t heads, uint32_t d)
+static void put_heads(const struct attention *a, uint64_t offset, const float *rows, uint64_t heads,
+		      uint32_t d)
 {
 	for (uint64_t head = 0; head < heads; head++, rows += d)
 		for (uint32_t i = 0; i < a->copies; i++, offset += d * sizeof(float))

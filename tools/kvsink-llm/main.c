@@ -35,7 +35,8 @@ static const struct command {
 	{"probe", command_probe, " model ", " device tokens threads ", 0,
 	 "--model M --device D [--tokens N]: is this model's attention the device's?"},
 	{"quality", command_quality, " model state ",
-	 " device tokens chunk apart format seal-k seal-v protect attend gate epsilon one-pass check policy sram "
+	 " device tokens chunk apart format seal-k seal-v protect attend gate epsilon one-pass check policy "
+	 "sram "
 	 "logits against threads "
 	 "json ",
 	 0, "--model M --state S --device D [--attend gated] ...: perplexity, KL and bytes of a forced text"},
