@@ -3,9 +3,10 @@
  * The moving average E of each token and score group (1B, 1C), and where its planes lie.
  *
  * STEP_END moves it by B, the mean attention that the step's queries put on the token from outside its local
- * window, in integers of 2^-32. A token that no query could have seen from there keeps its E and its state.
- * The first observed step of a group begins with the MEAN scores of the prompt, so that decode need not learn
- * them again.
+ * window, in integers of 2^-32. A token that no query could have seen from there keeps its E and its state,
+ * but for one that lies behind the sliding windows of all layers of the group: no query can reach it any
+ * more, so E is 0 and it is no sink, at once. The first observed step of a group begins with the MEAN scores
+ * of the prompt, so that decode need not learn them again.
  */
 #include <string.h>
 
@@ -134,6 +135,15 @@ static uint64_t observations(const struct observers *o, uint32_t token)
 	return sum;
 }
 
+/* Is it behind the sliding window of every layer, for the step's last query and so for all to come? */
+static bool out_of_reach(const struct observers *o, uint32_t token)
+{
+	for (uint32_t c = 0; c < o->classes; c++)
+		if (!o->class[c].window || (uint64_t)token + o->class[c].window > o->class[c].end)
+			return false;
+	return true;
+}
+
 /* E of tokens that enough of the prompt's queries saw is their mean attention, whatever the stream's
  * SCORE_MODE. Runs of an EMA before this one say nothing. */
 static void seed(struct kvsink_ring *ring, struct kvsink_stream *s, uint32_t group, struct kvsink_planes *p)
@@ -165,11 +175,10 @@ static struct kvsink_hysteresis hysteresis_of(const struct kvsink_group *group)
 	};
 }
 
-/* The comparator's turn; a change of state is an event. */
-static void compare(struct kvsink_chip *chip, const struct kvsink_stream *s, uint32_t group, uint32_t token,
-		    const struct kvsink_planes *p, const struct kvsink_hysteresis *h)
+/* A change of state is an event. */
+static void set_state(struct kvsink_chip *chip, const struct kvsink_stream *s, uint32_t group, uint32_t token,
+		      const struct kvsink_planes *p, uint32_t next)
 {
-	uint32_t next = kvsink_next_state(h, p->state[token], p->ema[token]);
 	struct kvsink_place_item rows = {
 		.token = token,
 		.layer_begin = (uint16_t)s->group[group].begin,
@@ -182,25 +191,38 @@ static void compare(struct kvsink_chip *chip, const struct kvsink_stream *s, uin
 	p->state[token] = next;
 }
 
+/* One token's step: false if there was nothing to do. */
+static bool step_token(struct kvsink_chip *chip, const struct kvsink_stream *s, uint32_t group, uint32_t t,
+		       const struct kvsink_planes *p, const struct observers *o,
+		       const struct kvsink_hysteresis *h, uint64_t alpha)
+{
+	uint64_t n = observations(o, t);
+
+	if (n) {
+		p->ema[t] =
+			(uint32_t)((alpha * p->ema[t] + (Q32_ONE - alpha) * kvsink_mean_q32(p->mass[t], n)) >>
+				   32);
+		set_state(chip, s, group, t, p, kvsink_next_state(h, p->state[t], p->ema[t]));
+		return true;
+	}
+	if (!out_of_reach(o, t) || (!p->ema[t] && !p->state[t]))
+		return false;
+	p->ema[t] = 0;
+	set_state(chip, s, group, t, p, 0);
+	return true;
+}
+
 static void step_group(struct kvsink_ring *ring, struct kvsink_stream *s, uint32_t group,
 		       const struct observers *o)
 {
-	uint64_t alpha = kvsink_q32(s->group[group].params[KVSINK_PARAM_ALPHA]), moved = 0, n;
+	uint64_t alpha = kvsink_q32(s->group[group].params[KVSINK_PARAM_ALPHA]), moved = 0;
 	struct kvsink_planes p = kvsink_planes(ring->chip, s, group);
 	struct kvsink_hysteresis h = hysteresis_of(&s->group[group]);
 
 	if (!s->group[group].seeded)
 		seed(ring, s, group, &p);
-	for (uint32_t t = 0; t < s->length; t++) {
-		n = observations(o, t);
-		if (!n)
-			continue;
-		p.ema[t] =
-			(uint32_t)((alpha * p.ema[t] + (Q32_ONE - alpha) * kvsink_mean_q32(p.mass[t], n)) >>
-				   32);
-		compare(ring->chip, s, group, t, &p, &h);
-		moved++;
-	}
+	for (uint32_t t = 0; t < s->length; t++)
+		moved += step_token(ring->chip, s, group, t, &p, o, &h, alpha);
 	kvsink_ledger_add(ring->chip, s, KVSINK_COUNTER_EMA_UPDATES, moved);
 	kvsink_ledger_add(ring->chip, s, KVSINK_COUNTER_SCORE_HBM,
 			  moved * (sizeof(*p.mass) + 2 * sizeof(*p.ema) + 2 * sizeof(*p.state)));

@@ -24,6 +24,7 @@ static void create(unsigned s)
 	union kvsink_item layer = {.layer = {.scale = 0x3e800000}};
 	struct kvsink_cmd *cmd = h_cmd(&both.h, KVSINK_OP_STREAM_CREATE);
 	struct h_stream *st = &both.streams[s];
+	uint32_t window[REF_LAYERS];
 
 	st->id = next_id++;
 	st->tenant = H_TENANT + below(TENANTS);
@@ -42,11 +43,14 @@ static void create(unsigned s)
 		.score_groups = REF_GROUPS,
 		.group_end = {1, REF_LAYERS},
 	};
-	for (unsigned l = 0; l < REF_LAYERS; l++)
+	for (unsigned l = 0; l < REF_LAYERS; l++) {
+		layer.layer.window = window[l] = below(2) ? 6 + below(12) : 0;
 		h_item(&both.h, &layer);
+	}
 	both.h.desc.flags = KVSINK_JOB_PRIVILEGED;
 	SAME(lockstep_run(s), KVSINK_CODE_OK, "STREAM_CREATE");
 	ref_create(&both.ref, s, st->id, st->tenant);
+	memcpy(both.ref.stream[s].window, window, sizeof(window));
 }
 
 void lockstep_map_pages(unsigned s)
@@ -77,7 +81,7 @@ void lockstep_newborn(unsigned s)
 {
 	create(s);
 	lockstep_map_pages(s);
-	lockstep_config(s, KVSINK_GROUP_ALL, KVSINK_PARAM_LOCAL_WINDOW, below(5), true);
+	lockstep_config(s, KVSINK_GROUP_ALL, KVSINK_PARAM_LOCAL_WINDOW, below(below(4) ? 5 : 20), true);
 	lockstep_config(s, KVSINK_GROUP_ALL, KVSINK_PARAM_SCORE_MODE, below(3), true);
 	if (below(2))
 		weigh(s);

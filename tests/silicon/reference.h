@@ -63,6 +63,7 @@ struct ref_stream {
 	struct ref_group group[REF_GROUPS];
 	uint32_t length;
 	uint32_t appended[REF_LAYERS];			       /* rows of the open step */
+	uint32_t window[REF_LAYERS];			       /* sliding, 0 = none */
 	uint32_t first_seen[REF_LAYERS], end_seen[REF_LAYERS]; /* observed queries of it */
 	uint32_t weight[REF_LAYERS];
 	bool swapped; /* out of HBM: no rows, no scores, no steps */

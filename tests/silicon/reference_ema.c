@@ -7,7 +7,8 @@
 
 #include "reference_parts.h"
 
-/* Queries times weights that could have seen a token outside its window in the step. */
+/* Queries times weights that could have seen a token outside its window, and inside the layer's, in the step.
+ */
 static uint64_t observers(const struct ref_stream *st, const struct ref_group *g, uint32_t token)
 {
 	uint64_t window = g->params[KVSINK_PARAM_LOCAL_WINDOW], sum = 0;
@@ -16,8 +17,19 @@ static uint64_t observers(const struct ref_stream *st, const struct ref_group *g
 		window = 1;
 	for (uint32_t l = g->begin; l < g->end; l++)
 		for (uint32_t i = st->first_seen[l]; i < st->end_seen[l]; i++)
-			sum += i >= token + window ? (uint64_t)st->weight[l] * st->q_heads : 0;
+			sum += i >= token + window && (!st->window[l] || i < token + st->window[l])
+				       ? (uint64_t)st->weight[l] * st->q_heads
+				       : 0;
 	return sum;
+}
+
+/* Can a query behind the step's last one see it in some layer? */
+static bool within_reach(const struct ref_stream *st, const struct ref_group *g, uint32_t token)
+{
+	for (uint32_t l = g->begin; l < g->end; l++)
+		if (!st->window[l] || st->end_seen[l] < token + st->window[l])
+			return true;
+	return false;
 }
 
 uint64_t ref_bits_q32(uint64_t pattern)
@@ -77,6 +89,11 @@ void ref_update_group(struct ref_stream *st, struct ref_group *g, const uint64_t
 	for (uint32_t t = 0; t < st->length; t++) {
 		uint64_t n = observers(st, g, t), b;
 
+		if (!n && !within_reach(st, g, t)) {
+			g->ema[t] = 0;
+			g->sink[t] = false;
+			g->run[t] = 0;
+		}
 		if (!n)
 			continue;
 		b = (uint64_t)(((unsigned __int128)mass[t] << 16) / n);

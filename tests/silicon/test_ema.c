@@ -134,9 +134,31 @@ static void sliding_window(void)
 	tap_ok(fabs(ema(33) - 0.5) < 1e-6, "the last token in the sliding window is observed");
 	steer_all(&p, 33, 0);
 	steer_step(&h, &s, 41, &p);
-	tap_ok(fabs(ema(33) - 0.5) < 1e-6, "a token behind it keeps its E");
+	tap_ok(ema(33) == 0, "a token behind it has none any more: nothing can reach it");
 	steer_step(&h, &s, 42, &p);
 	tap_ok(ema(35) == 0, "one still inside goes on");
+}
+
+/* Behind the windows of its layers a sink is none, whatever T_EVICT and N_EVICT say. */
+static void out_of_reach(void)
+{
+	fresh(1, 8);
+	steer_config(&h, &s, KVSINK_PARAM_ALPHA, 0);
+	steer_config(&h, &s, KVSINK_PARAM_T_EVICT, 0);
+	steer_config(&h, &s, KVSINK_PARAM_N_PROMOTE, 1);
+	steer_config(&h, &s, KVSINK_PARAM_N_EVICT, 100);
+	memset(p, 0, sizeof(p));
+	steer_all(&p, 35, 0.5);
+	steer_step(&h, &s, 40, &p);
+	steer_step(&h, &s, 41, &p); /* sees 34 .. 41 */
+	tap_ok(sink(35) && fabs(ema(35) - 0.5) < 1e-6, "a sink while the sliding window reaches it");
+	steer_step(&h, &s, 42, &p); /* the last query that sees 35 */
+	tap_ok(sink(35), "its last query counts");
+	memset(p, 0, sizeof(p));
+	steer_step(&h, &s, 43, &p);
+	tap_ok(!sink(35) && ema(35) == 0, "behind the window it is none at once");
+	steer_step(&h, &s, 44, &p);
+	tap_ok(!sink(35) && ema(35) == 0, "and stays so");
 }
 
 static void seeding(void)
@@ -443,6 +465,7 @@ int main(void)
 	integers();
 	local_window();
 	sliding_window();
+	out_of_reach();
 	seeding();
 	each_once();
 	one_command();

@@ -29,12 +29,13 @@ static void configure(struct harness *to, const struct h_stream *stream, uint32_
 	steer_config(to, stream, KVSINK_PARAM_PLACEMENT, placement);
 }
 
-static void fresh(uint32_t layers, uint32_t groups)
+static void fresh_with(uint32_t layers, uint32_t groups, uint32_t window)
 {
 	if (h.chip)
 		h_close(&h);
 	h_open(&h, roomy);
 	s = steer_geometry(1, layers);
+	s.window = window;
 	s.score_groups = groups;
 	if (groups == 2) {
 		s.group_end[0] = 1;
@@ -45,6 +46,11 @@ static void fresh(uint32_t layers, uint32_t groups)
 	steer_fill(&h, &s, 0, 40);
 	now = 40;
 	memset(p, 0, sizeof(p));
+}
+
+static void fresh(uint32_t layers, uint32_t groups)
+{
+	fresh_with(layers, groups, 0);
 }
 
 static void step(void)
@@ -256,6 +262,23 @@ static void replacement(void)
 	step();
 	tap_ok(steer_events(&h, &s, KVSINK_EVENT_REFUSED, UINT32_MAX) == refusals + 1,
 	       "after a step without a refusal the next one is told again");
+}
+
+/* Rows that no query can reach any more give way, though their E was the largest. */
+static void behind_the_window(void)
+{
+	fresh_with(1, 1, 16);
+	one_entry_fits();
+	steer_all(&p, 36, 0.6);
+	while (now < 52) /* query 51 is the last that sees 36 */
+		step();
+	tap_ok(resident(36), "sliding window: resident while a query sees it");
+	memset(p, 0, sizeof(p));
+	steer_all(&p, 45, 0.5);
+	step();
+	step();
+	tap_ok(!resident(36) && resident(45), "behind the window it makes room, for less than it once had");
+	tap_ok(steer_events(&h, &s, KVSINK_EVENT_EVICTED, KVSINK_REASON_BELOW) == 1, "for the reason BELOW");
 }
 
 /* An entry of group 1 is as large as three of group 0: two of these are there, and it needs both places. */
@@ -577,6 +600,7 @@ int main(void)
 	promotion_and_dwell();
 	hysteresis();
 	replacement();
+	behind_the_window();
 	several_for_one();
 	many();
 	selectivity();
