@@ -416,6 +416,19 @@ static void envelope(void)
 	step();
 	tap_ok(!held() && !counter(KVSINK_COUNTER_REFUSALS),
 	       "no head allowed: nothing is promoted or refused");
+	h_close(&h);
+	h_open(&h, roomy);
+	h_config(&h, 0, KVSINK_PARAM_LAYER_RANGE, 1 | 9u << 16);
+	h_config(&h, 0, KVSINK_PARAM_HEAD_MASK, 0xfe);
+	s = steer_geometry(1, 3);
+	h_stream(&h, &s);
+	configure(&h, &s, KVSINK_PLACEMENT_AUTO);
+	steer_fill(&h, &s, 0, 40);
+	now = 40;
+	step();
+	tap_ok(entries(&h, rec) == 1 && rec[0].layer_begin == 1 && rec[0].layer_end == 3 &&
+		       rec[0].head_mask == 2,
+	       "of the device's defaults what the stream has counts");
 }
 
 /* What software promoted is not AUTO's, and is not promoted again. */
