@@ -4,7 +4,6 @@
  * A reset while a stream is out: drv_hang.
  */
 #include <errno.h>
-#include <grp.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,7 +14,6 @@
 #include "kselftest_harness.h"
 #include "kvt.h"
 
-#define NOBODY 65534
 #define TOKENS 24
 #define IMAGE_BYTES (16u << 20)
 #define LONG_TOKENS KVSINK_MAX_TOKENS /* of a stream whose scores make its swap long */
@@ -275,32 +273,16 @@ static int check_foreign(int fd, uint64_t stream)
 	return swap_in(fd, stream, image.handle) != -ENOENT ? 2 : 0;
 }
 
-static int as_nobody(int (*check)(int fd, uint64_t stream), uint64_t stream)
-{
-	int status;
-	pid_t pid = fork();
-
-	if (!pid) {
-		int fd;
-
-		if (setgroups(0, NULL) || setgid(NOBODY) || setuid(NOBODY))
-			_exit(101);
-		fd = kvt_open();
-		_exit(fd < 0 ? 102 : check(fd, stream));
-	}
-	return waitpid(pid, &status, 0) == pid && WIFEXITED(status) ? WEXITSTATUS(status) : 103;
-}
-
 TEST_F(swap, is_the_owners_alone)
 {
 	int other = kvt_open();
 	struct kvt_bo image = kvt_bo(other, IMAGE_BYTES);
 
 	EXPECT_EQ(-EACCES, swap_out(other, self->stream, image.handle));
-	EXPECT_EQ(0, as_nobody(check_foreign, self->stream));
+	EXPECT_EQ(0, kvt_as_nobody(check_foreign, self->stream));
 	ASSERT_EQ(0, swap_out(self->fd, self->stream, self->image.handle));
 	EXPECT_EQ(-EACCES, swap_in(other, self->stream, image.handle));
-	EXPECT_EQ(0, as_nobody(check_foreign, self->stream));
+	EXPECT_EQ(0, kvt_as_nobody(check_foreign, self->stream));
 	EXPECT_EQ(1, is_out(other, self->stream));
 	EXPECT_EQ(0, swap_in(self->fd, self->stream, self->image.handle));
 	kvt_bo_free(other, &image);

@@ -11,8 +11,6 @@
 #include "kselftest_harness.h"
 #include "kvt.h"
 
-#define NOBODY 65534
-
 FIXTURE(tenant)
 {
 	int fd;
@@ -31,23 +29,6 @@ FIXTURE_SETUP(tenant)
 FIXTURE_TEARDOWN(tenant)
 {
 	close(self->fd);
-}
-
-/* What a child of another uid, with a file of its own, gets: its exit status is what check() returns. */
-static int as_nobody(int (*check)(int fd, uint64_t stream), uint64_t stream)
-{
-	int status;
-	pid_t pid = fork();
-
-	if (!pid) {
-		int fd;
-
-		if (setgroups(0, NULL) || setgid(NOBODY) || setuid(NOBODY))
-			_exit(101);
-		fd = kvt_open();
-		_exit(fd < 0 ? 102 : check(fd, stream));
-	}
-	return waitpid(pid, &status, 0) == pid && WIFEXITED(status) ? WEXITSTATUS(status) : 103;
 }
 
 /* 0, or the number of the first thing that was not as it should be. */
@@ -78,7 +59,7 @@ static int check_stream_hidden(int fd, uint64_t stream)
 
 TEST_F(tenant, another_uids_stream_is_enoent)
 {
-	EXPECT_EQ(0, as_nobody(check_stream_hidden, self->stream));
+	EXPECT_EQ(0, kvt_as_nobody(check_stream_hidden, self->stream));
 }
 
 static int check_lists(int fd, uint64_t stream)
@@ -109,7 +90,7 @@ TEST_F(tenant, lists_show_only_the_tenants_own)
 
 	/* takes the first place in SRAM, so that the other's entry lies elsewhere */
 	ASSERT_EQ(0, kvt_promote(self->fd, self->stream, 3, &promote));
-	EXPECT_EQ(0, as_nobody(check_lists, self->stream));
+	EXPECT_EQ(0, kvt_as_nobody(check_lists, self->stream));
 }
 
 static int check_events(int fd, uint64_t stream)
@@ -123,14 +104,14 @@ static int check_events(int fd, uint64_t stream)
 		return 1;
 	for (uint32_t i = 0; i < events.head.written; i++)
 		if (events.recs[i].stream == stream ||
-		    (events.recs[i].stream && events.recs[i].tenant != NOBODY))
+		    (events.recs[i].stream && events.recs[i].tenant != KVT_NOBODY))
 			return 2;
 	return 0;
 }
 
 TEST_F(tenant, events_show_only_the_tenants_own)
 {
-	EXPECT_EQ(0, as_nobody(check_events, self->stream));
+	EXPECT_EQ(0, kvt_as_nobody(check_events, self->stream));
 }
 
 static int check_admin_only(int fd, uint64_t stream)
@@ -153,7 +134,7 @@ static int check_admin_only(int fd, uint64_t stream)
 
 TEST_F(tenant, the_device_as_a_whole_is_the_administrators)
 {
-	EXPECT_EQ(0, as_nobody(check_admin_only, self->stream));
+	EXPECT_EQ(0, kvt_as_nobody(check_admin_only, self->stream));
 }
 
 static int check_ordinary_use(int fd, uint64_t stream)
@@ -177,7 +158,7 @@ static int check_ordinary_use(int fd, uint64_t stream)
 
 TEST_F(tenant, ordinary_use_needs_no_privilege)
 {
-	EXPECT_EQ(0, as_nobody(check_ordinary_use, self->stream));
+	EXPECT_EQ(0, kvt_as_nobody(check_ordinary_use, self->stream));
 }
 
 /* A stream of nobody, kept open by a child until the pipe closes. */
@@ -196,7 +177,7 @@ TEST_F(tenant, the_administrator_sees_and_acts_on_every_tenant)
 		int fd;
 
 		close(go[1]);
-		if (setgroups(0, NULL) || setgid(NOBODY) || setuid(NOBODY))
+		if (setgroups(0, NULL) || setgid(KVT_NOBODY) || setuid(KVT_NOBODY))
 			_exit(1);
 		fd = kvt_open();
 		stream = kvt_stream(fd);

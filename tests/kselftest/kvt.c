@@ -7,12 +7,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <glob.h>
+#include <grp.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -322,4 +324,20 @@ uint64_t kvt_generation(int fd)
 	struct drm_kvsink_dev_query query = {.size = sizeof(info), .pointer = (uintptr_t)&info};
 
 	return kvt_ioctl(fd, DRM_IOCTL_KVSINK_DEV_QUERY, &query) ? 0 : info.generation;
+}
+
+int kvt_as_nobody(int (*check)(int fd, uint64_t stream), uint64_t stream)
+{
+	int status;
+	pid_t pid = fork();
+
+	if (!pid) {
+		int fd;
+
+		if (setgroups(0, NULL) || setgid(KVT_NOBODY) || setuid(KVT_NOBODY))
+			_exit(101);
+		fd = kvt_open();
+		_exit(fd < 0 ? 102 : check(fd, stream));
+	}
+	return waitpid(pid, &status, 0) == pid && WIFEXITED(status) ? WEXITSTATUS(status) : 103;
 }

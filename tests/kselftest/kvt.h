@@ -80,6 +80,13 @@ int kvt_events(int fd, uint64_t stream, uint32_t code, uint32_t reason);
 int kvt_total(int fd, uint32_t type);
 uint64_t kvt_generation(int fd);
 
+/*
+ * Another user, without privileges, opens the device and checks something about a stream of ours: what it
+ * returns, or 101 if it could not become nobody, 102 if it could not open the device, 103 if it died.
+ */
+#define KVT_NOBODY 65534
+int kvt_as_nobody(int (*check)(int fd, uint64_t stream), uint64_t stream);
+
 uint32_t kvt_syncobj(int fd);
 int kvt_wait_point(int fd, uint32_t syncobj, uint64_t point, int64_t seconds);
 
