@@ -4,8 +4,9 @@
  * for all of the group's layers and heads that may be resident when it is set up; APPEND writes it in the
  * same pass as HBM, so its rows never cost a copy.
  *
- * Token t is in the tail for a layer iff t >= from and t >= end of the layer's rows - tokens. Sealed tokens
- * are not: their rows changed. It is leased: STEP_END moves the deadline; when the stream has not stepped for
+ * Token t is in the tail for a layer iff t >= from and t >= end of the layer's rows - tokens. One that is set
+ * up while a step is open begins behind the rows that the step has. Sealed tokens are not in it: their rows
+ * changed. It is leased: STEP_END moves the deadline; when the stream has not stepped for
  * MAX_LEASE, a grant with a contract may take its place.
  */
 #include <string.h>
@@ -34,6 +35,16 @@ struct kvsink_place_item kvsink_tail_rows(const struct kvsink_tail *tail)
 
 /* ---- set up and dropped ---- */
 
+/* Where the rows of layers [begin, end) end, those of the open step included: in the longest of them. */
+static uint32_t end_of_rows(const struct kvsink_stream *s, uint32_t begin, uint32_t end)
+{
+	uint32_t open = 0;
+
+	for (uint32_t l = begin; l < end; l++)
+		open = s->layer[l].appended > open ? s->layer[l].appended : open;
+	return s->length + open;
+}
+
 /* What a tail of the group would be now; without tokens, layers or heads it is none. */
 static struct kvsink_tail tail_of(const struct kvsink_chip *chip, const struct kvsink_stream *s,
 				  uint32_t group, uint32_t tokens)
@@ -41,7 +52,7 @@ static struct kvsink_tail tail_of(const struct kvsink_chip *chip, const struct k
 	struct kvsink_place_item rows = kvsink_group_rows(s, group, 0);
 	struct kvsink_tail tail = {
 		.tokens = tokens,
-		.from = s->length,
+		.from = end_of_rows(s, rows.layer_begin, rows.layer_end),
 		.begin = rows.layer_begin,
 		.end = rows.layer_end,
 		.head_mask = rows.head_mask,
@@ -114,12 +125,8 @@ static void set_tail(struct kvsink_chip *chip, struct kvsink_stream *s, uint32_t
 uint32_t kvsink_tail_config(struct kvsink_ring *ring, struct kvsink_stream *s, uint32_t first, uint32_t end,
 			    uint32_t tokens)
 {
-	uint32_t code;
+	uint32_t code = try_tails(ring, s, first, end, tokens);
 
-	for (uint32_t l = 0; l < s->layers; l++)
-		if (s->layer[l].appended)
-			return kvsink_fault(ring, KVSINK_CODE_BUSY, KVSINK_FIELD(config.value));
-	code = try_tails(ring, s, first, end, tokens);
 	if (code)
 		return code;
 	for (uint32_t g = first; g < end; g++)
@@ -162,11 +169,8 @@ void kvsink_tail_abort(struct kvsink_stream *s)
 {
 	for (uint32_t g = 0; g < s->score_groups; g++) {
 		struct kvsink_tail *tail = &s->group[g].tail;
-		uint32_t end = s->length;
+		uint32_t end = end_of_rows(s, tail->begin, tail->end);
 
-		for (uint32_t l = tail->begin; l < tail->end; l++)
-			if (s->length + s->layer[l].appended > end)
-				end = s->length + s->layer[l].appended;
 		if (tail->tokens && end > s->length && end > tail->from + tail->tokens)
 			tail->from = end - tail->tokens;
 	}
@@ -221,7 +225,7 @@ struct kvsink_tail_range kvsink_tail_range(const struct kvsink_stream *s, uint32
 		return (struct kvsink_tail_range){0};
 	if (end > tail->tokens && end - tail->tokens > next)
 		next = end - tail->tokens;
-	return (struct kvsink_tail_range){.tail = tail, .next = next, .end = end};
+	return (struct kvsink_tail_range){.tail = tail, .next = next < end ? next : end, .end = end};
 }
 
 struct kvsink_resident kvsink_tail_resident(const struct kvsink_chip *chip, const struct kvsink_stream *s,

@@ -365,9 +365,7 @@ static void print_why(char *line, size_t size, struct kvs_device *device, int er
 		used = snprintf(line, size, "allowed are ");
 		print_allowed(line + used, size - (size_t)used, device, stream, args->param);
 	} else if (args->code == KVSINK_CODE_BUSY) {
-		snprintf(line, size, "%s: it is fixed %s", kvs_errno_text(err),
-			 args->param == KVSINK_PARAM_TAIL_TOKENS ? "while a step is open"
-								 : "once scores or EMA exist");
+		snprintf(line, size, "%s: it is fixed once scores or EMA exist", kvs_errno_text(err));
 	} else if (args->code && err == -ENOSPC) {
 		print_code(line, size, args->code, tail_bytes(device, stream, args->group, args->value),
 			   args->address);

@@ -21,11 +21,11 @@ uint32_t ref_set_tail(struct ref *r, unsigned s, uint32_t g, uint32_t tokens)
 	struct ref_tail keep = group->tail, tail = {.tokens = tokens, .from = st->length};
 	enum lack lack = NOTHING;
 
-	for (uint32_t l = 0; l < st->layers; l++)
-		if (st->appended[l])
-			return KVSINK_CODE_BUSY;
 	tail.begin = group->begin > (range & 0xffff) ? group->begin : range & 0xffff;
 	tail.end = group->end < range >> 16 ? group->end : range >> 16;
+	for (uint32_t l = tail.begin; l < tail.end; l++) /* rows that are there are not in it */
+		if (st->length + st->appended[l] > tail.from)
+			tail.from = st->length + st->appended[l];
 	tail.heads = group->params[KVSINK_PARAM_HEAD_MASK] & ref_all_heads(st);
 	tail.deadline = r->now + KVSINK_MAX_LEASE_NS;
 	memset(&group->tail, 0, sizeof(group->tail));

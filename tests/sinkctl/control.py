@@ -214,7 +214,7 @@ def tests_of(stage, keys):
     def observe():
         """1B from another process: the tool sees steps of the stream and carries out verdicts."""
         config("T_PROMOTE=0.3", "T_EVICT=0.1", "N_PROMOTE=2", "N_EVICT=2", "N_DWELL=2", "ALPHA=0.5")
-        stage.do("later", "7", "12")
+        stage.do("later", "7", "30")  # three times as many as it waits for: it may begin late
         device = document(stage.run("place", "--stream", sid, "--policy", "1b", "--tail", "0", "--steps", "10", "--json"), 0)
         done = device["devices"][0]["placements"][0]
         assert done["steps"] >= 10 and done["ended"] == "steps", done

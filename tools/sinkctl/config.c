@@ -372,8 +372,7 @@ static int set(struct context *c, int param, uint32_t group, uint64_t value)
 	if (!stream || sc_params[param].scope != SC_GROUP)
 		group = KVSINK_GROUP_ALL;
 	error = kvs_config_set(c->device->kvs, stream, group, param, value);
-	snprintf(why, sizeof(why), "%s is fixed %s", sc_params[param].name,
-		 param == KVSINK_PARAM_TAIL_TOKENS ? "while a step is open" : "once scores or EMA exist");
+	snprintf(why, sizeof(why), "%s is fixed once scores or EMA exist", sc_params[param].name);
 	if (error == -EBUSY)
 		return sc_error(c->run, c->device, error, kvs_code_name(KVSINK_CODE_BUSY),
 				c->run->command->name, why);
