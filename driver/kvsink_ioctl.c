@@ -146,8 +146,10 @@ static int kvsink_places_begin(struct kvsink_places_job *pj, struct drm_file *dr
 /* What the chip said of a job that has run; @address only with a code. */
 static void kvsink_job_said(const struct kvsink_job *job, u32 *code, u64 *address)
 {
-	*code = job->completed ? job->cpl.code : KVSINK_CODE_ABORTED;
-	*address = job->completed && job->cpl.code ? job->cpl.address : 0;
+	const struct kvsink_completion *cpl = kvsink_job_result(job);
+
+	*code = cpl ? cpl->code : KVSINK_CODE_ABORTED;
+	*address = cpl && cpl->code ? cpl->address : 0;
 }
 
 /* Run it if it could be built. */

@@ -255,6 +255,12 @@ static int kvsink_wait_killable(struct dma_fence *fence)
 	return err;
 }
 
+/* What the chip has said, or NULL: it was not asked, or nobody saw its answer (reset, signal, bad record). */
+const struct kvsink_completion *kvsink_job_result(const struct kvsink_job *job)
+{
+	return job->finished && dma_fence_is_signaled(job->finished) && job->completed ? &job->cpl : NULL;
+}
+
 /*
  * Push and wait; 0 or the error of the result code, job->cpl has the rest. The kernel's own jobs are
  * waited for without a way out; they end, because hung ones are ended.

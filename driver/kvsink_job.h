@@ -61,7 +61,7 @@ struct kvsink_job {
 	struct dma_fence *hw_fence;
 	/** @finished: the scheduler's fence, once pushed. */
 	struct dma_fence *finished;
-	/** @cpl: the completion record; valid if @completed, once @finished has signalled. */
+	/** @cpl: the completion record; see kvsink_job_result(). */
 	struct kvsink_completion cpl;
 	/** @completed: the chip has ended the job (as opposed to: nobody will know). */
 	bool completed;
@@ -113,6 +113,7 @@ int kvsink_job_hold_bo(struct kvsink_job *job, struct drm_gem_object *obj);
 int kvsink_job_hold_stream(struct kvsink_job *job, struct kvsink_stream *stream);
 void kvsink_job_push_locked(struct kvsink_job *job);
 int kvsink_job_run(struct kvsink_job *job);
+const struct kvsink_completion *kvsink_job_result(const struct kvsink_job *job);
 int kvsink_kernel_run(struct kvsink_device *kdev, const struct kvsink_cmd *cmds, u32 count);
 void kvsink_lookup_init(struct kvsink_lookup *lookup, struct drm_file *drm_file, struct kvsink_job *job);
 

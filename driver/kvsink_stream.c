@@ -396,6 +396,7 @@ int kvsink_ioctl_stream_reserve(struct drm_device *dev, void *data, struct drm_f
 	struct drm_kvsink_stream_reserve *args = data;
 	struct kvsink_file *file = drm_file->driver_priv;
 	struct kvsink_logic_stream geometry;
+	struct kvsink_completion said;
 	struct kvsink_stream *stream;
 	struct kvsink_lookup lookup;
 	u32 pages;
@@ -410,12 +411,10 @@ int kvsink_ioctl_stream_reserve(struct drm_device *dev, void *data, struct drm_f
 		return PTR_ERR(stream);
 	err = mutex_lock_interruptible(&stream->lock);
 	if (!err) {
-		if (stream->retired)
-			err = -ENOENT;
-		else if (stream->swapped)
-			err = -ENODATA;
-		else
-			err = kvsink_stream_grow(stream, file, pages);
+		err = stream->retired ? -ENOENT : kvsink_swap_settle(stream, file, &said);
+		if (!err)
+			err = stream->where == KVSINK_LOGIC_OUT ? -ENODATA
+								: kvsink_stream_grow(stream, file, pages);
 		mutex_unlock(&stream->lock);
 	}
 	kvsink_stream_put(stream);

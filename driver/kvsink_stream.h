@@ -27,14 +27,14 @@ struct kvsink_stream {
 	struct kvsink_logic_stream geometry;
 	/** @layout: sizes in HBM; constant. */
 	struct kvsink_logic_layout layout;
-	/** @lock: protects @ranges, @pages, @swapped and @retired. */
+	/** @lock: protects @ranges, @pages, @where and @retired. */
 	struct mutex lock;
 	/** @ranges: all its HBM: page table, scores, runs of pages. */
 	struct list_head ranges;
 	/** @pages: pages that the chip has in its page table, or shall have after SWAP_IN. */
 	u32 pages;
-	/** @swapped: it has left HBM, as far as anybody waited to know. */
-	bool swapped;
+	/** @where: its rows are; kvsink_swap_settle() ends UNKNOWN. */
+	enum kvsink_logic_where where;
 	/** @retired: no longer to be used; its end is on its way. */
 	bool retired;
 	/** @link: in kvsink_file.streams. */
@@ -65,6 +65,10 @@ int kvsink_stream_alloc_pages(struct kvsink_stream *stream, u32 count, struct li
 u64 *kvsink_stream_list_pages(struct kvsink_stream *stream, struct list_head *runs, u32 count);
 int kvsink_stream_map_some(struct kvsink_stream *stream, struct kvsink_file *file, const u64 *pages,
 			   u32 count, u32 *has);
+
+/* kvsink_swap.c */
+int kvsink_swap_settle(struct kvsink_stream *stream, struct kvsink_file *file,
+		       struct kvsink_completion *said);
 
 /* kvsink_ioctl.c */
 void *kvsink_copy_array(const struct drm_kvsink_array *array, size_t size);

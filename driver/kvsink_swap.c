@@ -3,8 +3,9 @@
  * SWAP_OUT and SWAP_IN: a stream's HBM goes back to the allocator, and is reserved anew.
  *
  * Whether a stream is out is the chip's to know: a reset or a fatal signal may come between the end of a job
- * and who waits for it. So HBM is given back only after a job of the owner's queue, behind all that could
- * know of it, has said that the stream is out and has no place. Until then it stays in stream->ranges, at the
+ * and who waits for it. Then stream->where is UNKNOWN, and the next who cares asks (kvsink_swap_settle()), in
+ * a job of the owner's queue behind all that could know of the stream's HBM. Only when the chip has said that
+ * the stream is out and has no place is its HBM given back; until then it stays in stream->ranges, at the
  * latest until the stream's end. All of it runs under stream->lock.
  */
 #include <drm/drm_drv.h>
@@ -16,60 +17,88 @@
 
 #define KVSINK_ASK_TRIES 3 /* a reset may overtake the question, too */
 
-static bool kvsink_swap_unknown(int err)
-{
-	return err == -ECANCELED || err == -ETIME;
-}
-
+/* One command in a job of its own; @said is what the chip said, ABORTED if nobody heard it. */
 static int kvsink_swap_command(struct kvsink_stream *stream, struct kvsink_file *file,
-			       const struct kvsink_cmd *cmd)
+			       const struct kvsink_cmd *cmd, struct kvsink_completion *said)
 {
 	struct kvsink_job *job = kvsink_job_create(stream->kdev, file, true);
+	const struct kvsink_completion *cpl;
 	int err;
 
+	*said = (struct kvsink_completion){.code = KVSINK_CODE_ABORTED};
 	if (IS_ERR(job))
 		return PTR_ERR(job);
 	*kvsink_job_cmd(job) = *cmd;
 	err = kvsink_job_run(job);
+	cpl = kvsink_job_result(job);
+	if (cpl)
+		*said = *cpl;
 	kvsink_job_put(job);
 	return err;
 }
 
-/* 0: it is out and has no place any more; -EBUSY: it is in HBM; anything else: nobody knows. */
-static int kvsink_swap_ask(struct kvsink_stream *stream, struct kvsink_file *file)
+/* @said: the stream is out, and every job that knew of its HBM has ended. */
+static void kvsink_swap_left(struct kvsink_stream *stream, const struct kvsink_completion *said)
 {
-	struct kvsink_cmd cmd;
-	int err = -ECANCELED;
-	u32 tries;
-
-	kvsink_logic_build_swap_unplace(stream->geometry.id, &cmd);
-	for (tries = 0; kvsink_swap_unknown(err) && tries < KVSINK_ASK_TRIES; tries++)
-		err = kvsink_swap_command(stream, file, &cmd);
-	if (!err || err == -EBUSY)
-		stream->swapped = !err;
-	return err;
-}
-
-/* It is out, and every job that knew of its HBM has ended. */
-static void kvsink_swap_give_back(struct kvsink_stream *stream)
-{
+	stream->where = KVSINK_LOGIC_OUT;
+	stream->pages = said->result[2];
 	kvsink_hbm_free(stream->kdev, &stream->ranges);
 	atomic64_set(&stream->hbm_bytes, 0);
 }
 
+/*
+ * Ask where the stream is, if that is not known. After success it is; @said has the answer if it had to ask.
+ */
+int kvsink_swap_settle(struct kvsink_stream *stream, struct kvsink_file *file, struct kvsink_completion *said)
+{
+	struct kvsink_cmd cmd;
+	u32 tries;
+	int err = 0;
+
+	kvsink_logic_build_swap_unplace(stream->geometry.id, &cmd);
+	for (tries = 0; stream->where == KVSINK_LOGIC_UNKNOWN && tries < KVSINK_ASK_TRIES; tries++) {
+		err = kvsink_swap_command(stream, file, &cmd, said);
+		if (said->code == KVSINK_CODE_OK)
+			kvsink_swap_left(stream, said);
+		else if (said->code == KVSINK_CODE_BUSY)
+			stream->where = KVSINK_LOGIC_IN_HBM;
+		else if (said->code != KVSINK_CODE_ABORTED)
+			break;
+	}
+	return stream->where == KVSINK_LOGIC_UNKNOWN ? err : 0;
+}
+
+static int kvsink_swap_refuse(struct kvsink_completion *said, u32 code)
+{
+	said->code = code;
+	return kvsink_logic_errno(code);
+}
+
 /* ---- SWAP_OUT -------------------------------------------------------------------------------- */
 
-static int kvsink_swap_out(struct kvsink_stream *stream, struct kvsink_file *file, struct kvsink_job *job)
+static int kvsink_swap_out(struct kvsink_stream *stream, struct kvsink_file *file, struct kvsink_job *job,
+			   struct kvsink_completion *said)
 {
-	int err = kvsink_job_run(job);
+	const struct kvsink_completion *cpl;
+	int err = kvsink_swap_settle(stream, file, said);
 
-	if (kvsink_swap_unknown(err) && !kvsink_swap_ask(stream, file))
-		err = 0;
 	if (err)
 		return err;
-	stream->swapped = true;
-	kvsink_swap_give_back(stream);
-	return 0;
+	if (stream->where == KVSINK_LOGIC_OUT)
+		return kvsink_swap_refuse(said, KVSINK_CODE_SWAPPED);
+	err = kvsink_job_run(job);
+	cpl = kvsink_job_result(job);
+	if (!cpl) {
+		stream->where = KVSINK_LOGIC_UNKNOWN;
+		if (!kvsink_swap_settle(stream, file, said) && stream->where == KVSINK_LOGIC_OUT)
+			return 0; /* it was in HBM before, so this job did it */
+		said->code = KVSINK_CODE_ABORTED;
+		return err;
+	}
+	*said = *cpl;
+	if (!err)
+		kvsink_swap_left(stream, cpl);
+	return err;
 }
 
 /* ---- SWAP_IN --------------------------------------------------------------------------------- */
@@ -103,68 +132,71 @@ static int kvsink_swap_alloc(struct kvsink_stream *stream, u64 *table, u64 *scor
 static int kvsink_swap_place(struct kvsink_stream *stream, struct kvsink_file *file, u64 table, u64 scores,
 			     const u64 *pages)
 {
+	struct kvsink_completion said;
 	struct kvsink_cmd cmd;
 	u32 has = 0;
 	int err;
 
 	kvsink_logic_build_swap_place(stream->geometry.id, table, scores, &cmd);
-	err = kvsink_swap_command(stream, file, &cmd);
+	err = kvsink_swap_command(stream, file, &cmd, &said);
 	while (!err && has < stream->pages)
 		err = kvsink_stream_map_some(stream, file, pages + has,
 					     min_t(u32, stream->pages - has, KVSINK_MAP_PAGES), &has);
 	return err;
 }
 
-static int kvsink_swap_return(struct kvsink_stream *stream, struct kvsink_file *file, struct kvsink_job *job)
+static int kvsink_swap_in(struct kvsink_stream *stream, struct kvsink_file *file, struct kvsink_job *job,
+			  struct kvsink_completion *said)
 {
+	const struct kvsink_completion *cpl;
+	struct kvsink_completion where;
 	u64 table, scores, *pages;
-	int err = kvsink_swap_alloc(stream, &table, &scores, &pages);
+	int err = kvsink_swap_settle(stream, file, said);
 
 	if (err)
 		return err;
+	if (stream->where == KVSINK_LOGIC_IN_HBM)
+		return kvsink_swap_refuse(said, KVSINK_CODE_BUSY);
+	err = kvsink_swap_alloc(stream, &table, &scores, &pages);
+	if (err)
+		return err;
+	stream->where = KVSINK_LOGIC_UNKNOWN;
 	err = kvsink_swap_place(stream, file, table, scores, pages);
 	kvfree(pages);
-	return err ? err : kvsink_job_run(job);
-}
-
-static int kvsink_swap_in(struct kvsink_stream *stream, struct kvsink_file *file, struct kvsink_job *job)
-{
-	int err = kvsink_swap_ask(stream, file);
-
-	if (err)
-		return err;
-	kvsink_swap_give_back(stream); /* what an attempt that nobody waited for has left */
-	err = kvsink_swap_return(stream, file, job);
-	if (!err) {
-		stream->swapped = false;
-		return 0;
-	}
-	switch (kvsink_swap_ask(stream, file)) {
-	case 0:
-		kvsink_swap_give_back(stream);
-		return err;
-	case -EBUSY:
+	err = err ? err : kvsink_job_run(job);
+	cpl = kvsink_job_result(job);
+	if (cpl)
+		*said = *cpl;
+	if (!err)
+		stream->where = KVSINK_LOGIC_IN_HBM;
+	else if (!kvsink_swap_settle(stream, file, &where) && stream->where == KVSINK_LOGIC_IN_HBM)
 		return 0; /* it was back before the reset came */
-	default:
-		return err;
-	}
+	err = kvsink_logic_swap_in_error(err);
+	if (err == -ECANCELED || (err && !cpl))
+		said->code = KVSINK_CODE_ABORTED;
+	return err;
 }
 
 /* ---- ioctls ---------------------------------------------------------------------------------- */
 
-typedef int kvsink_swap_fn(struct kvsink_stream *stream, struct kvsink_file *file, struct kvsink_job *job);
+typedef int kvsink_swap_fn(struct kvsink_stream *stream, struct kvsink_file *file, struct kvsink_job *job,
+			   struct kvsink_completion *said);
 
-static int kvsink_swap_locked(struct kvsink_file *file, u64 id, struct kvsink_job *job, kvsink_swap_fn *move)
+/* @args is as it was if a signal came first: then the call is made again. */
+static int kvsink_swap_locked(struct kvsink_file *file, struct drm_kvsink_swap *args, struct kvsink_job *job,
+			      kvsink_swap_fn *move)
 {
-	struct kvsink_stream *stream = kvsink_stream_find(file, id, true, false);
+	struct kvsink_stream *stream = kvsink_stream_find(file, args->stream, true, false);
+	struct kvsink_completion said = {0};
 	int err;
 
 	if (IS_ERR(stream))
 		return PTR_ERR(stream);
 	err = mutex_lock_interruptible(&stream->lock);
 	if (!err) {
-		err = stream->retired ? -ENOENT : move(stream, file, job);
+		err = stream->retired ? -ENOENT : move(stream, file, job, &said);
 		mutex_unlock(&stream->lock);
+		kvsink_logic_swap_answer(args, &said);
 	}
 	kvsink_stream_put(stream);
 	return err;
@@ -189,8 +221,7 @@ static int kvsink_swap(struct drm_kvsink_swap *args, struct drm_file *drm_file, 
 	else
 		err = kvsink_logic_build_swap_in(&lookup.env, args, cmd);
 	if (!err)
-		err = kvsink_swap_locked(file, args->stream, job, out ? kvsink_swap_out : kvsink_swap_in);
-	kvsink_logic_swap_answer(args, job->completed ? &job->cpl : NULL);
+		err = kvsink_swap_locked(file, args, job, out ? kvsink_swap_out : kvsink_swap_in);
 	kvsink_job_put(job);
 	return err;
 }

@@ -141,8 +141,16 @@ void kvsink_logic_build_swap_place(uint64_t stream, uint64_t page_table, uint64_
 				   struct kvsink_cmd *cmd);
 /* Takes the place back: OK if the stream is swapped out, BUSY if it is in HBM. */
 void kvsink_logic_build_swap_unplace(uint64_t stream, struct kvsink_cmd *cmd);
-/* The out fields, from the completion record of the SWAP_OUT or SWAP_IN; NULL: it did not come to that. */
-void kvsink_logic_swap_answer(struct drm_kvsink_swap *args, const struct kvsink_completion *cpl);
+/*
+ * What whoever waited for a stream's moves knows of it. A reset or a fatal signal may come between the end of
+ * a job and its waiter: then the chip is asked, by SWAP_PLACE with PLACE_NONE.
+ */
+enum kvsink_logic_where { KVSINK_LOGIC_IN_HBM, KVSINK_LOGIC_OUT, KVSINK_LOGIC_UNKNOWN };
+/* The error of a SWAP_IN that has left the stream out: if its place was gone, a reset has taken it. */
+int kvsink_logic_swap_in_error(int err);
+/* The out fields, from what the chip (or its driver, in its words) has said: code, and the size of the image.
+ */
+void kvsink_logic_swap_answer(struct drm_kvsink_swap *args, const struct kvsink_completion *said);
 
 /* Size of one record of a QUERY type, 0 for an unknown type. */
 uint32_t kvsink_logic_record_bytes(uint32_t query_type);

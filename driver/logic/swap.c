@@ -65,12 +65,17 @@ void kvsink_logic_build_swap_unplace(uint64_t stream, struct kvsink_cmd *cmd)
 	cmd->flags = KVSINK_PLACE_NONE;
 }
 
-void kvsink_logic_swap_answer(struct drm_kvsink_swap *args, const struct kvsink_completion *cpl)
+int kvsink_logic_swap_in_error(int err)
+{
+	return err == -EBUSY || err == -ENODATA || err == -EILSEQ ? -ECANCELED : err;
+}
+
+void kvsink_logic_swap_answer(struct drm_kvsink_swap *args, const struct kvsink_completion *said)
 {
 	args->bytes = 0;
-	args->code = cpl ? cpl->code : 0;
-	if (cpl && cpl->code == KVSINK_CODE_OK)
-		args->bytes = cpl->result[0] | (uint64_t)cpl->result[1] << 32;
-	else if (cpl && cpl->code == KVSINK_CODE_TOO_BIG)
-		args->bytes = cpl->address;
+	args->code = said->code;
+	if (said->code == KVSINK_CODE_OK)
+		args->bytes = said->result[0] | (uint64_t)said->result[1] << 32;
+	else if (said->code == KVSINK_CODE_TOO_BIG)
+		args->bytes = said->address;
 }

@@ -26,13 +26,15 @@
  *   threads=<n>      threads that do the arithmetic (0..16, default 2). With 0
  *                    the main loop does it, in an order that depends on nothing
  *                    but the doorbells; for tests and fuzzing
- *   inject-hang=<n>  the next n jobs never end, until a reset. Can be set with
- *                    qom-set while the guest runs
+ *   inject-hang=<n>  the next n jobs never begin, nor end, until a reset. Can be
+ *                    set with qom-set while the guest runs
+ *   inject-lost=<n>  the next n jobs do their work, but never end; likewise
+ *   inject-skip=<n>  hangs and lost ends begin after n more jobs; likewise
  *   inject-dma-error=<n>
  *                    the next n operand transfers fail; likewise
  *   inject-ecc=<n>   the next n ATTENDs that find an entry in SRAM lose the
- *                    first one to an uncorrectable error; likewise. All three
- *                    read as the number that was set last
+ *                    first one to an uncorrectable error; likewise. All of
+ *                    them read as the number that was set last
  *
  * Ranges and defaults come from silicon/; a value out of range is refused with
  * a message that says so.
@@ -374,7 +376,11 @@ static void kvsink_class_init(ObjectClass *klass, void *data)
     device_class_set_props(dc, kvsink_properties);
 
     kvsink_add_inject(klass, "inject-hang", KVSINK_INJECT_HANG,
-                      "the next n jobs never end, until a reset");
+                      "the next n jobs never begin, nor end, until a reset");
+    kvsink_add_inject(klass, "inject-lost", KVSINK_INJECT_LOST,
+                      "the next n jobs do their work, but never end");
+    kvsink_add_inject(klass, "inject-skip", KVSINK_INJECT_SKIP,
+                      "hangs and lost ends begin after n more jobs");
     kvsink_add_inject(klass, "inject-dma-error", KVSINK_INJECT_DMA_ERROR,
                       "the next n operand transfers fail");
     kvsink_add_inject(klass, "inject-ecc", KVSINK_INJECT_ECC,

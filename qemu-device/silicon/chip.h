@@ -76,6 +76,7 @@ struct kvsink_swap {
 	uint32_t ring;		    /* that copies it */
 	uint64_t key[2];	    /* of the image's checksum */
 	uint64_t written;	    /* that checksum, while the stream is out */
+	uint32_t pages;		    /* that its page table had when it left */
 	struct kvsink_checksum sum; /* of what was copied so far */
 };
 
@@ -318,6 +319,7 @@ struct kvsink_ring {
 	uint32_t doorbell, head;     /* jobs published and completed, modulo 2^32 */
 	bool halted;		     /* fault in fetch or completion, until a reset */
 	bool hung;		     /* injected: the job never ends, until a reset */
+	bool lost;		     /* injected: it hangs when its work is done */
 	bool active;		     /* a job was fetched and has not ended */
 	bool stalled;		     /* its command waits until some item retires */
 	enum kvsink_wait waits;	     /* what its command waits for */
@@ -374,7 +376,7 @@ struct kvsink_chip {
 	struct kvsink_span_rec spans_log[KVSINK_SPAN_SLOTS]; /* the timeline */
 	uint32_t span_next;				     /* number of the next span, modulo 2^32 */
 	uint64_t span_total;				     /* spans ever */
-	uint32_t inject_hang, inject_dma_error, inject_ecc;  /* how many are still to come */
+	uint32_t inject[KVSINK_INJECT_KINDS];		     /* how many are still to come */
 	struct kvsink_trial trial;			     /* of the plan being made */
 	struct kvsink_verdict_plan *plan;		     /* [config.tags + KVSINK_MAX_STEP_PROMOTIONS] */
 	uint32_t plan_count;
@@ -384,6 +386,8 @@ struct kvsink_chip {
 
 /* ---- core.c: life ---- */
 
+/* Is a fault of that kind still to come? Then it comes now. */
+bool kvsink_take_injected(struct kvsink_chip *chip, enum kvsink_inject what);
 __attribute__((format(printf, 2, 3))) void kvsink_log(struct kvsink_chip *chip, const char *format, ...);
 void kvsink_dirty(struct kvsink_chip *chip, uint32_t space, uint64_t offset, uint64_t bytes);
 

@@ -222,9 +222,7 @@ void kvsink_reset(struct kvsink_chip *chip, enum kvsink_reset_kind kind)
 		chip->now_ps = 0;
 		chip->host_ns = 0;
 		kvsink_trace_reset(chip);
-		chip->inject_hang = 0;
-		chip->inject_dma_error = 0;
-		chip->inject_ecc = 0;
+		memset(chip->inject, 0, sizeof(chip->inject));
 		return;
 	}
 	kvsink_event(chip, KVSINK_EVENT_ENGINE_RESET, NULL, 0, 0, chip->reg[KVSINK_REG_GENERATION / 4]);
@@ -232,12 +230,15 @@ void kvsink_reset(struct kvsink_chip *chip, enum kvsink_reset_kind kind)
 
 void kvsink_inject(struct kvsink_chip *chip, enum kvsink_inject what, uint32_t count)
 {
-	if (what == KVSINK_INJECT_HANG)
-		chip->inject_hang = count;
-	else if (what == KVSINK_INJECT_DMA_ERROR)
-		chip->inject_dma_error = count;
-	else
-		chip->inject_ecc = count;
+	chip->inject[what] = count;
+}
+
+bool kvsink_take_injected(struct kvsink_chip *chip, enum kvsink_inject what)
+{
+	if (!chip->inject[what])
+		return false;
+	chip->inject[what]--;
+	return true;
 }
 
 void kvsink_log(struct kvsink_chip *chip, const char *format, ...)

@@ -115,13 +115,13 @@ void kvsink_ecc_strike(struct kvsink_chip *chip, struct kvsink_stream *s, uint32
 	struct kvsink_tail_range tail = kvsink_tail_range(s, layer);
 	uint32_t i = s->first_tag;
 
-	if (!chip->inject_ecc || s->locks)
+	if (!chip->inject[KVSINK_INJECT_ECC] || s->locks)
 		return;
 	while (i != KVSINK_NONE && !(chip->tags[i].valid && kvsink_tag_covers(&chip->tags[i], layer)))
 		i = chip->tags[i].next;
 	if (i == KVSINK_NONE && tail.next >= tail.end)
 		return;
-	chip->inject_ecc--;
+	kvsink_take_injected(chip, KVSINK_INJECT_ECC);
 	kvsink_ledger_add(chip, s, KVSINK_COUNTER_ECC_ERRORS, 1);
 	if (i != KVSINK_NONE)
 		strike_entry(chip, &chip->tags[i]);

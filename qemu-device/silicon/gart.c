@@ -88,10 +88,8 @@ static uint32_t transfer(struct kvsink_ring *ring, uint64_t bus, void *in, const
 	struct kvsink_chip *chip = ring->chip;
 	int refused;
 
-	if (chip->inject_dma_error) {
-		chip->inject_dma_error--;
+	if (kvsink_take_injected(chip, KVSINK_INJECT_DMA_ERROR))
 		return kvsink_fault(ring, KVSINK_CODE_DMA_ERROR, bus);
-	}
 	if (in)
 		refused = chip->ops.dma_read(chip->opaque, bus, in, bytes);
 	else

@@ -146,6 +146,7 @@ void kvsink_ring_reset(struct kvsink_ring *ring, enum kvsink_reset_kind kind)
 	ring->head = 0;
 	ring->halted = false;
 	ring->hung = false;
+	ring->lost = false;
 	ring->active = false;
 	ring->stalled = false;
 	ring->waits = KVSINK_WAIT_NONE;
@@ -210,6 +211,10 @@ static void ring_complete(struct kvsink_ring *ring, uint32_t code)
 		.end_ns = chip->now_ps / KVSINK_PS_PER_NS,
 	};
 
+	if (ring->lost) {
+		ring->hung = true;
+		return;
+	}
 	memcpy(cpl.result, ring->result, sizeof(cpl.result));
 	kvsink_ledger_add(chip, NULL, KVSINK_COUNTER_JOBS, 1);
 	if (code) {
@@ -226,6 +231,17 @@ static void ring_complete(struct kvsink_ring *ring, uint32_t code)
 	kvsink_irq_raise(chip, 1u << ring->index);
 }
 
+/* Which fault, if any, this job has. */
+static void take_fault(struct kvsink_ring *ring)
+{
+	struct kvsink_chip *chip = ring->chip;
+
+	if (kvsink_take_injected(chip, KVSINK_INJECT_SKIP))
+		return;
+	ring->hung = kvsink_take_injected(chip, KVSINK_INJECT_HANG);
+	ring->lost = !ring->hung && kvsink_take_injected(chip, KVSINK_INJECT_LOST);
+}
+
 /* Copy the next job in. False when there is nothing to execute: it failed, hangs, or the ring halted. */
 static bool ring_fetch(struct kvsink_ring *ring)
 {
@@ -239,11 +255,9 @@ static bool ring_fetch(struct kvsink_ring *ring)
 	ring->active = true;
 	ring->begin_ps = chip->now_ps;
 	memset(ring->result, 0, sizeof(ring->result));
-	if (chip->inject_hang) {
-		chip->inject_hang--;
-		ring->hung = true;
+	take_fault(ring);
+	if (ring->hung)
 		return false;
-	}
 	code = check_desc(ring);
 	if (code) {
 		ring_complete(ring, code);

@@ -72,7 +72,9 @@ enum kvsink_reset_kind {
 };
 
 enum kvsink_inject {
-	KVSINK_INJECT_HANG,	 /* the next `count` jobs never end, until a reset */
+	KVSINK_INJECT_SKIP, /* the next `count` jobs neither hang nor are lost, whatever the next two say */
+	KVSINK_INJECT_HANG, /* the next `count` jobs never begin, nor end, until a reset */
+	KVSINK_INJECT_LOST, /* the next `count` jobs do their work, but never end, until a reset */
 	KVSINK_INJECT_DMA_ERROR, /* the next `count` operand transfers fail */
 	KVSINK_INJECT_ECC,	 /* the next `count` ATTENDs with rows in SRAM lose an entry or a tail */
 	KVSINK_INJECT_KINDS,

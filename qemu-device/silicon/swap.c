@@ -71,6 +71,16 @@ void kvsink_swap_reset(struct kvsink_stream *s)
 		forget_place(s);
 }
 
+/* What the driver has to know of a stream that is out. */
+static void tell_size(struct kvsink_ring *ring, const struct kvsink_stream *s)
+{
+	uint64_t bytes = kvsink_swap_image_bytes(s);
+
+	ring->result[0] = (uint32_t)bytes;
+	ring->result[1] = (uint32_t)(bytes >> 32);
+	ring->result[2] = s->swap.pages;
+}
+
 /* ---- the move ---- */
 
 static uint32_t piece_at(struct kvsink_ring *ring, const struct kvsink_stream *s, uint64_t at,
@@ -158,8 +168,7 @@ static void count(struct kvsink_ring *ring, struct kvsink_stream *s, enum kvsink
 	kvsink_ledger_add(ring->chip, s, counter + 1, bus);
 	kvsink_event(ring->chip, event, s, s->tenant, 0, (uint32_t)((bytes + 1023) / 1024));
 	ring->hbm_bytes = bus;
-	ring->result[0] = (uint32_t)bytes;
-	ring->result[1] = (uint32_t)(bytes >> 32);
+	tell_size(ring, s);
 }
 
 static uint32_t check_image(struct kvsink_ring *ring, const struct kvsink_stream *s,
@@ -226,6 +235,7 @@ uint32_t kvsink_cmd_swap_out(struct kvsink_ring *ring, const struct kvsink_cmd *
 	s->swap.state = KVSINK_SWAP_NONE;
 	if (code)
 		return code;
+	s->swap.pages = s->mapped_pages;
 	count(ring, s, KVSINK_COUNTER_SWAP_OUT, KVSINK_EVENT_SWAPPED_OUT);
 	s->swap.written = kvsink_checksum_end(&s->swap.sum);
 	forget_place(s);
@@ -263,6 +273,7 @@ uint32_t kvsink_cmd_swap_place(struct kvsink_ring *ring, const struct kvsink_cmd
 	if (code)
 		return code;
 	forget_place(s);
+	tell_size(ring, s);
 	if (none)
 		return KVSINK_CODE_OK;
 	s->swap.state = KVSINK_SWAP_PLACED;

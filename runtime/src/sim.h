@@ -46,14 +46,14 @@ struct sim_stream {
 	uint64_t table, scores; /* HBM offsets */
 	uint64_t *pages;	/* [layout.max_pages] HBM offsets, page_count used */
 	uint32_t page_count;	/* reserved ones; while it is swapped out those that it will have again */
-	bool swapped;		/* no HBM is its own */
+	enum kvsink_logic_where where;
 };
 
 /* What is simulated, as the options say. */
 struct sim_options {
 	struct kvsink_chip_config config;
 	uint32_t threads; /* for arithmetic */
-	uint32_t inject_hang, inject_dma_error, inject_ecc;
+	uint32_t inject[KVSINK_INJECT_KINDS];
 	char share[32]; /* name of a chip that several files use; empty for a chip of one's own */
 	bool has_chip;	/* an option of the chip was given */
 	bool has_uid;	/* uid= was given: an ordinary user */
@@ -148,7 +148,8 @@ struct sim_stream *sim_stream_find(struct sim_chip *chip, uint64_t id);
 /* Page table, scores and `pages` pages, all or none; and all of it cleared and given back. */
 int sim_stream_alloc(struct sim_chip *chip, struct sim_stream *stream, uint32_t pages);
 void sim_stream_scrub(struct sim_chip *chip, struct sim_stream *stream);
-/* Pages [page_count, total) enter the chip's page table, as many a job as its items can name. */
+/* Pages [page_count, total) enter the chip's page table, as many a job as its items can name. Done again if a
+ * reset overtakes a job, which may have done its work all the same. */
 int sim_stream_map(struct sim_file *file, struct sim_stream *stream, struct sim_job *job, uint32_t total);
 int sim_ioctl_stream_create(struct sim_file *file, void *data);
 int sim_ioctl_stream_reserve(struct sim_file *file, void *data);
@@ -156,6 +157,7 @@ int sim_ioctl_stream_destroy(struct sim_file *file, void *data);
 void sim_streams_close(struct sim_file *file);
 
 /* sim_swap.c */
+int sim_swap_settle(struct sim_file *file, struct sim_stream *stream, struct kvsink_completion *said);
 int sim_ioctl_swap_out(struct sim_file *file, void *data);
 int sim_ioctl_swap_in(struct sim_file *file, void *data);
 

@@ -182,9 +182,8 @@ static int build(struct sim_chip *chip)
 	    sim_space_init(&chip->gart, config->gart_pages) || sim_space_init(&chip->hbm, config->hbm_bytes))
 		return kvs_fail_open(-ENOMEM, "sim: out of memory");
 	start(chip);
-	kvsink_inject(chip->silicon, KVSINK_INJECT_HANG, chip->options.inject_hang);
-	kvsink_inject(chip->silicon, KVSINK_INJECT_DMA_ERROR, chip->options.inject_dma_error);
-	kvsink_inject(chip->silicon, KVSINK_INJECT_ECC, chip->options.inject_ecc);
+	for (int what = 0; what < KVSINK_INJECT_KINDS; what++)
+		kvsink_inject(chip->silicon, what, chip->options.inject[what]);
 	return 0;
 }
 

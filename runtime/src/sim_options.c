@@ -36,9 +36,11 @@ static const struct option {
 	OPTION("job-overhead-ns", NUMBER, config.job_overhead_ns, 0, UINT32_MAX),
 	OPTION("tag-latency-ns", NUMBER, config.tag_latency_ns, 0, UINT32_MAX),
 	OPTION("threads", NUMBER, threads, 1, KVSINK_MAX_PARTS),
-	OPTION("inject-hang", NUMBER, inject_hang, 0, UINT32_MAX),
-	OPTION("inject-dma-error", NUMBER, inject_dma_error, 0, UINT32_MAX),
-	OPTION("inject-ecc", NUMBER, inject_ecc, 0, UINT32_MAX),
+	OPTION("inject-skip", NUMBER, inject[KVSINK_INJECT_SKIP], 0, UINT32_MAX),
+	OPTION("inject-hang", NUMBER, inject[KVSINK_INJECT_HANG], 0, UINT32_MAX),
+	OPTION("inject-lost", NUMBER, inject[KVSINK_INJECT_LOST], 0, UINT32_MAX),
+	OPTION("inject-dma-error", NUMBER, inject[KVSINK_INJECT_DMA_ERROR], 0, UINT32_MAX),
+	OPTION("inject-ecc", NUMBER, inject[KVSINK_INJECT_ECC], 0, UINT32_MAX),
 	OPTION("uid", NUMBER, uid, 0, UINT32_MAX - 1),
 #undef OPTION
 };

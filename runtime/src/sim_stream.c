@@ -106,7 +106,7 @@ free_table:
 
 int sim_stream_map(struct sim_file *file, struct sim_stream *stream, struct sim_job *job, uint32_t total)
 {
-	int err = 0;
+	int err = 0, resets = 0;
 
 	while (!err && stream->page_count < total) {
 		uint32_t count = total - stream->page_count;
@@ -121,6 +121,10 @@ int sim_stream_map(struct sim_file *file, struct sim_stream *stream, struct sim_
 		err = sim_job_run(file->chip, file, job);
 		if (!err)
 			stream->page_count += count;
+		else if (err == -EILSEQ && resets) /* the one before has done it */
+			stream->page_count = (uint32_t)job->cpl.address;
+		if ((err == -ECANCELED && ++resets < SIM_KERNEL_TRIES) || (err == -EILSEQ && resets))
+			err = 0;
 	}
 	return err;
 }
@@ -157,7 +161,7 @@ static void retire(struct sim_chip *chip, struct sim_stream *stream, uint32_t pa
 	kvsink_logic_build_destroy(stream->geometry.id, &scrub->job.cmd[scrub->job.cmds++]);
 	err = run_kernel(chip, &scrub->job);
 	scrub->job.cmds = 0;
-	if (!stream->swapped && (!err || err == -ENOENT))
+	if (stream->where != KVSINK_LOGIC_OUT && (!err || err == -ENOENT))
 		scrub_stream(scrub, stream, pages);
 	free(scrub);
 }
@@ -227,6 +231,7 @@ int sim_ioctl_stream_reserve(struct sim_file *file, void *data)
 {
 	struct drm_kvsink_stream_reserve *args = data;
 	struct kvsink_logic_stream geometry;
+	struct kvsink_completion said;
 	struct kvsink_logic_env env;
 	struct sim_stream *stream;
 	struct sim_job *job;
@@ -238,7 +243,10 @@ int sim_ioctl_stream_reserve(struct sim_file *file, void *data)
 	if (err)
 		return err;
 	stream = sim_stream_find(file->chip, args->stream);
-	if (stream->swapped)
+	err = sim_swap_settle(file, stream, &said);
+	if (err)
+		return err;
+	if (stream->where == KVSINK_LOGIC_OUT)
 		return -ENODATA;
 	if (total <= stream->page_count)
 		return 0;
@@ -247,7 +255,7 @@ int sim_ioctl_stream_reserve(struct sim_file *file, void *data)
 		return err;
 	job = calloc(1, sizeof(*job));
 	err = job ? sim_stream_map(file, stream, job, total) : -ENOMEM;
-	if (err)
+	if (err && err != -ECANCELED) /* else the chip may have them: they stay taken */
 		free_pages(file->chip, stream, stream->page_count, total);
 	free(job);
 	return err;

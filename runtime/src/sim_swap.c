@@ -17,34 +17,60 @@ static int run_command(struct sim_file *file, struct sim_job *job)
 	return sim_job_run(file->chip, file, job);
 }
 
-/* 0: the stream is out and has no place any more; -EBUSY: it is in HBM; anything else: nobody knows. */
-static int ask(struct sim_file *file, struct sim_stream *stream)
+/* The stream is out, as the chip has said. */
+static void left(struct sim_chip *chip, struct sim_stream *stream, const struct kvsink_completion *said)
+{
+	stream->where = KVSINK_LOGIC_OUT;
+	sim_stream_scrub(chip, stream);
+	stream->page_count = said->result[2];
+}
+
+/* Ask where the stream is, if that is not known. After success it is; `said` has the answer if it had to ask.
+ */
+int sim_swap_settle(struct sim_file *file, struct sim_stream *stream, struct kvsink_completion *said)
 {
 	struct sim_job *job = calloc(1, sizeof(*job));
-	int err = job ? -ECANCELED : -ENOMEM;
+	int err = job ? 0 : -ENOMEM;
 
-	for (int i = 0; i < SIM_KERNEL_TRIES && err == -ECANCELED; i++) {
+	for (int i = 0; job && stream->where == KVSINK_LOGIC_UNKNOWN && i < SIM_KERNEL_TRIES; i++) {
 		kvsink_logic_build_swap_unplace(stream->geometry.id, &job->cmd[0]);
 		err = run_command(file, job);
+		*said = job->cpl;
+		if (said->code == KVSINK_CODE_OK)
+			left(file->chip, stream, said);
+		else if (said->code == KVSINK_CODE_BUSY)
+			stream->where = KVSINK_LOGIC_IN_HBM;
 	}
-	if (!err || err == -EBUSY)
-		stream->swapped = !err;
 	free(job);
-	return err;
+	return stream->where == KVSINK_LOGIC_UNKNOWN ? err : 0;
+}
+
+static int refuse(struct sim_job *job, uint32_t code)
+{
+	job->cpl.code = code;
+	return kvsink_logic_errno(code);
 }
 
 /* ---- SWAP_OUT -------------------------------------------------------------------------------------- */
 
 static int swap_out(struct sim_file *file, struct sim_stream *stream, struct sim_job *job)
 {
-	int err = sim_job_run(file->chip, file, job);
+	struct kvsink_completion said;
+	int err = sim_swap_settle(file, stream, &said);
 
-	if (err == -ECANCELED && !ask(file, stream))
-		err = 0;
 	if (err)
 		return err;
-	stream->swapped = true;
-	sim_stream_scrub(file->chip, stream);
+	if (stream->where == KVSINK_LOGIC_OUT)
+		return refuse(job, KVSINK_CODE_SWAPPED);
+	err = sim_job_run(file->chip, file, job);
+	if (!err)
+		left(file->chip, stream, &job->cpl);
+	if (err != -ECANCELED)
+		return err;
+	stream->where = KVSINK_LOGIC_UNKNOWN;
+	if (sim_swap_settle(file, stream, &said) || stream->where == KVSINK_LOGIC_IN_HBM)
+		return err;
+	job->cpl = said; /* it was in HBM before, so this job did it */
 	return 0;
 }
 
@@ -70,21 +96,28 @@ static int place(struct sim_file *file, struct sim_stream *stream)
 
 static int swap_in(struct sim_file *file, struct sim_stream *stream, struct sim_job *job)
 {
-	bool has_hbm = !stream->swapped; /* as far as anybody knew */
-	int err = ask(file, stream), settled;
+	struct kvsink_completion said;
+	int err = sim_swap_settle(file, stream, &said);
 
-	if (!err && has_hbm)
-		sim_stream_scrub(file->chip, stream);
-	err = err ? err : sim_stream_alloc(file->chip, stream, stream->page_count);
 	if (err)
 		return err;
-	stream->swapped = false; /* it has HBM, which its end will scrub */
+	if (stream->where == KVSINK_LOGIC_IN_HBM)
+		return refuse(job, KVSINK_CODE_BUSY);
+	err = sim_stream_alloc(file->chip, stream, stream->page_count);
+	if (err)
+		return err;
+	stream->where = KVSINK_LOGIC_UNKNOWN;
 	err = place(file, stream);
+	if (err)
+		refuse(job, KVSINK_CODE_ABORTED);
 	err = err ? err : sim_job_run(file->chip, file, job);
-	settled = err ? ask(file, stream) : 0;
-	if (err && !settled)
-		sim_stream_scrub(file->chip, stream);
-	return settled == -EBUSY ? 0 : err;
+	if (!err)
+		stream->where = KVSINK_LOGIC_IN_HBM;
+	else if (!sim_swap_settle(file, stream, &said) && stream->where == KVSINK_LOGIC_IN_HBM)
+		return refuse(job, KVSINK_CODE_OK); /* it was back before the reset came */
+	if (kvsink_logic_swap_in_error(err) == -ECANCELED)
+		return refuse(job, KVSINK_CODE_ABORTED);
+	return err;
 }
 
 /* ---- ioctls ---------------------------------------------------------------------------------------- */
@@ -101,18 +134,16 @@ static int swap(struct sim_file *file, struct drm_kvsink_swap *args, bool out)
 	if (!job)
 		return -ENOMEM;
 	sim_env(file, &env);
-	job->cpl.code = KVSINK_CODE_COUNT; /* not run */
 	job->cmds = out ? 2 : 1;
 	if (out)
 		err = kvsink_logic_build_swap_out(&env, args, key, &job->cmd[0], &job->cmd[1]);
 	else
 		err = kvsink_logic_build_swap_in(&env, args, &job->cmd[0]);
 	stream = sim_stream_find(file->chip, args->stream);
-	if (!err)
+	if (!err) {
 		err = out ? swap_out(file, stream, job) : swap_in(file, stream, job);
-	kvsink_logic_swap_answer(
-		args,
-		job->cpl.code < KVSINK_CODE_COUNT && job->cpl.code != KVSINK_CODE_ABORTED ? &job->cpl : NULL);
+		kvsink_logic_swap_answer(args, &job->cpl);
+	}
 	free(job);
 	return err;
 }

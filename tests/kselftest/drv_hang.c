@@ -29,10 +29,19 @@ static int start(int fd, struct kvt_bo *result, uint64_t generation, uint32_t ti
 	return kvt_submit_raw(fd, &submit);
 }
 
+/* The script beside us hears this and gives the next job a fault: "hang", or "lost" (work without an end). */
+static void ask_for(const char *fault)
+{
+	printf("# kvsink-test: %s\n", fault);
+	fflush(stdout);
+}
+
 FIXTURE(hang){};
 
 FIXTURE_SETUP(hang)
 {
+	if (!getenv("KVSINK_TEST_HANG"))
+		SKIP(return, "KVSINK_TEST_HANG is not set: the device was not told to hang");
 }
 
 FIXTURE_TEARDOWN(hang)
@@ -51,8 +60,6 @@ TEST_F_TIMEOUT(hang, is_reset_and_the_device_goes_on, 120)
 	uint32_t timeline;
 	int fd, err;
 
-	if (!getenv("KVSINK_TEST_HANG"))
-		SKIP(return, "KVSINK_TEST_HANG is not set: the device was not told to hang");
 	fd = kvt_open();
 	ASSERT_GE(fd, 0);
 	result = kvt_bo(fd, 4096);
@@ -75,10 +82,8 @@ TEST_F_TIMEOUT(hang, is_reset_and_the_device_goes_on, 120)
 	ASSERT_EQ(0, kvt_fill(fd, swap.stream, TOKENS));
 	ASSERT_EQ(0, kvt_ioctl(fd, DRM_IOCTL_KVSINK_SWAP_OUT, &swap));
 
-	/* The script beside us hears this and makes the next job hang; jobs until one was hit. */
-	printf("# kvsink-test: hang\n");
-	fflush(stdout);
-	do {
+	ask_for("hang");
+	do { /* jobs until one was hit */
 		usleep(10000);
 		ASSERT_EQ(0, start(fd, &result, 0, timeline, ++point));
 		err = kvt_wait_point(fd, timeline, point, 2);
@@ -102,6 +107,109 @@ TEST_F_TIMEOUT(hang, is_reset_and_the_device_goes_on, 120)
 	EXPECT_EQ(0, kvt_ioctl(fd, DRM_IOCTL_KVSINK_SWAP_IN, &swap));
 	EXPECT_EQ(0, kvt_promote(fd, swap.stream, 1, &promote));
 	EXPECT_EQ(0, kvt_destroy(fd, swap.stream));
+	close(fd);
+}
+
+/* ---- swap
+ * -------------------------------------------------------------------------------------------------- */
+
+#define IMAGE_BYTES (4u << 20)
+
+/* Appended to a stream that has `pages` pages, all of them full then. */
+static int fill_pages(int fd, uint64_t stream, uint32_t pages)
+{
+	int err = 0;
+
+	for (uint32_t at = 0; !err && at < pages * KVT_PAGE; at += KVT_PAGE)
+		err = kvt_grow(fd, stream, at, KVT_PAGE);
+	return err;
+}
+
+/* PAGE_MAP has done its work, but the driver never heard of it: the stream has a page more than it knows. */
+TEST_F_TIMEOUT(hang, pages_that_were_mapped_unseen_come_back_from_swap, 120)
+{
+	struct drm_kvsink_stream_create args = kvt_stream_args();
+	struct drm_kvsink_stream_reserve reserve = {.tokens = KVT_PAGE};
+	float before[KVT_OUT], after[KVT_OUT];
+	struct drm_kvsink_swap swap;
+	struct kvt_bo image;
+	int fd = kvt_open(), err;
+
+	ASSERT_GE(fd, 0);
+	image = kvt_bo(fd, IMAGE_BYTES);
+	ASSERT_NE(NULL, image.map);
+	args.max_tokens = 1 << 16;
+	args.reserve_tokens = 0;
+	ASSERT_EQ(0, kvt_ioctl(fd, DRM_IOCTL_KVSINK_STREAM_CREATE, &args));
+	reserve.stream = args.stream;
+	ask_for("lost");
+	do {
+		usleep(20000);
+		err = kvt_ioctl(fd, DRM_IOCTL_KVSINK_STREAM_RESERVE, &reserve);
+		reserve.tokens += KVT_PAGE;
+	} while (!err && reserve.tokens < args.max_tokens);
+	ASSERT_EQ(-ETIME, err);
+	reserve.tokens -= KVT_PAGE; /* this many it has, though the driver knows of a page less */
+	ASSERT_EQ(0, fill_pages(fd, args.stream, reserve.tokens / KVT_PAGE));
+	ASSERT_EQ(0, kvt_attend(fd, args.stream, reserve.tokens, before));
+	ASSERT_EQ(0, kvt_swap(fd, DRM_IOCTL_KVSINK_SWAP_OUT, args.stream, image.handle, IMAGE_BYTES, &swap));
+	ASSERT_EQ(0, kvt_swap(fd, DRM_IOCTL_KVSINK_SWAP_IN, args.stream, image.handle, IMAGE_BYTES, &swap));
+	ASSERT_EQ(0, kvt_attend(fd, args.stream, reserve.tokens, after));
+	EXPECT_EQ(0, memcmp(before, after, sizeof(before)));
+	reserve.tokens += KVT_PAGE;
+	EXPECT_EQ(0, kvt_ioctl(fd, DRM_IOCTL_KVSINK_STREAM_RESERVE, &reserve));
+	EXPECT_EQ(0, kvt_destroy(fd, args.stream));
+	close(fd);
+}
+
+/* Out and in until a job of it was hit. What the call answers is true, and the stream is whole. */
+static int move_until_hit(int fd, uint64_t stream, struct kvt_bo *image, const char *fault)
+{
+	uint64_t generation = kvt_generation(fd);
+	struct drm_kvsink_swap args;
+	bool out = false;
+	int err;
+
+	ask_for(fault);
+	for (int i = 0; i < 4000 && kvt_generation(fd) == generation; i++) {
+		unsigned long request = out ? DRM_IOCTL_KVSINK_SWAP_IN : DRM_IOCTL_KVSINK_SWAP_OUT;
+
+		usleep(3000);
+		err = kvt_swap(fd, request, stream, image->handle, IMAGE_BYTES, &args);
+		if (err && err != -ETIME && err != -ECANCELED)
+			return err;
+		if (err && args.code != KVSINK_CODE_ABORTED)
+			return -1000 - (int)args.code;
+		out = err ? out : !out;
+		if (kvt_is_out(fd, stream) != out)
+			return -2000;
+	}
+	if (kvt_generation(fd) == generation)
+		return -3000;
+	return out ? kvt_swap(fd, DRM_IOCTL_KVSINK_SWAP_IN, stream, image->handle, IMAGE_BYTES, &args) : 0;
+}
+
+TEST_F_TIMEOUT(hang, moves_that_a_reset_overtakes_are_done_or_not, 200)
+{
+	float before[KVT_OUT], after[KVT_OUT];
+	struct kvt_bo image;
+	uint64_t stream;
+	int fd = kvt_open();
+
+	ASSERT_GE(fd, 0);
+	image = kvt_bo(fd, IMAGE_BYTES);
+	ASSERT_NE(NULL, image.map);
+	stream = kvt_stream(fd);
+	ASSERT_EQ(0, kvt_fill(fd, stream, TOKENS));
+	ASSERT_EQ(0, kvt_attend(fd, stream, TOKENS, before));
+	for (int round = 0; round < 6; round++) {
+		EXPECT_EQ(0, move_until_hit(fd, stream, &image, round % 2 ? "hang" : "lost"))
+		TH_LOG("round %d", round);
+		EXPECT_EQ(0, kvt_attend(fd, stream, TOKENS, after));
+		EXPECT_EQ(0, memcmp(before, after, sizeof(before)));
+	}
+	EXPECT_EQ(0, kvt_grow(fd, stream, TOKENS, 4));
+	EXPECT_EQ(0, kvt_destroy(fd, stream));
 	close(fd);
 }
 

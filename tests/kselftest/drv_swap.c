@@ -18,7 +18,6 @@
 #define IMAGE_BYTES (16u << 20)
 #define LONG_TOKENS KVSINK_MAX_TOKENS /* of a stream whose scores make its swap long */
 #define KILLS 12
-#define OUT_AT 4096 /* of an ATTEND, in its buffer */
 
 FIXTURE(swap)
 {
@@ -44,59 +43,18 @@ FIXTURE_TEARDOWN(swap)
 	close(self->fd);
 }
 
-static int swap(int fd, unsigned long request, uint64_t stream, uint32_t handle, struct drm_kvsink_swap *out)
-{
-	*out = (struct drm_kvsink_swap){.stream = stream, .image.handle = handle, .bytes = IMAGE_BYTES};
-	return kvt_ioctl(fd, request, out);
-}
-
 static int swap_out(int fd, uint64_t stream, uint32_t handle)
 {
 	struct drm_kvsink_swap args;
 
-	return swap(fd, DRM_IOCTL_KVSINK_SWAP_OUT, stream, handle, &args);
+	return kvt_swap(fd, DRM_IOCTL_KVSINK_SWAP_OUT, stream, handle, IMAGE_BYTES, &args);
 }
 
 static int swap_in(int fd, uint64_t stream, uint32_t handle)
 {
 	struct drm_kvsink_swap args;
 
-	return swap(fd, DRM_IOCTL_KVSINK_SWAP_IN, stream, handle, &args);
-}
-
-static int is_out(int fd, uint64_t stream)
-{
-	struct {
-		struct drm_kvsink_list_head head;
-		struct kvsink_stream_rec rec;
-	} answer = {0};
-	int err = kvt_query(fd, DRM_KVSINK_QUERY_STREAMS, stream, &answer, sizeof(answer));
-
-	return err ? err : (int)answer.rec.swapped;
-}
-
-/* Output of the last token's queries into @out; the job's code, or -errno. */
-static int attend(int fd, uint64_t stream, float *out)
-{
-	struct drm_kvsink_attend_item item = {.stream = stream, .first = TOKENS - 1, .count = 1};
-	struct drm_kvsink_job_status status;
-	struct kvt_bo data = kvt_bo(fd, 2 * OUT_AT), result = kvt_bo(fd, 4096);
-	struct drm_kvsink_op op = {
-		.type = DRM_KVSINK_OP_ATTEND,
-		.attend = {.items = {sizeof(item), 1, (uintptr_t)&item},
-			   .mode = DRM_KVSINK_ATTEND_CANONICAL, /* wherever rows lie */
-			   .q.handle = data.handle,
-			   .out = {.handle = data.handle, .offset = OUT_AT}},
-	};
-	int err;
-
-	for (int i = 0; i < KVT_Q_HEADS * KVT_DK; i++)
-		((float *)data.map)[i] = (float)i / 16;
-	err = kvt_run(fd, &result, &op, 1, 0, &status);
-	memcpy(out, (char *)data.map + OUT_AT, KVT_Q_HEADS * KVT_DV * sizeof(float));
-	kvt_bo_free(fd, &data);
-	kvt_bo_free(fd, &result);
-	return err ? err : (int)status.code;
+	return kvt_swap(fd, DRM_IOCTL_KVSINK_SWAP_IN, stream, handle, IMAGE_BYTES, &args);
 }
 
 static long hbm_kib(int fd)
@@ -123,20 +81,22 @@ TEST_F(swap, brings_back_what_it_took)
 
 	ASSERT_GT(kib, 0);
 	ASSERT_EQ(0, kvt_promote(self->fd, self->stream, 3, &promote));
-	ASSERT_EQ(0, attend(self->fd, self->stream, before));
-	ASSERT_EQ(0, swap(self->fd, DRM_IOCTL_KVSINK_SWAP_OUT, self->stream, self->image.handle, &args));
+	ASSERT_EQ(0, kvt_attend(self->fd, self->stream, TOKENS, before));
+	ASSERT_EQ(0, kvt_swap(self->fd, DRM_IOCTL_KVSINK_SWAP_OUT, self->stream, self->image.handle,
+			      IMAGE_BYTES, &args));
 	EXPECT_EQ(0, args.code);
 	EXPECT_GT(args.bytes, TOKENS * KVT_LAYERS * KVT_KV_HEADS * KVT_ROW_BYTES);
-	EXPECT_EQ(1, is_out(self->fd, self->stream));
+	EXPECT_EQ(1, kvt_is_out(self->fd, self->stream));
 	EXPECT_EQ(0, hbm_kib(self->fd));
 	EXPECT_EQ(1, kvt_total(self->fd, DRM_KVSINK_QUERY_TAGS));
-	EXPECT_EQ(KVSINK_CODE_SWAPPED, attend(self->fd, self->stream, after));
+	EXPECT_EQ(KVSINK_CODE_SWAPPED, kvt_attend(self->fd, self->stream, TOKENS, after));
 	EXPECT_EQ(-ENODATA, kvt_promote(self->fd, self->stream, 4, &promote));
 	EXPECT_EQ(-ENODATA, swap_out(self->fd, self->stream, self->image.handle));
-	ASSERT_EQ(0, swap(self->fd, DRM_IOCTL_KVSINK_SWAP_IN, self->stream, self->image.handle, &args));
-	EXPECT_EQ(0, is_out(self->fd, self->stream));
+	ASSERT_EQ(0, kvt_swap(self->fd, DRM_IOCTL_KVSINK_SWAP_IN, self->stream, self->image.handle,
+			      IMAGE_BYTES, &args));
+	EXPECT_EQ(0, kvt_is_out(self->fd, self->stream));
 	EXPECT_EQ(kib, hbm_kib(self->fd));
-	EXPECT_EQ(0, attend(self->fd, self->stream, after));
+	EXPECT_EQ(0, kvt_attend(self->fd, self->stream, TOKENS, after));
 	EXPECT_EQ(0, memcmp(before, after, sizeof(before)));
 	EXPECT_EQ(-EBUSY, swap_in(self->fd, self->stream, self->image.handle));
 	EXPECT_EQ(0, kvt_grow(self->fd, self->stream, TOKENS, 4));
@@ -169,7 +129,7 @@ TEST_F(swap, refuses_each_bad_field)
 			kvt_set(&args, &bad[i]);
 			EXPECT_EQ(-bad[i].err, kvt_ioctl(self->fd, request, &args))
 			TH_LOG("%s, round %d", bad[i].name, round);
-			EXPECT_EQ(round, is_out(self->fd, self->stream));
+			EXPECT_EQ(round, kvt_is_out(self->fd, self->stream));
 		}
 		if (!round)
 			ASSERT_EQ(0, swap_out(self->fd, self->stream, self->image.handle));
@@ -186,15 +146,15 @@ TEST_F(swap, refuses_a_changed_image_and_leaves_it_out)
 	ASSERT_EQ(0, swap_out(self->fd, self->stream, self->image.handle));
 	for (int round = 0; round < 20; round++) {
 		image[round * 100] ^= 1;
-		EXPECT_EQ(-EBADMSG,
-			  swap(self->fd, DRM_IOCTL_KVSINK_SWAP_IN, self->stream, self->image.handle, &args));
+		EXPECT_EQ(-EBADMSG, kvt_swap(self->fd, DRM_IOCTL_KVSINK_SWAP_IN, self->stream,
+					     self->image.handle, IMAGE_BYTES, &args));
 		EXPECT_EQ(KVSINK_CODE_IMAGE, args.code);
 		image[round * 100] ^= 1;
-		EXPECT_EQ(1, is_out(self->fd, self->stream));
+		EXPECT_EQ(1, kvt_is_out(self->fd, self->stream));
 		EXPECT_EQ(0, hbm_kib(self->fd));
 	}
 	ASSERT_EQ(0, swap_in(self->fd, self->stream, self->image.handle));
-	EXPECT_EQ(0, attend(self->fd, self->stream, out));
+	EXPECT_EQ(0, kvt_attend(self->fd, self->stream, TOKENS, out));
 }
 
 TEST_F(swap, of_an_open_step_is_ebusy)
@@ -207,7 +167,8 @@ TEST_F(swap, of_an_open_step_is_ebusy)
 	struct drm_kvsink_swap args;
 
 	ASSERT_EQ(0, kvt_run(self->fd, &result, &op, 1, 0, &status));
-	EXPECT_EQ(-EBUSY, swap(self->fd, DRM_IOCTL_KVSINK_SWAP_OUT, self->stream, self->image.handle, &args));
+	EXPECT_EQ(-EBUSY, kvt_swap(self->fd, DRM_IOCTL_KVSINK_SWAP_OUT, self->stream, self->image.handle,
+				   IMAGE_BYTES, &args));
 	EXPECT_EQ(KVSINK_CODE_BUSY, args.code);
 	ASSERT_EQ(0, kvt_run(self->fd, &result, &abort, 1, 0, &status));
 	EXPECT_EQ(0, swap_out(self->fd, self->stream, self->image.handle));
@@ -255,11 +216,11 @@ TEST_F(swap, in_without_hbm_is_enospc_and_works_later)
 	ASSERT_NE(0, hog(other));
 	for (int round = 0; round < 3; round++) {
 		EXPECT_EQ(-ENOSPC, swap_in(self->fd, self->stream, self->image.handle));
-		EXPECT_EQ(1, is_out(self->fd, self->stream));
+		EXPECT_EQ(1, kvt_is_out(self->fd, self->stream));
 	}
 	close(other);
 	ASSERT_EQ(0, swap_in(self->fd, self->stream, self->image.handle));
-	EXPECT_EQ(0, attend(self->fd, self->stream, out));
+	EXPECT_EQ(0, kvt_attend(self->fd, self->stream, TOKENS, out));
 }
 
 /* ---- who may ---- */
@@ -283,7 +244,7 @@ TEST_F(swap, is_the_owners_alone)
 	ASSERT_EQ(0, swap_out(self->fd, self->stream, self->image.handle));
 	EXPECT_EQ(-EACCES, swap_in(other, self->stream, image.handle));
 	EXPECT_EQ(0, kvt_as_nobody(check_foreign, self->stream));
-	EXPECT_EQ(1, is_out(other, self->stream));
+	EXPECT_EQ(1, kvt_is_out(other, self->stream));
 	EXPECT_EQ(0, swap_in(self->fd, self->stream, self->image.handle));
 	kvt_bo_free(other, &image);
 	close(other);

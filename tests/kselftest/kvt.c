@@ -256,6 +256,49 @@ int kvt_fill(int fd, uint64_t stream, uint32_t tokens)
 	return kvt_grow(fd, stream, 0, tokens);
 }
 
+int kvt_attend(int fd, uint64_t stream, uint32_t tokens, float out[KVT_OUT])
+{
+	struct drm_kvsink_attend_item item = {.stream = stream, .first = tokens - 1, .count = 1};
+	struct drm_kvsink_job_status status;
+	struct kvt_bo data = kvt_bo(fd, 8192), result = kvt_bo(fd, sizeof(status));
+	struct drm_kvsink_op op = {
+		.type = DRM_KVSINK_OP_ATTEND,
+		.attend = {.items = {sizeof(item), 1, (uintptr_t)&item},
+			   .mode = DRM_KVSINK_ATTEND_CANONICAL,
+			   .q.handle = data.handle,
+			   .out = {.handle = data.handle, .offset = 4096}},
+	};
+	int err;
+
+	if (!data.map || !result.map)
+		return -ENOMEM;
+	for (int i = 0; i < KVT_Q_HEADS * KVT_DK; i++)
+		((float *)data.map)[i] = (float)i / 16;
+	err = kvt_run(fd, &result, &op, 1, 0, &status);
+	memcpy(out, (char *)data.map + 4096, KVT_OUT * sizeof(*out));
+	kvt_bo_free(fd, &data);
+	kvt_bo_free(fd, &result);
+	return err ? err : (int)status.code;
+}
+
+int kvt_swap(int fd, unsigned long request, uint64_t stream, uint32_t handle, uint64_t bytes,
+	     struct drm_kvsink_swap *args)
+{
+	*args = (struct drm_kvsink_swap){.stream = stream, .image.handle = handle, .bytes = bytes};
+	return kvt_ioctl(fd, request, args);
+}
+
+int kvt_is_out(int fd, uint64_t stream)
+{
+	struct {
+		struct drm_kvsink_list_head head;
+		struct kvsink_stream_rec rec;
+	} answer = {0};
+	int err = kvt_query(fd, DRM_KVSINK_QUERY_STREAMS, stream, &answer, sizeof(answer));
+
+	return err ? err : (int)answer.rec.swapped;
+}
+
 struct drm_kvsink_place kvt_rows(uint32_t token)
 {
 	return (struct drm_kvsink_place){

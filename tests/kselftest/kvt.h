@@ -87,6 +87,14 @@ uint64_t kvt_generation(int fd);
 #define KVT_NOBODY 65534
 int kvt_as_nobody(int (*check)(int fd, uint64_t stream), uint64_t stream);
 
+/* Output of the last of `tokens` tokens' queries, layer 0, wherever rows lie; the job's code, or -errno. */
+#define KVT_OUT (KVT_Q_HEADS * KVT_DV)
+int kvt_attend(int fd, uint64_t stream, uint32_t tokens, float out[KVT_OUT]);
+/* SWAP_OUT or SWAP_IN of an image at the start of a buffer. */
+int kvt_swap(int fd, unsigned long request, uint64_t stream, uint32_t handle, uint64_t bytes,
+	     struct drm_kvsink_swap *args);
+int kvt_is_out(int fd, uint64_t stream); /* 1, 0 or -errno */
+
 uint32_t kvt_syncobj(int fd);
 int kvt_wait_point(int fd, uint32_t syncobj, uint64_t point, int64_t seconds);
 

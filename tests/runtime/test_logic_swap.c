@@ -87,8 +87,16 @@ static void answers(void)
 	cpl.code = KVSINK_CODE_GART_FAULT;
 	kvsink_logic_swap_answer(&args, &cpl);
 	tap_ok(args.code == KVSINK_CODE_GART_FAULT && !args.bytes, "no other code's address is told");
-	kvsink_logic_swap_answer(&args, NULL);
-	tap_ok(!args.code && !args.bytes, "nor anything that nobody asked");
+	cpl.code = KVSINK_CODE_ABORTED;
+	kvsink_logic_swap_answer(&args, &cpl);
+	tap_ok(args.code == KVSINK_CODE_ABORTED && !args.bytes, "nor anything that nobody saw");
+	tap_ok(kvsink_logic_swap_in_error(-EBUSY) == -ECANCELED &&
+		       kvsink_logic_swap_in_error(-ENODATA) == -ECANCELED &&
+		       kvsink_logic_swap_in_error(-EILSEQ) == -ECANCELED,
+	       "a place that is gone was taken by a reset");
+	tap_ok(kvsink_logic_swap_in_error(-EBADMSG) == -EBADMSG &&
+		       kvsink_logic_swap_in_error(-ENOSPC) == -ENOSPC && !kvsink_logic_swap_in_error(0),
+	       "other errors are what they are");
 	tap_ok(kvsink_logic_errno(KVSINK_CODE_SWAPPED) == -ENODATA &&
 		       kvsink_logic_errno(KVSINK_CODE_IMAGE) == -EBADMSG,
 	       "SWAPPED and IMAGE have an errno of their own");

@@ -295,7 +295,9 @@ static void resets(void)
 	       "a reset while it is out takes nothing of it");
 	rig_must(&rig, "out", out(&stream, image));
 	inject(&rig, KVSINK_INJECT_HANG, 1);
-	tap_ok(!in(&stream, image), "SWAP_IN asks again when a reset overtakes its question");
+	tap_ok(in(&stream, image) == -ECANCELED && record(&rig, &stream).swapped &&
+		       free_hbm(&rig) == 16 << 20 && !in(&stream, image),
+	       "SWAP_IN that a reset overtakes: the stream is out, and comes back with the next");
 	inject(&rig, KVSINK_INJECT_DMA_ERROR, 1);
 	tap_ok(out(&stream, image) == -EIO && !record(&rig, &stream).swapped, "SWAP_OUT on a bad bus: %s",
 	       kvs_device_error(rig.device));
@@ -308,6 +310,125 @@ static void resets(void)
 	close_stream(&rig, &stream, image);
 }
 
+/* The stream as it was: in HBM, all of its pages, the same output as `before`. */
+static bool as_before(struct rig *rig, struct rig_stream *stream, const float *before)
+{
+	struct kvsink_stream_rec rec = record(rig, stream);
+
+	memset(rig->memory + RIG_OUT, 0, 4 * 8 * sizeof(float));
+	return !rec.swapped && rec.reserved_tokens == 128 && !attend(rig, stream) &&
+	       !memcmp(before, rig->memory + RIG_OUT, 4 * 8 * sizeof(float));
+}
+
+/*
+ * The job behind `skip` others hangs, or does its work without an end. Whatever job of a move that is: the
+ * move is done or not, and says which; the stream is whole; HBM is given back or taken, all of it.
+ */
+static bool one_reset(struct rig *rig, struct rig_stream *stream, struct kvs_buffer *image,
+		      enum kvsink_inject what, uint32_t skip)
+{
+	uint64_t all = 16 << 20, taken;
+	float before[4 * 8];
+	bool good = true;
+	int err;
+
+	rig_must(rig, "attend", attend(rig, stream));
+	memcpy(before, rig->memory + RIG_OUT, sizeof(before));
+	taken = all - free_hbm(rig);
+	for (unsigned move = 0; move < 4 && good; move++) {
+		bool leaves = move % 2 == 0;
+
+		inject(rig, KVSINK_INJECT_SKIP, skip);
+		inject(rig, what, move < 2);
+		err = leaves ? out(stream, image) : in(stream, image);
+		inject(rig, KVSINK_INJECT_SKIP, 0);
+		inject(rig, what, 0);
+		good = (!err || (err == -ECANCELED && move < 2)) &&
+		       record(rig, stream).swapped == (leaves ? !err : !!err) &&
+		       free_hbm(rig) == (record(rig, stream).swapped ? all : all - taken);
+		if (err && good) /* the next one works */
+			good = leaves ? !out(stream, image) : !in(stream, image);
+	}
+	return good && as_before(rig, stream, before);
+}
+
+static void resets_anywhere(void)
+{
+	struct kvs_buffer *image;
+	struct rig_stream stream;
+	struct rig rig;
+
+	image = open_stream(&rig, "sim:hbm=16M", &stream);
+	for (uint32_t skip = 0; skip < 6; skip++)
+		tap_ok(one_reset(&rig, &stream, image, KVSINK_INJECT_HANG, skip) &&
+			       one_reset(&rig, &stream, image, KVSINK_INJECT_LOST, skip),
+		       "job %u of a move hangs or ends unseen", skip);
+	close_stream(&rig, &stream, image);
+}
+
+static void unseen(void)
+{
+	struct kvs_buffer *image, *other;
+	struct rig_stream stream;
+	struct rig rig;
+	uint64_t bytes;
+
+	image = open_stream(&rig, "sim:hbm=16M", &stream);
+	rig_must(&rig, "image", kvs_stream_image_bytes(stream.kvs, &bytes));
+	rig_must(&rig, "buffer", kvs_buffer_create(rig.device, bytes, &other));
+	inject(&rig, KVSINK_INJECT_LOST, 1);
+	tap_ok(!out(&stream, image) && record(&rig, &stream).swapped && free_hbm(&rig) == 16 << 20,
+	       "SWAP_OUT that is done and ends unseen is done");
+	inject(&rig, KVSINK_INJECT_HANG, 1);
+	tap_ok(out(&stream, other) == -ENODATA && said(&rig, "swapped out"),
+	       "one more, into another buffer, while a job hangs: %s", kvs_device_error(rig.device));
+	inject(&rig, KVSINK_INJECT_HANG, 0);
+	tap_ok(in(&stream, other) == -EBADMSG && !in(&stream, image), "only the first one has the image");
+	rig_must(&rig, "out", out(&stream, image));
+	inject(&rig, KVSINK_INJECT_SKIP, 2); /* SWAP_PLACE, PAGE_MAP */
+	inject(&rig, KVSINK_INJECT_LOST, 1);
+	tap_ok(!in(&stream, image) && !record(&rig, &stream).swapped, "SWAP_IN that ends unseen is done");
+	rig_must(&rig, "out", out(&stream, image));
+	inject(&rig, KVSINK_INJECT_SKIP, 2);
+	inject(&rig, KVSINK_INJECT_LOST, 1 + SIM_KERNEL_TRIES); /* it, and all questions */
+	tap_ok(in(&stream, image) == -ECANCELED, "if nobody can tell: %s", kvs_device_error(rig.device));
+	tap_ok(!kvs_stream_reserve(stream.kvs, 128), "the next who cares asks: STREAM_RESERVE");
+	tap_ok(in(&stream, image) == -EBUSY, "it was back");
+	inject(&rig, KVSINK_INJECT_LOST, 1 + SIM_KERNEL_TRIES);
+	tap_ok(out(&stream, image) == -ECANCELED && free_hbm(&rig) < 16 << 20,
+	       "SWAP_OUT that nobody can tell of");
+	tap_ok(kvs_stream_reserve(stream.kvs, 128) == -ENODATA && free_hbm(&rig) == 16 << 20,
+	       "is told by the next question, and HBM is given back");
+	tap_ok(!in(&stream, image) && !attend(&rig, &stream), "it comes back");
+	kvs_buffer_free(other);
+	close_stream(&rig, &stream, image);
+}
+
+static void mapped_unseen(void)
+{
+	struct kvs_geometry geometry = rig_geometry(KVSINK_FORMAT_FP16);
+	struct kvs_buffer *image;
+	struct rig_stream stream;
+	struct rig rig;
+
+	rig_open(&rig, "sim:hbm=16M");
+	geometry.reserve_tokens = 16;
+	rig_stream_open(&rig, &geometry, &stream);
+	rig_must(&rig, "buffer", kvs_buffer_create(rig.device, 64 << 10, &image));
+	inject(&rig, KVSINK_INJECT_LOST, 1);
+	tap_ok(!kvs_stream_reserve(stream.kvs, 64) && record(&rig, &stream).reserved_tokens == 64,
+	       "pages that were mapped unseen are mapped once");
+	rig_append(&stream, 64);
+	tap_ok(!out(&stream, image) && !in(&stream, image) && record(&rig, &stream).reserved_tokens == 64 &&
+		       !attend(&rig, &stream),
+	       "and all of them come back");
+	inject(&rig, KVSINK_INJECT_HANG, SIM_KERNEL_TRIES);
+	tap_ok(kvs_stream_reserve(stream.kvs, 96) == -ECANCELED &&
+		       record(&rig, &stream).reserved_tokens == 64 && !kvs_stream_reserve(stream.kvs, 96),
+	       "resets without end: %s", kvs_device_error(rig.device));
+	close_stream(&rig, &stream, image);
+}
+
 int main(void)
 {
 	out_and_in();
@@ -316,5 +437,8 @@ int main(void)
 	images();
 	others();
 	resets();
+	resets_anywhere();
+	unseen();
+	mapped_unseen();
 	return tap_done();
 }

@@ -207,6 +207,27 @@ static void hangs(void)
 	tap_ok(!h_do(&h), "a reset ends the hang");
 }
 
+static void lost(void)
+{
+	uint64_t before;
+	uint32_t head;
+
+	fresh();
+	kvsink_inject(h.chip, KVSINK_INJECT_SKIP, 1);
+	kvsink_inject(h.chip, KVSINK_INJECT_LOST, 1);
+	tap_ok(!h_do(&h), "an injected skip lets a job pass");
+	before = h.cpl.end_ns;
+	head = ring_rd(0, KVSINK_RING_HEAD);
+	h_cmd(&h, KVSINK_OP_ADVANCE)->advance.ns = 5000;
+	h_submit(&h, 0);
+	h_run(&h);
+	tap_ok(ring_rd(0, KVSINK_RING_STATE) == KVSINK_RING_BUSY && ring_rd(0, KVSINK_RING_HEAD) == head,
+	       "a job whose end is lost keeps its ring");
+	kvsink_mmio_write(h.chip, KVSINK_REG_CONTROL, KVSINK_CONTROL_RESET_MASK);
+	h_start(&h);
+	tap_ok(!h_do(&h) && h.cpl.begin_ns >= before + 5000, "until a reset; its work was done");
+}
+
 static void injected_errors(void)
 {
 	fresh();
@@ -296,6 +317,7 @@ int main(void)
 	fetch_faults();
 	stalls();
 	hangs();
+	lost();
 	injected_errors();
 	reset_drops(KVSINK_RESET_ENGINE, "engine reset");
 	reset_drops(KVSINK_RESET_COLD, "cold reset");

@@ -309,6 +309,7 @@ static void counted(void)
 		       h_counter(h, KVSINK_COUNTER_SWAP_OUT) == image &&
 		       h_counter(h, KVSINK_COUNTER_HOST_WRITE) - host == image,
 	       "SWAP_OUT into just enough room counts its bytes");
+	tap_ok(h->cpl.result[2] == s.max_tokens / s.page_tokens, "and tells how many pages the stream had");
 	tap_ok(h_counter(h, KVSINK_COUNTER_SWAP_OUT_BUS) == (image + 63) / 64 * 64,
 	       "and whole bursts of HBM");
 	/* 150 ns latency, 3200 GB/s, two commands of 20 ns */

@@ -151,10 +151,13 @@ static uint32_t place_at(uint64_t table, uint64_t scores, uint16_t flags)
 static void places(void)
 {
 	uint64_t end = h.config.hbm_bytes;
+	uint32_t bytes, pages;
 
 	tap_ok(place_at(0, 0, KVSINK_PLACE_NONE) == KVSINK_CODE_BUSY, "a stream in HBM has no place to lose");
 	tap_ok(place_at(1 << 20, 2 << 20, 0) == KVSINK_CODE_BUSY, "nor is it given one");
 	out();
+	bytes = h.cpl.result[0];
+	pages = h.cpl.result[2];
 	tap_ok(place_at(100, 1 << 20, 0) == KVSINK_CODE_BAD_RANGE && h.cpl.address == 100,
 	       "a page table that is not aligned");
 	tap_ok(place_at(end, 1 << 20, 0) == KVSINK_CODE_BAD_RANGE, "a page table beyond HBM");
@@ -167,6 +170,8 @@ static void places(void)
 	tap_ok(h_do(&h) == KVSINK_CODE_NOT_RESERVED && h.cpl.address == 0, "SWAP_IN without pages");
 	h_map(&h, &s, 0, 3);
 	tap_ok(!place_at(0, 0, KVSINK_PLACE_NONE), "the place is taken back");
+	tap_ok(h.cpl.result[0] == bytes && h.cpl.result[2] == pages,
+	       "which tells the same as SWAP_OUT did, for those who saw no end of it");
 	h_swap_in_cmd(&h, &s, IMAGE);
 	tap_ok(h_do(&h) == KVSINK_CODE_BUSY, "and then there is none");
 	tap_ok(!h_swap_in(&h, &s, IMAGE) && decodes(), "none of that has hurt the stream");
