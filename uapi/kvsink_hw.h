@@ -33,6 +33,7 @@
 
 #define KVSINK_MAX_RINGS 8
 #define KVSINK_MAX_CMDS 64 /* commands of one job */
+#define KVSINK_MAX_PREFIX_DEPTH 16 /* prefixes that begin with one another */
 #define KVSINK_MAX_ITEMS 256 /* items (32 bytes each) of one job */
 #define KVSINK_MAX_LAYERS 128
 #define KVSINK_MAX_Q_HEADS 128
@@ -220,7 +221,9 @@ enum kvsink_ring_state { KVSINK_RING_IDLE, KVSINK_RING_BUSY, KVSINK_RING_HALTED 
 	X(SWAP_OUT, "B", "bytes of images that SWAP_OUT read from HBM, useful")                              \
 	X(SWAP_OUT_BUS, "B", "the same in whole bursts")                                                     \
 	X(SWAP_IN, "B", "bytes of images that SWAP_IN wrote to HBM, useful")                                 \
-	X(SWAP_IN_BUS, "B", "the same in whole bursts")
+	X(SWAP_IN_BUS, "B", "the same in whole bursts")                                                      \
+	X(SHARED_HBM_SAVED, "B", "K and V bytes of prefixes that ATTEND read once for several streams, and so did not read again")  \
+	X(PREFIX_COPY, "B", "K and V bytes that PREFIX commands copied within HBM: part of a page, or pages that a stream wants for itself")
 
 /* ---- Result codes: X(name, value, errno, description) --------------------------------------------- */
 #define KVSINK_CODES(X)                                                                                  \
@@ -250,7 +253,13 @@ enum kvsink_ring_state { KVSINK_RING_IDLE, KVSINK_RING_BUSY, KVSINK_RING_HALTED 
 	X(LEASE, 23, EINVAL, "deadline in the past or beyond MAX_LEASE; address = host time in ns")          \
 	X(CROWDED, 24, E2BIG, "more protected rows of a layer and head than a sealed page has room for; address = its first token") \
 	X(SWAPPED, 25, ENODATA, "the stream is swapped out: what this needs of it is not in HBM; address = its id") \
-	X(IMAGE, 26, EBADMSG, "not the image that SWAP_OUT wrote; the stream stays swapped out; address = its id")
+	X(IMAGE, 26, EBADMSG, "not the image that SWAP_OUT wrote; the stream stays swapped out; address = its id") \
+	X(CLOSED, 27, EROFS, "the stream is a prefix, which does not change; address = its id")              \
+	X(SHARED, 28, EBUSY, "the rows are a prefix's, not the stream's own: address = the token; or the prefix is in use: address = by how many") \
+	X(NOT_SHARED, 29, ENXIO, "the stream shares no prefix; address = its id")                            \
+	X(GEOMETRY, 30, EXDEV, "prefix and stream differ in geometry; address = the first layer that differs, or all ones") \
+	X(DEPTH, 31, ELOOP, "prefixes on prefixes, KVSINK_MAX_PREFIX_DEPTH of them already; address = that limit") \
+	X(PARTED, 32, EINVAL, "that would part the tokens of a sealed page; address = its first token")
 
 /* ---- Parameters (CONFIG): X(name, index, kind, scope, default, description) ---------------------------
  * kind: F32 = non-negative finite binary32 pattern, U32, U64.
@@ -301,7 +310,10 @@ enum kvsink_placement { KVSINK_PLACEMENT_OFF = 0, KVSINK_PLACEMENT_OBSERVE = 1, 
 	X(COPY_LATE, 13, "a copy ended after it was due; detail = modelled ns too late")                     \
 	X(LOST, 14, "events that were asked for gave way to younger ones; detail = how many so far, at least of this tenant") \
 	X(SWAPPED_OUT, 15, "a stream has left HBM; detail = KiB of its image")                               \
-	X(SWAPPED_IN, 16, "it is back; detail = KiB of its image")
+	X(SWAPPED_IN, 16, "it is back; detail = KiB of its image")                                           \
+	X(PREFIX_PUBLISHED, 18, "a prefix came to be; detail = its tokens")                                  \
+	X(PREFIX_ATTACHED, 19, "a stream begins with a prefix; detail = tokens that they share")             \
+	X(PREFIX_DETACHED, 20, "a stream has rows of its own in place of a prefix's; detail = tokens")
 
 /* Why (event_rec.reason): X(name, value, description) */
 #define KVSINK_REASONS(X)                                                                                \
@@ -481,7 +493,10 @@ struct kvsink_ref {
 	X(SEAL, 21, "quantise whole pages of a stream in place; items: rows that stay as they are")         \
 	X(SWAP_OUT, 22, "copy what a stream has in HBM to host memory; afterwards it has nothing there")     \
 	X(SWAP_PLACE, 23, "give a stream that is swapped out a page table and a score area, or take them back") \
-	X(SWAP_IN, 24, "copy it back")
+	X(SWAP_IN, 24, "copy it back")                                                                       \
+	X(PREFIX_PUBLISH, 25, "make a prefix of a stream's first tokens; the stream shares it from then on") \
+	X(PREFIX_ATTACH, 26, "an empty stream begins with tokens of a prefix")                               \
+	X(PREFIX_DETACH, 27, "pages of a prefix are copied for one stream; after the last it shares nothing; items: where to")
 
 enum kvsink_opcode {
 #define X(name, value, doc) KVSINK_OP_##name = value,
@@ -726,6 +741,45 @@ struct kvsink_cmd_swap_in {
 };
 
 /*
+ * A prefix is a stream that does not change (CLOSED) and that others begin with. It takes a stream's slot and id; QUERY, CLASSIFY,
+ * PROMOTE, EVICT, CONTRACT, BARRIER and CONFIG name it as they name a stream. Tokens below `shared` of a stream are its prefix's:
+ * their pages are in its page table, their entries serve its reads, both are the prefix's alone (PROMOTE through the stream: SHARED).
+ *
+ * PUBLISH: tokens [0, tokens) of the stream, at least one more than it shares already, become the prefix; its entries of them go along,
+ * with contracts that end by their deadline alone. Pages before tokens / page_tokens are the prefix's from then on. Of the page behind
+ * them, if tokens end within it, `page` gets a copy that ends there; the stream keeps its own. Scores go along if no query behind
+ * `tokens` was scored; EMA, profile and what CLASSIFY said if `tokens` is the length. The prefix's max_tokens is `tokens`, up to a
+ * page: page_table and scores are as large as that needs. BUSY while a step is open; PARTED if `tokens` end within a sealed page.
+ */
+struct kvsink_cmd_prefix_publish {
+	uint64_t stream;
+	uint64_t prefix; /* its id: as of STREAM_CREATE */
+	uint64_t page_table, scores; /* as of STREAM_CREATE */
+	uint64_t page; /* HBM offset; 0 if `tokens` is a multiple of page_tokens */
+	uint64_t key[2];
+	uint32_t tokens;
+	uint32_t reserved;
+};
+
+/*
+ * The stream has no token, row, page or score yet and the prefix's geometry (max_tokens may differ): then it has the first `tokens` tokens of the
+ * prefix, their pages, and a copy of part of a page in `page` if they end within one. It inherits as PUBLISH does, and with scores
+ * what they were made with: LAYER_WEIGHT, LOCAL_WINDOW, SCORE_MODE; and slopes and sinks of its heads.
+ */
+struct kvsink_cmd_prefix_attach {
+	uint64_t stream;
+	uint64_t prefix;
+	uint64_t page; /* HBM offset; 0 if `tokens` is a multiple of page_tokens */
+	uint32_t tokens; /* 1 to those of the prefix */
+	uint32_t reserved;
+};
+
+/*
+ * PREFIX_DETACH has the payload of PAGE_MAP: pages [first_page, first_page + count), the last that the stream does not own (SEQUENCE:
+ * first_page + count must be own_page), are copied to those that the items name. Once it owns page 0 it shares nothing; NOT_SHARED then.
+ */
+
+/*
  * Items lie behind one another in q, out, stats and mass. stats and mass may have space NONE.
  * Query i of an item stands at token first + i and sees tokens [0, first + i] of its layer.
  * mass[h][t] is the attention that the item's queries outside t's LOCAL_WINDOW, in the query heads of KV head h,
@@ -782,6 +836,9 @@ struct kvsink_cmd {
 		struct kvsink_cmd_swap_out swap_out;
 		struct kvsink_cmd_swap_place swap_place;
 		struct kvsink_cmd_swap_in swap_in;
+		struct kvsink_cmd_prefix_publish prefix_publish;
+		struct kvsink_cmd_prefix_attach prefix_attach;
+		struct kvsink_cmd_page_map prefix_detach;
 		uint64_t words[15];
 	};
 };
@@ -844,6 +901,12 @@ struct kvsink_stream_rec {
 	uint16_t seal_k, seal_v; /* enum kvsink_format */
 	uint32_t swapped; /* 1: SWAP_OUT took it out of HBM */
 	uint64_t image_bytes; /* of the image that SWAP_OUT has written, or would write now */
+	uint64_t prefix; /* id of the prefix that it begins with, 0 = none */
+	uint32_t shared; /* tokens that are the prefix's */
+	uint32_t users; /* of a prefix: streams and prefixes that begin with it; else 0 */
+	uint32_t closed; /* 1: it is a prefix */
+	uint32_t own_page; /* pages of its table before this one are the prefix's */
+	uint64_t key[2]; /* of a prefix: what its publisher calls it */
 };
 
 #define KVSINK_TAG_VALID 1u /* reads go to SRAM; without it the copy is still under way */

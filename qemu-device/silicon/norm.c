@@ -62,6 +62,18 @@ static void wrote(struct kvsink_chip *chip, const void *at, uint64_t bytes)
 	kvsink_dirty(chip, KVSINK_SPACE_HBM, (uint64_t)((const uint8_t *)at - chip->config.hbm), bytes);
 }
 
+/* Norms are not negative, so their patterns order as they do. */
+uint32_t kvsink_norm_largest(const uint16_t *norms, uint32_t count)
+{
+	uint16_t largest = 0;
+	float value;
+
+	for (uint32_t i = 0; i < count; i++)
+		largest = norms[i] > largest ? norms[i] : largest;
+	kvsink_format_load(KVSINK_FORMAT_FP16, &value, &largest, 1);
+	return kvsink_f32_bits(value);
+}
+
 void kvsink_norm_row(struct kvsink_chip *chip, struct kvsink_stream *s, uint32_t layer, uint32_t head,
 		     uint32_t token, const struct kvsink_row *v)
 {

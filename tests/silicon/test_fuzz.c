@@ -158,6 +158,35 @@ static void some_swap(struct kvsink_cmd *cmd, uint64_t stream)
 	}
 }
 
+/* Prefixes have the ids of streams, which are three: now one is this, now that. */
+static void some_prefix(struct kvsink_cmd *cmd, uint64_t stream, union kvsink_item *item)
+{
+	uint64_t other = 1 + below(6);
+	uint32_t tokens = 1 + below(below(3) ? 8 : 60);
+	uint64_t page = tokens % 4 ? 4096ull * (2048 + below(1024)) : 0;
+
+	switch (cmd->opcode) {
+	case KVSINK_OP_PREFIX_PUBLISH:
+		cmd->prefix_publish = (struct kvsink_cmd_prefix_publish){stream,
+									 other,
+									 4096ull * (2048 + below(1024)),
+									 4096ull * (2048 + below(1024)),
+									 page,
+									 {7, 8},
+									 tokens,
+									 0};
+		break;
+	case KVSINK_OP_PREFIX_ATTACH:
+		cmd->prefix_attach = (struct kvsink_cmd_prefix_attach){stream, other, page, tokens, 0};
+		break;
+	default:
+		for (unsigned i = 0; i < 4; i++)
+			item->pages[i] = 4096ull * (2048 + below(1024));
+		cmd->prefix_detach =
+			(struct kvsink_cmd_page_map){stream, below(3), below(4), h.desc.item_count, 0};
+	}
+}
+
 /* A command that would often be valid. */
 static void some_cmd(void)
 {
@@ -224,6 +253,11 @@ static void some_cmd(void)
 	case KVSINK_OP_SWAP_PLACE:
 	case KVSINK_OP_SWAP_IN:
 		some_swap(cmd, s->id);
+		break;
+	case KVSINK_OP_PREFIX_PUBLISH:
+	case KVSINK_OP_PREFIX_ATTACH:
+	case KVSINK_OP_PREFIX_DETACH:
+		some_prefix(cmd, s->id, &item);
 		break;
 	default:
 		some_move(cmd);
