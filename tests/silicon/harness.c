@@ -401,7 +401,8 @@ uint32_t h_stream(struct harness *h, struct h_stream *s)
 
 void h_row(const struct h_stream *s, bool v, uint32_t layer, uint32_t token, uint32_t head, float *out)
 {
-	uint64_t state = (s->rows ? s->rows : s->id) * 0x9e3779b9u + (((uint64_t)layer * 4096 + token) * 64 + head) * 2 + v;
+	uint64_t state = (s->rows ? s->rows : s->id) * 0x9e3779b9u +
+			 (((uint64_t)layer * 4096 + token) * 64 + head) * 2 + v;
 
 	h_random(&state);
 	for (uint32_t i = 0; i < (v ? s->d_v : s->d_k); i++)

@@ -210,7 +210,8 @@ static void tails(void)
 	h_config(&h, 2, KVSINK_PARAM_TAIL_TOKENS, 4);
 	h_attach(&h, &n, PREFIX, 10);
 	h_queries(&h, 3, 64);
-	tap_ok(rows_from_sram(&n, 9) == 0, "a prefix's tokens are in no tail of a stream that begins with it");
+	tap_ok(rows_from_sram(&n, 9) == 0,
+	       "a prefix's tokens are in no tail of a stream that begins with it");
 	h_fill(&h, &n, 10, 2);
 	tap_ok(rows_from_sram(&n, 11) == 4, "those that follow are");
 }
