@@ -20,7 +20,8 @@
  * ENOSPC out of HBM, SRAM, tags or streams; EILSEQ not the next token; EEXIST rows already resident;
  * ESTALE the generation relied on is gone (used for nothing else); EOPNOTSUPP a feature that is not
  * there; ENODATA the stream is swapped out; EBADMSG not the image of the stream; EIO the device failed; ENODEV the device is gone; ECANCELED a reset overtook the job;
- * ENOMEM out of system memory; EFAULT a bad user pointer, or an operand outside its buffer.
+ * EROFS a prefix does not change; ENXIO the stream shares no prefix; EXDEV another geometry, or another device; ELOOP prefixes on too many
+ * others; ENOMEM out of system memory; EFAULT a bad user pointer, or an operand outside its buffer.
  *
  * A stream belongs to the file that created it, and ends with it. Its tenant is the uid that opened
  * the file. Every file of the tenant (and CAP_SYS_ADMIN) may QUERY, CONFIG, PROMOTE, EVICT and CONTRACT it, only
@@ -81,6 +82,18 @@ enum drm_kvsink_ioctl_id {
 	DRM_KVSINK_SWAP_OUT,
 	/** @DRM_KVSINK_SWAP_IN: and back. */
 	DRM_KVSINK_SWAP_IN,
+	/** @DRM_KVSINK_PREFIX_PUBLISH: make a prefix of a stream's first tokens. */
+	DRM_KVSINK_PREFIX_PUBLISH,
+	/** @DRM_KVSINK_PREFIX_OPEN: a handle for a prefix, by its id or from a descriptor. */
+	DRM_KVSINK_PREFIX_OPEN,
+	/** @DRM_KVSINK_PREFIX_CLOSE: give a handle back. */
+	DRM_KVSINK_PREFIX_CLOSE,
+	/** @DRM_KVSINK_PREFIX_EXPORT: a descriptor that other processes may open. */
+	DRM_KVSINK_PREFIX_EXPORT,
+	/** @DRM_KVSINK_PREFIX_ATTACH: an empty stream begins with tokens of a prefix. */
+	DRM_KVSINK_PREFIX_ATTACH,
+	/** @DRM_KVSINK_PREFIX_DETACH: a stream gets rows of its own in place of its prefix's. */
+	DRM_KVSINK_PREFIX_DETACH,
 };
 
 /**
@@ -311,6 +324,95 @@ struct drm_kvsink_swap {
 	/** @bytes: in: bytes of the buffer from there on that may be used; out: size of the image, 0 if the chip did not tell. */
 	__u64 bytes;
 	/** @code: out: enum kvsink_code; ABORTED: a reset came and the stream is where it was; with E2BIG TOO_BIG: the image has more than @bytes, which then says how many. */
+	__u32 code;
+	/** @pad: 0. */
+	__u32 pad;
+};
+
+/**
+ * struct drm_kvsink_prefix_publish - argument of PREFIX_PUBLISH
+ *
+ * The stream's first @tokens tokens become a prefix: a stream that does not change, which other streams begin with. Their pages
+ * and entries are the prefix's from then on, charged to this tenant until its last handle and descriptor are closed and the last
+ * stream that begins with it is gone; this stream is one of these. QUERY, CONFIG, PROMOTE, EVICT and CONTRACT name the prefix by its id
+ * within the tenant; what would change it is EROFS, its rows through a stream are EBUSY.
+ * EBUSY while a step is open; ENOSPC (HBM, streams); ELOOP (prefixes on prefixes, too many); EINVAL where @tokens would part a sealed page.
+ */
+struct drm_kvsink_prefix_publish {
+	/** @stream: id; this file must own it. */
+	__u64 stream;
+	/** @key: what the prefix shall be called: QUERY STREAMS tells it, the kernel does not look at it. */
+	__u64 key[2];
+	/** @tokens: more than the stream shares already, at most its length. */
+	__u32 tokens;
+	/** @flags: 0. */
+	__u32 flags;
+	/** @prefix: out: id, never used again. */
+	__u64 prefix;
+	/** @handle: out: handle of this file; PREFIX_CLOSE gives it back. */
+	__u32 handle;
+	/** @code: out: enum kvsink_code. */
+	__u32 code;
+};
+
+/**
+ * struct drm_kvsink_prefix_open - argument of PREFIX_OPEN
+ *
+ * By id within the tenant (an administrator: of any), or from a descriptor of PREFIX_EXPORT, whoever made it. ENOENT: no such prefix, or
+ * another tenant's; EBADF, EINVAL: no descriptor of a prefix; EXDEV: of another device.
+ */
+struct drm_kvsink_prefix_open {
+	/** @prefix: id, or 0: see @fd. */
+	__u64 prefix;
+	/** @fd: descriptor; -1 with an id. */
+	__s32 fd;
+	/** @handle: out: a new handle of this file. */
+	__u32 handle;
+	/** @tokens: out: how many it has. */
+	__u32 tokens;
+	/** @pad: 0. */
+	__u32 pad;
+};
+
+/**
+ * struct drm_kvsink_prefix_handle - argument of PREFIX_CLOSE and PREFIX_EXPORT
+ */
+struct drm_kvsink_prefix_handle {
+	/** @handle: of this file; ENOENT if it has none such. */
+	__u32 handle;
+	/** @fd: EXPORT: out: a descriptor, O_CLOEXEC; it holds the prefix, too. */
+	__s32 fd;
+};
+
+/**
+ * struct drm_kvsink_prefix_attach - argument of PREFIX_ATTACH
+ *
+ * The stream has no token, row, page (@reserve_tokens 0 in STREAM_CREATE) or score, and the prefix's geometry except for max_tokens. It
+ * then has the prefix's first @tokens tokens, and what was measured of them. EBUSY (it has something already), EXDEV (another geometry), EINVAL.
+ */
+struct drm_kvsink_prefix_attach {
+	/** @stream: id; this file must own it. */
+	__u64 stream;
+	/** @handle: of the prefix. */
+	__u32 handle;
+	/** @tokens: 1 to those of the prefix. */
+	__u32 tokens;
+	/** @code: out: enum kvsink_code. */
+	__u32 code;
+	/** @pad: 0. */
+	__u32 pad;
+};
+
+/**
+ * struct drm_kvsink_prefix_detach - argument of PREFIX_DETACH
+ *
+ * Takes HBM for all pages that the stream shares and copies them. ENXIO: it shares nothing (any more); ENOSPC: it goes on sharing what is not
+ * copied yet, and may be asked again.
+ */
+struct drm_kvsink_prefix_detach {
+	/** @stream: id; this file must own it. */
+	__u64 stream;
+	/** @code: out: enum kvsink_code. */
 	__u32 code;
 	/** @pad: 0. */
 	__u32 pad;
@@ -962,6 +1064,12 @@ struct drm_kvsink_entry_read {
 #define DRM_IOCTL_KVSINK_CONTRACT DRM_IOCTL_KVSINK(IOWR, CONTRACT, contract)
 #define DRM_IOCTL_KVSINK_SWAP_OUT DRM_IOCTL_KVSINK(IOWR, SWAP_OUT, swap)
 #define DRM_IOCTL_KVSINK_SWAP_IN DRM_IOCTL_KVSINK(IOWR, SWAP_IN, swap)
+#define DRM_IOCTL_KVSINK_PREFIX_PUBLISH DRM_IOCTL_KVSINK(IOWR, PREFIX_PUBLISH, prefix_publish)
+#define DRM_IOCTL_KVSINK_PREFIX_OPEN DRM_IOCTL_KVSINK(IOWR, PREFIX_OPEN, prefix_open)
+#define DRM_IOCTL_KVSINK_PREFIX_CLOSE DRM_IOCTL_KVSINK(IOWR, PREFIX_CLOSE, prefix_handle)
+#define DRM_IOCTL_KVSINK_PREFIX_EXPORT DRM_IOCTL_KVSINK(IOWR, PREFIX_EXPORT, prefix_handle)
+#define DRM_IOCTL_KVSINK_PREFIX_ATTACH DRM_IOCTL_KVSINK(IOWR, PREFIX_ATTACH, prefix_attach)
+#define DRM_IOCTL_KVSINK_PREFIX_DETACH DRM_IOCTL_KVSINK(IOWR, PREFIX_DETACH, prefix_detach)
 
 #if defined(__cplusplus)
 }

@@ -255,7 +255,7 @@ enum kvsink_ring_state { KVSINK_RING_IDLE, KVSINK_RING_BUSY, KVSINK_RING_HALTED 
 	X(SWAPPED, 25, ENODATA, "the stream is swapped out: what this needs of it is not in HBM; address = its id") \
 	X(IMAGE, 26, EBADMSG, "not the image that SWAP_OUT wrote; the stream stays swapped out; address = its id") \
 	X(CLOSED, 27, EROFS, "the stream is a prefix, which does not change; address = its id")              \
-	X(SHARED, 28, EBUSY, "the rows are a prefix's, not the stream's own: address = the token; or the prefix is in use: address = by how many") \
+	X(SHARED, 28, EBUSY, "the rows are a prefix's, not the stream's own, or the prefix is in use; address = the token, or how many use it") \
 	X(NOT_SHARED, 29, ENXIO, "the stream shares no prefix; address = its id")                            \
 	X(GEOMETRY, 30, EXDEV, "prefix and stream differ in geometry; address = the first layer that differs, or all ones") \
 	X(DEPTH, 31, ELOOP, "prefixes on prefixes, KVSINK_MAX_PREFIX_DEPTH of them already; address = that limit") \
@@ -539,6 +539,7 @@ struct kvsink_cmd_stream {
 	uint64_t stream;
 };
 
+/* result[0]: pages that the table has, [1]: those before are a prefix's; also if it is refused. */
 struct kvsink_cmd_page_map {
 	uint64_t stream;
 	uint32_t first_page; /* index in the stream's page table; must be the first unmapped one */

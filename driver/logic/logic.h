@@ -152,6 +152,26 @@ int kvsink_logic_swap_in_error(int err);
  */
 void kvsink_logic_swap_answer(struct drm_kvsink_swap *args, const struct kvsink_completion *said);
 
+/*
+ * PREFIX_PUBLISH: *stream is the publisher; *layout what the prefix takes of HBM besides the publisher's
+ * pages: page table, scores and, if its tokens end within a page, one page (reserve_pages).
+ */
+int kvsink_logic_prefix_publish(struct kvsink_logic_env *env, const struct drm_kvsink_prefix_publish *args,
+				struct kvsink_logic_stream *stream, struct kvsink_logic_layout *layout);
+void kvsink_logic_build_publish(const struct drm_kvsink_prefix_publish *args, uint64_t prefix,
+				uint64_t page_table, uint64_t scores, uint64_t page, struct kvsink_cmd *cmd);
+/* PREFIX_ATTACH: does the stream need a page of its own for the last of the tokens? */
+int kvsink_logic_prefix_attach(struct kvsink_logic_env *env, const struct drm_kvsink_prefix_attach *args,
+			       bool *needs_page);
+void kvsink_logic_build_attach(const struct drm_kvsink_prefix_attach *args, uint64_t prefix, uint64_t page,
+			       struct kvsink_cmd *cmd);
+int kvsink_logic_prefix_detach(struct kvsink_logic_env *env, const struct drm_kvsink_prefix_detach *args);
+/* As kvsink_logic_build_page_map(). */
+void kvsink_logic_build_detach(uint64_t stream, uint32_t first_page, const uint64_t *pages, uint32_t count,
+			       struct kvsink_cmd *cmd, union kvsink_item *items);
+/* A PAGE_MAP that is refused (SEQUENCE) and so only tells what the stream's page table has. */
+void kvsink_logic_build_ask_pages(uint64_t stream, struct kvsink_cmd *cmd);
+
 /* Size of one record of a QUERY type, 0 for an unknown type. */
 uint32_t kvsink_logic_record_bytes(uint32_t query_type);
 

@@ -132,8 +132,11 @@ uint32_t kvsink_cmd_page_map(struct kvsink_ring *ring, const struct kvsink_cmd *
 	/* one that is to return gets its pages before it gets their content */
 	if (!code && stream->swap.state != KVSINK_SWAP_PLACED)
 		code = kvsink_stream_get_hbm(ring, c->stream, &stream);
-	if (!code)
-		code = check_map(ring, stream, c);
+	if (code)
+		return code;
+	ring->result[0] = stream->mapped_pages;
+	ring->result[1] = stream->own_page;
+	code = check_map(ring, stream, c);
 	if (code)
 		return code;
 	at = stream->page_table + (uint64_t)c->first_page * sizeof(uint64_t);
@@ -145,5 +148,6 @@ uint32_t kvsink_cmd_page_map(struct kvsink_ring *ring, const struct kvsink_cmd *
 	kvsink_dirty(chip, KVSINK_SPACE_HBM, at, (uint64_t)c->count * sizeof(uint64_t));
 	kvsink_ledger_add(chip, stream, KVSINK_COUNTER_PAGE_TABLE_HBM, (uint64_t)c->count * sizeof(uint64_t));
 	stream->mapped_pages += c->count;
+	ring->result[0] = stream->mapped_pages;
 	return KVSINK_CODE_OK;
 }

@@ -39,6 +39,7 @@ extern "C" {
 struct kvs_device;
 struct kvs_buffer;
 struct kvs_stream;
+struct kvs_prefix;
 struct kvs_batch;
 
 /* ---- device ---------------------------------------------------------------------------------- */
@@ -307,6 +308,106 @@ int kvs_stream_swap_out(struct kvs_stream *stream, struct kvs_place image);
  * try.
  */
 int kvs_stream_swap_in(struct kvs_stream *stream, struct kvs_place image);
+
+/* ---- prefixes: tokens that streams share ------------------------------------------------------------- */
+
+/**
+ * kvs_prefix_publish - make a prefix of a stream's first tokens
+ * @stream: the stream, with no step open
+ * @tokens: more than it shares already, at most its length; not within a page that is sealed
+ * @key: two words by which kvs_prefix_find() finds it, such as the hash of its tokens; NULL for zeros
+ * @prefix: receives the prefix; free it with kvs_prefix_free()
+ *
+ * Pages and entries of these tokens, with their SRAM, are the prefix's from then on, for every stream that
+ * begins with it; this one is the first. It lives until the last handle, descriptor and stream of it are
+ * gone. Its id is good for kvs_promote(), kvs_evict(), kvs_contract(), kvs_config_*(), kvs_query(): through a
+ * stream its tokens are refused (-EBUSY).
+ *
+ * Returns 0, -EBUSY (a step is open), -EINVAL, -ENOSPC (HBM, streams), -ELOOP (more than
+ * KVSINK_MAX_PREFIX_DEPTH on one another), -ENOMEM.
+ */
+int kvs_prefix_publish(struct kvs_stream *stream, uint32_t tokens, const uint64_t key[2],
+		       struct kvs_prefix **prefix);
+
+/**
+ * kvs_prefix_find - find a prefix of one's own user by its key, whoever of his processes has published it
+ * @device: the device
+ * @key: as given to kvs_prefix_publish()
+ * @prefix: receives the prefix with that key that has the most tokens
+ *
+ * Returns 0, -ENOENT (none), or -errno of the query.
+ */
+int kvs_prefix_find(struct kvs_device *device, const uint64_t key[2], struct kvs_prefix **prefix);
+
+/**
+ * kvs_prefix_export - a file descriptor that stands for the prefix
+ * @prefix: the prefix
+ *
+ * Whoever has it may open the prefix, another user as well: it is how a prefix is passed on, over a Unix
+ * socket for example. It is O_CLOEXEC and the caller closes it. In sim: it is good within the process and
+ * does not hold the prefix.
+ *
+ * Returns the descriptor or -errno.
+ */
+int kvs_prefix_export(struct kvs_prefix *prefix);
+
+/**
+ * kvs_prefix_import - the prefix that a descriptor stands for
+ * @device: a handle of the device that the prefix is on
+ * @fd: from kvs_prefix_export(); it may be closed afterwards
+ * @prefix: receives the prefix
+ *
+ * Returns 0, -EBADF, -EINVAL (no descriptor of a prefix), -EXDEV (of another device), -ENOENT (in sim: it is
+ * gone).
+ */
+int kvs_prefix_import(struct kvs_device *device, int fd, struct kvs_prefix **prefix);
+
+/** kvs_prefix_id - its id, as QUERY STREAMS shows it */
+uint64_t kvs_prefix_id(const struct kvs_prefix *prefix);
+
+/** kvs_prefix_tokens - how many tokens it has */
+uint32_t kvs_prefix_tokens(const struct kvs_prefix *prefix);
+
+/** kvs_prefix_free - give the handle back; NULL does nothing. Streams that begin with the prefix keep it. */
+void kvs_prefix_free(struct kvs_prefix *prefix);
+
+/**
+ * kvs_stream_attach - make a stream that begins with tokens of a prefix
+ * @device: the device
+ * @geometry: the prefix's, but for max_tokens and reserve_tokens
+ * @prefix: the prefix
+ * @tokens: 1 to those of the prefix
+ * @stream: receives the stream, of that length
+ *
+ * Nothing is computed or copied but the rows in the last page, if the tokens end within one, and what was
+ * measured: scores, and with all tokens of the prefix EMA and profile. With scores it takes over the
+ * parameters that they were made with.
+ *
+ * Returns 0, -EINVAL, -EXDEV (another geometry), -ENOSPC.
+ */
+int kvs_stream_attach(struct kvs_device *device, const struct kvs_geometry *geometry,
+		      struct kvs_prefix *prefix, uint32_t tokens, struct kvs_stream **stream);
+
+/**
+ * kvs_stream_fork - a second stream that begins as this one
+ * @stream: the stream, with no step open
+ * @tokens: 1 to its length, in the middle of a page as well
+ * @fork: receives the new stream, of the same geometry
+ *
+ * Publishes what is not shared yet, then attaches. Parameters are the device's defaults, see
+ * kvs_stream_attach().
+ *
+ * Returns 0 or the error of either.
+ */
+int kvs_stream_fork(struct kvs_stream *stream, uint32_t tokens, struct kvs_stream **fork);
+
+/**
+ * kvs_stream_detach - give a stream rows of its own in place of its prefix's
+ * @stream: the stream
+ *
+ * Returns 0, -ENXIO (it shares nothing), -ENOSPC (HBM): then it goes on sharing.
+ */
+int kvs_stream_detach(struct kvs_stream *stream);
 
 /* ---- batch: a job under construction; operations run in order ------------------------------------ */
 

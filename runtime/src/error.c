@@ -93,6 +93,11 @@ static const struct {
 	{EAGAIN, "EAGAIN: it kept changing, try again"},
 	{ENODATA, "ENODATA: the stream is swapped out"},
 	{EBADMSG, "EBADMSG: not the image that was swapped out"},
+	{EROFS, "EROFS: a prefix does not change"},
+	{ENXIO, "ENXIO: the stream shares no prefix"},
+	{EXDEV, "EXDEV: another geometry, or another device"},
+	{ELOOP, "ELOOP: too many prefixes on one another"},
+	{EBADF, "EBADF: no descriptor"},
 	{ENOTTY, "ENOTTY: the driver does not know this call"},
 };
 

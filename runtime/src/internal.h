@@ -36,6 +36,14 @@ struct kvs_buffer {
 struct kvs_stream {
 	struct kvs_device *device;
 	uint64_t id;
+	struct kvs_geometry geometry;	 /* complete; for its forks */
+	struct drm_kvsink_layer *layers; /* [geometry.layers], what geometry.layer points to */
+};
+
+struct kvs_prefix {
+	struct kvs_device *device;
+	uint64_t id;
+	uint32_t handle, tokens;
 };
 
 struct kvs_batch {
@@ -59,6 +67,9 @@ int kvs_copy_contract(struct kvs_device *device, const struct kvs_contract *from
 int kvs_open_os(const char *name, const struct kvs_os_ops *os, void *os_ctx, struct kvs_device **device);
 
 void kvs_device_ref(struct kvs_device *device);
+/* stream.c: kvs_stream_create(), with `empty` without pages, for a prefix to come. */
+int kvs_stream_make(struct kvs_device *device, const struct kvs_geometry *geometry, bool empty,
+		    struct kvs_stream **stream);
 int kvs_device_call(struct kvs_device *device, unsigned long request, void *arg); /* leaves no message */
 
 /* Without a reference of its own on the device. */

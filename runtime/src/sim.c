@@ -87,6 +87,12 @@ static const struct {
 	{DRM_IOCTL_KVSINK_CONTRACT, sim_ioctl_contract},
 	{DRM_IOCTL_KVSINK_SWAP_OUT, sim_ioctl_swap_out},
 	{DRM_IOCTL_KVSINK_SWAP_IN, sim_ioctl_swap_in},
+	{DRM_IOCTL_KVSINK_PREFIX_PUBLISH, sim_ioctl_prefix_publish},
+	{DRM_IOCTL_KVSINK_PREFIX_OPEN, sim_ioctl_prefix_open},
+	{DRM_IOCTL_KVSINK_PREFIX_CLOSE, sim_ioctl_prefix_close},
+	{DRM_IOCTL_KVSINK_PREFIX_EXPORT, sim_ioctl_prefix_export},
+	{DRM_IOCTL_KVSINK_PREFIX_ATTACH, sim_ioctl_prefix_attach},
+	{DRM_IOCTL_KVSINK_PREFIX_DETACH, sim_ioctl_prefix_detach},
 };
 
 static int sim_ioctl(void *backend, unsigned long request, void *arg)
@@ -152,6 +158,7 @@ static void sim_close(void *backend)
 
 	pthread_mutex_lock(&chip->lock);
 	sim_streams_close(file);
+	sim_prefixes_close(file);
 	sim_bos_close(file);
 	pthread_mutex_unlock(&chip->lock);
 	free(file);

@@ -47,6 +47,10 @@ struct sim_stream {
 	uint64_t *pages;	/* [layout.max_pages] HBM offsets, page_count used */
 	uint32_t page_count;	/* reserved ones; while it is swapped out those that it will have again */
 	enum kvsink_logic_where where;
+	struct sim_stream *prefix; /* that it begins with */
+	uint32_t own_page;	   /* pages before this one are the prefix's */
+	uint32_t tokens;	   /* of a prefix */
+	uint32_t users;		   /* of a prefix: handles, and streams and prefixes that begin with it */
 };
 
 /* What is simulated, as the options say. */
@@ -94,6 +98,8 @@ struct sim_file {
 	uint64_t signalled;  /* point of the timeline that has signalled */
 	struct sim_bo **bos; /* [bo_room], handle = index + 1 */
 	uint32_t bo_room;
+	struct sim_stream **prefixes; /* [prefix_room], handle = index + 1 */
+	uint32_t prefix_room;
 	struct sim_bo *answer; /* where the chip writes answers of QUERY; made when first needed */
 };
 
@@ -145,12 +151,17 @@ void sim_bos_close(struct sim_file *file);
 #define SIM_KERNEL_TRIES 3 /* a reset may overtake a job of the kernel */
 
 struct sim_stream *sim_stream_find(struct sim_chip *chip, uint64_t id);
-/* Page table, scores and `pages` pages, all or none; and all of it cleared and given back. */
+/* Page table, scores and its own of `pages` pages, all or none; and all of it cleared and given back. */
 int sim_stream_alloc(struct sim_chip *chip, struct sim_stream *stream, uint32_t pages);
 void sim_stream_scrub(struct sim_chip *chip, struct sim_stream *stream);
 /* Pages [page_count, total) enter the chip's page table, as many a job as its items can name. Done again if a
  * reset overtakes a job, which may have done its work all the same. */
 int sim_stream_map(struct sim_file *file, struct sim_stream *stream, struct sim_job *job, uint32_t total);
+/* Pages [first, total), all or none; some that the chip never saw go back. */
+int sim_stream_alloc_pages(struct sim_chip *chip, struct sim_stream *stream, uint32_t first, uint32_t total);
+void sim_stream_free_pages(struct sim_chip *chip, struct sim_stream *stream, uint32_t first, uint32_t end);
+/* The chip drops it, its memory is scrubbed, whom it began with has a user less. */
+void sim_stream_end(struct sim_chip *chip, struct sim_stream *stream);
 int sim_ioctl_stream_create(struct sim_file *file, void *data);
 int sim_ioctl_stream_reserve(struct sim_file *file, void *data);
 int sim_ioctl_stream_destroy(struct sim_file *file, void *data);
@@ -160,6 +171,17 @@ void sim_streams_close(struct sim_file *file);
 int sim_swap_settle(struct sim_file *file, struct sim_stream *stream, struct kvsink_completion *said);
 int sim_ioctl_swap_out(struct sim_file *file, void *data);
 int sim_ioctl_swap_in(struct sim_file *file, void *data);
+
+/* sim_prefix.c */
+int sim_ioctl_prefix_publish(struct sim_file *file, void *data);
+int sim_ioctl_prefix_open(struct sim_file *file, void *data);
+int sim_ioctl_prefix_close(struct sim_file *file, void *data);
+int sim_ioctl_prefix_export(struct sim_file *file, void *data);
+int sim_ioctl_prefix_attach(struct sim_file *file, void *data);
+int sim_ioctl_prefix_detach(struct sim_file *file, void *data);
+void sim_prefixes_close(struct sim_file *file);
+/* One user less; the last one ends it. NULL is none. */
+void sim_prefix_put(struct sim_chip *chip, struct sim_stream *prefix);
 
 /* sim_submit.c */
 int sim_ioctl_submit(struct sim_file *file, void *data);

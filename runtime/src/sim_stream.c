@@ -62,20 +62,20 @@ static void scrub_add(struct scrub *scrub, uint64_t offset, uint64_t bytes)
 }
 
 /* Pages that the chip never saw. */
-static void free_pages(struct sim_chip *chip, struct sim_stream *stream, uint32_t first, uint32_t end)
+void sim_stream_free_pages(struct sim_chip *chip, struct sim_stream *stream, uint32_t first, uint32_t end)
 {
 	while (end > first)
 		sim_space_free(&chip->hbm, stream->pages[--end], stream->layout.page_bytes);
 }
 
 /* Pages [first, total), each where there is room; all or none. */
-static int alloc_pages(struct sim_chip *chip, struct sim_stream *stream, uint32_t first, uint32_t total)
+int sim_stream_alloc_pages(struct sim_chip *chip, struct sim_stream *stream, uint32_t first, uint32_t total)
 {
 	for (uint32_t i = first; i < total; i++) {
 		int err = sim_space_alloc(&chip->hbm, stream->layout.page_bytes, &stream->pages[i]);
 
 		if (err) {
-			free_pages(chip, stream, first, i);
+			sim_stream_free_pages(chip, stream, first, i);
 			return err;
 		}
 	}
@@ -91,7 +91,7 @@ int sim_stream_alloc(struct sim_chip *chip, struct sim_stream *stream, uint32_t 
 	err = sim_space_alloc(&chip->hbm, stream->layout.score_bytes, &stream->scores);
 	if (err)
 		goto free_table;
-	err = alloc_pages(chip, stream, 0, pages);
+	err = sim_stream_alloc_pages(chip, stream, stream->own_page, pages);
 	if (err)
 		goto free_scores;
 	return 0;
@@ -133,7 +133,7 @@ static void scrub_stream(struct scrub *scrub, const struct sim_stream *stream, u
 {
 	scrub_add(scrub, stream->table, stream->layout.table_bytes);
 	scrub_add(scrub, stream->scores, stream->layout.score_bytes);
-	for (uint32_t i = 0; i < pages; i++)
+	for (uint32_t i = stream->own_page; i < pages; i++)
 		scrub_add(scrub, stream->pages[i], stream->layout.page_bytes);
 	scrub_flush(scrub);
 }
@@ -250,13 +250,13 @@ int sim_ioctl_stream_reserve(struct sim_file *file, void *data)
 		return -ENODATA;
 	if (total <= stream->page_count)
 		return 0;
-	err = alloc_pages(file->chip, stream, stream->page_count, total);
+	err = sim_stream_alloc_pages(file->chip, stream, stream->page_count, total);
 	if (err)
 		return err;
 	job = calloc(1, sizeof(*job));
 	err = job ? sim_stream_map(file, stream, job, total) : -ENOMEM;
 	if (err && err != -ECANCELED) /* else the chip may have them: they stay taken */
-		free_pages(file->chip, stream, stream->page_count, total);
+		sim_stream_free_pages(file->chip, stream, stream->page_count, total);
 	free(job);
 	return err;
 }
@@ -270,10 +270,11 @@ static void unlink_stream(struct sim_chip *chip, struct sim_stream *stream)
 	*at = stream->next;
 }
 
-static void end_stream(struct sim_chip *chip, struct sim_stream *stream)
+void sim_stream_end(struct sim_chip *chip, struct sim_stream *stream)
 {
 	unlink_stream(chip, stream);
 	retire(chip, stream, stream->page_count);
+	sim_prefix_put(chip, stream->prefix);
 	free_stream(stream);
 }
 
@@ -287,7 +288,7 @@ int sim_ioctl_stream_destroy(struct sim_file *file, void *data)
 	sim_env(file, &env);
 	err = env.stream(env.ctx, args->stream, true, &geometry);
 	if (!err)
-		end_stream(file->chip, sim_stream_find(file->chip, args->stream));
+		sim_stream_end(file->chip, sim_stream_find(file->chip, args->stream));
 	return err;
 }
 
@@ -298,6 +299,6 @@ void sim_streams_close(struct sim_file *file)
 	for (; stream; stream = next) {
 		next = stream->next;
 		if (stream->owner == file)
-			end_stream(file->chip, stream);
+			sim_stream_end(file->chip, stream);
 	}
 }

@@ -87,7 +87,7 @@ static int place(struct sim_file *file, struct sim_stream *stream)
 					      &job->cmd[0]);
 		err = run_command(file, job);
 	}
-	stream->page_count = 0;
+	stream->page_count = stream->own_page;
 	err = err ? err : sim_stream_map(file, stream, job, pages);
 	stream->page_count = pages;
 	free(job);

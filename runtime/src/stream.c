@@ -157,8 +157,8 @@ static int fail_create(struct kvs_device *device, int err, const struct kvs_geom
 			kvs_errno_text(err));
 }
 
-KVS_PUBLIC int kvs_stream_create(struct kvs_device *device, const struct kvs_geometry *geometry,
-				 struct kvs_stream **stream)
+int kvs_stream_make(struct kvs_device *device, const struct kvs_geometry *geometry, bool empty,
+		    struct kvs_stream **stream)
 {
 	struct drm_kvsink_layer layers[KVSINK_MAX_LAYERS];
 	struct drm_kvsink_stream_create args;
@@ -170,19 +170,36 @@ KVS_PUBLIC int kvs_stream_create(struct kvs_device *device, const struct kvs_geo
 	if (err)
 		return err;
 	new = calloc(1, sizeof(*new));
-	if (!new)
+	if (new)
+		new->layers = calloc(full.layers, sizeof(*layers));
+	if (!new || !new->layers) {
+		free(new);
 		return kvs_fail(device, -ENOMEM, "STREAM_CREATE: %s", kvs_errno_text(-ENOMEM));
+	}
 	set_defaults(&full);
 	fill_args(&full, layers, &args);
+	if (empty)
+		args.reserve_tokens = 0;
 	err = kvs_device_call(device, DRM_IOCTL_KVSINK_STREAM_CREATE, &args);
 	if (err) {
+		free(new->layers);
 		free(new);
 		return fail_create(device, err, &full, &args, layers);
 	}
-	*new = (struct kvs_stream){.device = device, .id = args.stream};
+	memcpy(new->layers, layers, full.layers * sizeof(*layers));
+	full.layer = new->layers;
+	new->device = device;
+	new->id = args.stream;
+	new->geometry = full;
 	kvs_device_ref(device);
 	*stream = new;
 	return 0;
+}
+
+KVS_PUBLIC int kvs_stream_create(struct kvs_device *device, const struct kvs_geometry *geometry,
+				 struct kvs_stream **stream)
+{
+	return kvs_stream_make(device, geometry, false, stream);
 }
 
 KVS_PUBLIC void kvs_stream_free(struct kvs_stream *stream)
@@ -195,6 +212,7 @@ KVS_PUBLIC void kvs_stream_free(struct kvs_stream *stream)
 	/* It can only fail when the device is gone, and then the stream is gone too. */
 	kvs_device_call(stream->device, DRM_IOCTL_KVSINK_STREAM_DESTROY, &args);
 	kvs_close(stream->device);
+	free(stream->layers);
 	free(stream);
 }
 

@@ -198,7 +198,8 @@ static void test_foreign_stream(void)
 	       "and no entries");
 	tap_ok(kvs_query(stranger.device, DRM_KVSINK_QUERY_COUNTERS, id, 0, &list, &bytes) == -ENOENT,
 	       "and no counters");
-	tap_ok(kvs_entry_read(&(struct kvs_stream){mate.device, id}, 3, 0, 0, 1, row, 96) == -EACCES,
+	tap_ok(kvs_entry_read(&(struct kvs_stream){.device = mate.device, .id = id}, 3, 0, 0, 1, row, 96) ==
+		       -EACCES,
 	       "only the owner reads rows");
 	rig_stream_close(&stream);
 	rig_close(&owner);
