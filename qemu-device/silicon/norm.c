@@ -4,8 +4,8 @@
  *
  * APPEND and SEAL write the norm of each row as it is stored, rounded up to binary16, and keep the largest of
  * each layer and KV head. Both are upper bounds: a row that is not finite, or too large, has the norm
- * infinity. A dropped step leaves its maximum behind, which is an upper bound still. They lie in HBM behind
- * the scores and are counted as bytes.
+ * infinity. A dropped step leaves its maximum behind, which is an upper bound still; a replay window
+ * (window.c) does not. They lie in HBM behind the scores and are counted as bytes.
  */
 #include "fp.h"
 
@@ -45,6 +45,14 @@ uint16_t kvsink_norm_round_up(double x)
 	return (double)back < x ? half + 1 : half;
 }
 
+uint32_t kvsink_norm_pattern(uint16_t norm)
+{
+	float value;
+
+	kvsink_format_load(KVSINK_FORMAT_FP16, &value, &norm, 1);
+	return kvsink_f32_bits(value);
+}
+
 static double norm_of(const struct kvsink_stream *s, const struct kvsink_row *row)
 {
 	float v[KVSINK_MAX_HEAD_DIM];
@@ -67,11 +75,9 @@ void kvsink_norm_row(struct kvsink_chip *chip, struct kvsink_stream *s, uint32_t
 {
 	uint16_t *norm = kvsink_norms(chip, s, layer) + (size_t)head * s->max_tokens + token;
 	uint32_t *max = kvsink_norm_max(chip, s, layer) + head, pattern;
-	float value;
 
 	*norm = kvsink_norm_round_up(norm_of(s, v));
-	kvsink_format_load(KVSINK_FORMAT_FP16, &value, norm, 1);
-	pattern = kvsink_f32_bits(value);
+	pattern = kvsink_norm_pattern(*norm);
 	if (pattern > *max) {
 		*max = pattern;
 		wrote(chip, max, sizeof(*max));

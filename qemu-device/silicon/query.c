@@ -10,7 +10,7 @@
 #include "chip.h"
 
 /* Records are built on the stack: padding would show what lay there before. */
-_Static_assert(offsetof(struct kvsink_stream_rec, image_bytes) + sizeof(uint64_t) ==
+_Static_assert(offsetof(struct kvsink_stream_rec, window_ns) + sizeof(uint64_t) ==
 		       sizeof(struct kvsink_stream_rec),
 	       "no padding behind a stream's record");
 _Static_assert(sizeof(struct kvsink_tag_rec) == 80 && sizeof(struct kvsink_event_rec) == 40 &&
@@ -77,6 +77,9 @@ static void emit_stream(struct answer *to, const struct kvsink_stream *s)
 		.seal_v = (uint16_t)s->seal_v,
 		.swapped = kvsink_swapped_out(s),
 		.image_bytes = kvsink_swap_image_bytes(s),
+		.window = s->window.tokens,
+		.window_rows = kvsink_window_rows(s),
+		.window_ns = s->window.begin_ns,
 	};
 
 	for (uint32_t g = 0; g < s->score_groups; g++)

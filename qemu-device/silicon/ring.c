@@ -19,6 +19,7 @@ struct op_desc {
 	bool privileged;  /* needs KVSINK_JOB_PRIVILEGED */
 	bool mutates;	  /* changes or frees rows: waits for items that read the stream */
 	bool stages;	  /* leaves an item of arithmetic behind */
+	bool settled;	  /* of a stream without an open replay window */
 };
 
 #define OP(name, kind, ...)                                                                                  \
@@ -31,26 +32,28 @@ static const struct op_desc ops[KVSINK_OP_COUNT] = {
 	OP(STREAM_DESTROY, stream_destroy, .privileged = true, .mutates = true),
 	OP(PAGE_MAP, page_map, .privileged = true),
 	OP(GART_INVALIDATE, gart_invalidate, .privileged = true),
-	OP(CONFIG, config, .mutates = true),
+	OP(CONFIG, config, .mutates = true, .settled = true),
 	OP(QUERY, query),
 	OP(APPEND, append, .mutates = true),
 	OP(COPY, copy),
 	OP(FILL, fill, .privileged = true),
-	OP(SCORE, score, .mutates = true, .stages = true),
-	OP(CLASSIFY, classify, .mutates = true),
-	OP(PROMOTE, promote, .flags = KVSINK_PROMOTE_PARTIAL),
-	OP(EVICT, evict, .flags = KVSINK_EVICT_ANY, .mutates = true),
+	OP(SCORE, score, .mutates = true, .stages = true, .settled = true),
+	OP(CLASSIFY, classify, .mutates = true, .settled = true),
+	OP(PROMOTE, promote, .flags = KVSINK_PROMOTE_PARTIAL, .settled = true),
+	OP(EVICT, evict, .flags = KVSINK_EVICT_ANY, .mutates = true, .settled = true),
 	OP(BARRIER, barrier),
 	OP(ATTEND, attend, .stages = true),
-	OP(STEP_END, step_end, .flags = KVSINK_STEP_ABORT, .mutates = true),
+	OP(STEP_END, step_end, .flags = KVSINK_STEP_ABORT, .mutates = true, .settled = true),
 	OP(ADVANCE, advance),
-	OP(CONTRACT, contract),
-	OP(SCORE_IMPORT, score_import, .mutates = true),
-	OP(LAYER_HEADS, layer_heads, .mutates = true),
-	OP(SEAL, seal, .mutates = true),
-	OP(SWAP_OUT, swap_out, .mutates = true),
+	OP(CONTRACT, contract, .settled = true),
+	OP(SCORE_IMPORT, score_import, .mutates = true, .settled = true),
+	OP(LAYER_HEADS, layer_heads, .mutates = true, .settled = true),
+	OP(SEAL, seal, .mutates = true, .settled = true),
+	OP(SWAP_OUT, swap_out, .mutates = true, .settled = true),
 	OP(SWAP_PLACE, swap_place, .flags = KVSINK_PLACE_NONE, .privileged = true),
 	OP(SWAP_IN, swap_in),
+	OP(WINDOW_BEGIN, window_begin, .privileged = true, .mutates = true, .settled = true),
+	OP(WINDOW_COMMIT, window_commit, .mutates = true),
 };
 
 _Static_assert(sizeof(struct kvsink_job_desc) == 64, "a slot is 64 bytes");
@@ -286,10 +289,19 @@ static uint32_t check_payload(struct kvsink_ring *ring, const struct kvsink_cmd 
 
 static bool stream_locked(struct kvsink_ring *ring, const struct kvsink_cmd *cmd)
 {
-	/* every command that mutates a stream names it in its first word */
+	/* every command that changes something of a stream names it in its first word */
 	const struct kvsink_stream *stream = kvsink_stream_find(ring->chip, cmd->words[0]);
 
 	return stream && stream->locks;
+}
+
+/* Has the stream an open replay window? Those of other tenants are not told. */
+static bool in_window(struct kvsink_ring *ring, const struct kvsink_cmd *cmd)
+{
+	const struct kvsink_stream *stream = kvsink_stream_find(ring->chip, cmd->words[0]);
+
+	return stream && kvsink_window_open(stream) &&
+	       (stream->tenant == ring->desc.tenant || kvsink_privileged(ring));
 }
 
 static uint32_t execute(struct kvsink_ring *ring, const struct kvsink_cmd *cmd)
@@ -304,6 +316,8 @@ static uint32_t execute(struct kvsink_ring *ring, const struct kvsink_cmd *cmd)
 		return code;
 	if (op->privileged && !kvsink_privileged(ring))
 		return kvsink_fault(ring, KVSINK_CODE_TENANT, 0);
+	if (op->settled && in_window(ring, cmd))
+		return kvsink_fault(ring, KVSINK_CODE_WINDOW, cmd->words[0]);
 	if ((op->mutates && stream_locked(ring, cmd)) ||
 	    (op->stages && kvsink_another_waits(ring, KVSINK_WAIT_ITEMS)))
 		return KVSINK_STALL;
