@@ -158,6 +158,18 @@ static void some_swap(struct kvsink_cmd *cmd, uint64_t stream)
 	}
 }
 
+/* Journals lie where no stream does, mostly; windows are short, so that many end. */
+static void some_window(struct kvsink_cmd *cmd, uint64_t stream)
+{
+	if (cmd->opcode == KVSINK_OP_WINDOW_COMMIT)
+		cmd->window_commit = (struct kvsink_cmd_window_commit){stream, below(4), 0};
+	else
+		cmd->window_begin = (struct kvsink_cmd_window_begin){
+			stream, (14u << 20) + below(64) * 4096ull, 1u << 18, 1 + below(8), 0};
+	if (!below(20))
+		cmd->window_begin.journal = odd_value();
+}
+
 /* A command that would often be valid. */
 static void some_cmd(void)
 {
@@ -224,6 +236,10 @@ static void some_cmd(void)
 	case KVSINK_OP_SWAP_PLACE:
 	case KVSINK_OP_SWAP_IN:
 		some_swap(cmd, s->id);
+		break;
+	case KVSINK_OP_WINDOW_BEGIN:
+	case KVSINK_OP_WINDOW_COMMIT:
+		some_window(cmd, s->id);
 		break;
 	default:
 		some_move(cmd);
