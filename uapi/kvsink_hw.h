@@ -272,8 +272,7 @@ enum kvsink_ring_state { KVSINK_RING_IDLE, KVSINK_RING_BUSY, KVSINK_RING_HALTED 
 	X(IMAGE, 26, EBADMSG,                                                                                \
 	  "not the image that SWAP_OUT wrote; the stream stays swapped out; address = its id")               \
 	X(WINDOW, 27, EBUSY,                                                                                 \
-	  "a replay window of the stream is open: it does not nest, and this would cross it; address = "     \
-	  "the stream's id")                                                                                 \
+	  "a replay window of the stream is open, which this would cross; address = the stream's id")        \
 	X(NO_WINDOW, 28, ENOENT, "the stream has no open replay window; address = its id")
 
 /* ---- Parameters (CONFIG): X(name, index, kind, scope, default, description) ---------------------------

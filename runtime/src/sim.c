@@ -87,6 +87,8 @@ static const struct {
 	{DRM_IOCTL_KVSINK_CONTRACT, sim_ioctl_contract},
 	{DRM_IOCTL_KVSINK_SWAP_OUT, sim_ioctl_swap_out},
 	{DRM_IOCTL_KVSINK_SWAP_IN, sim_ioctl_swap_in},
+	{DRM_IOCTL_KVSINK_WINDOW_BEGIN, sim_ioctl_window_begin},
+	{DRM_IOCTL_KVSINK_WINDOW_COMMIT, sim_ioctl_window_commit},
 };
 
 static int sim_ioctl(void *backend, unsigned long request, void *arg)

@@ -139,10 +139,10 @@ static void attend_rows(uint32_t layer, uint32_t first, uint32_t rows)
 	window_attend_cmd(&pair.h[1], &pair.s[1], RIGHT, layer, first + cut, rows - cut);
 	run(1, "ATTEND in a window");
 	keep_outputs(1, layer, cut, rows - cut);
-	if (cut) {
-		window_attend_cmd(&pair.h[1], &pair.s[1], RIGHT, layer, first, cut);
+	if (cut) { /* the first of the later ones a second time */
+		window_attend_cmd(&pair.h[1], &pair.s[1], RIGHT, layer, first, cut + 1);
 		run(1, "ATTEND in a window, earlier queries");
-		keep_outputs(1, layer, 0, cut);
+		keep_outputs(1, layer, 0, cut + 1);
 	}
 	if (below(4) == 0) { /* once more, and an older one: both count for nothing */
 		window_attend_cmd(&pair.h[1], &pair.s[1], RIGHT, layer, first - 1, rows + 1);
