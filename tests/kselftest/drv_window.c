@@ -116,8 +116,7 @@ TEST_F(window, refuses_each_bad_field)
 TEST_F(window, does_not_nest_and_is_not_crossed)
 {
 	struct kvt_bo image = kvt_bo(self->fd, IMAGE_BYTES);
-	struct drm_kvsink_config config = {
-		.stream = self->stream, .param = KVSINK_PARAM_ALPHA, .group = KVSINK_GROUP_ALL};
+	struct drm_kvsink_config config = {.param = KVSINK_PARAM_ALPHA, .group = KVSINK_GROUP_ALL};
 	struct drm_kvsink_promote promote;
 	struct drm_kvsink_evict evict;
 	struct drm_kvsink_swap swap;
@@ -128,6 +127,7 @@ TEST_F(window, does_not_nest_and_is_not_crossed)
 	ASSERT_EQ(KVSINK_CODE_SEQUENCE, kvt_grow(self->fd, self->stream, TOKENS, 1));
 	ASSERT_EQ(0, kvt_destroy(self->fd, self->stream));
 	self->stream = kvt_stream(self->fd);
+	config.stream = self->stream;
 	ASSERT_EQ(0, kvt_fill(self->fd, self->stream, TOKENS));
 	ASSERT_EQ(0, begin(self->fd, self->stream, 4));
 	EXPECT_EQ(-EBUSY, begin(self->fd, self->stream, 4));
