@@ -129,7 +129,7 @@ static const struct sc_key window_keys[] = {
 	INT("rows", "ROWS", "rows on trial, in the layer that has most"),
 	INT("max_rows", "MAX", "rows that the window was opened for"),
 	{ "age_ns", "integer", "AGE", sc_cell_ns, "time since it was opened" },
-	BOOL("pins", "PINS", "no grant displaces the stream's entries and tails"),
+	BOOL("pins", "PINS", "no grant displaces entries and tails of the stream"),
 	END
 };
 
