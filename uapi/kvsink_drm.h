@@ -7,9 +7,8 @@
  * handles, stream ids and offsets. No device address ever crosses this boundary.
  *
  * Operations of one file run in the order of its ioctls. DRM_IOCTL_KVSINK_SUBMIT returns at once and
- * signals timeline syncobjs; STREAM_*, SWAP_*, WINDOW_*, PROMOTE, EVICT, CONTRACT and CONFIG_SET wait for
- * their own job and answer from its completion record. QUERY, CONFIG_GET and ENTRY_READ see what earlier
- * calls of the file did.
+ * signals timeline syncobjs; STREAM_*, SWAP_*, WINDOW_*, PROMOTE, EVICT, CONTRACT and CONFIG_SET wait for their own
+ * job and answer from its completion record. QUERY, CONFIG_GET and ENTRY_READ see what earlier calls of the file did.
  *
  * Rules for every struct: reserved fields, pads and unknown flag bits must be zero (EINVAL otherwise).
  * Arrays are struct drm_kvsink_array: elements may be longer than this header says if the tail is
@@ -20,13 +19,12 @@
  * the owning file or an administrator may do; EINVAL a field out of range; E2BIG too many or too large;
  * ENOSPC out of HBM, SRAM, tags or streams; EILSEQ not the next token; EEXIST rows already resident;
  * ESTALE the generation relied on is gone (used for nothing else); EOPNOTSUPP a feature that is not
- * there; ENODATA the stream is swapped out; EBADMSG not the image of the stream; EIO the device failed;
- * ENODEV the device is gone; ECANCELED a reset overtook the job; ENOMEM out of system memory; EFAULT a bad
- * user pointer, or an operand outside its buffer.
+ * there; ENODATA the stream is swapped out; EBADMSG not the image of the stream; EIO the device failed; ENODEV the device is gone; ECANCELED a reset overtook the job;
+ * ENOMEM out of system memory; EFAULT a bad user pointer, or an operand outside its buffer.
  *
  * A stream belongs to the file that created it, and ends with it. Its tenant is the uid that opened
- * the file. Every file of the tenant (and CAP_SYS_ADMIN) may QUERY, CONFIG, PROMOTE, EVICT and CONTRACT it,
- * only the owning file may submit to it, extend it or read its entries.
+ * the file. Every file of the tenant (and CAP_SYS_ADMIN) may QUERY, CONFIG, PROMOTE, EVICT and CONTRACT it, only
+ * the owning file may submit to it, extend it or read its entries.
  */
 #ifndef KVSINK_DRM_H
 #define KVSINK_DRM_H
@@ -38,13 +36,12 @@ extern "C" {
 #endif
 
 #define DRM_KVSINK_MAX_JOBS 64 /* jobs of one SUBMIT */
-#define DRM_KVSINK_MAX_OPS 64  /* operations of one job */
-#define DRM_KVSINK_MAX_ITEMS                                                                                 \
-	256 /* attend items and places of one job, or places of one PROMOTE, EVICT, CONTRACT */
+#define DRM_KVSINK_MAX_OPS 64 /* operations of one job */
+#define DRM_KVSINK_MAX_ITEMS 256 /* attend items and places of one job, or places of one PROMOTE, EVICT, CONTRACT */
 #define DRM_KVSINK_MAX_SYNCS 64 /* sync operations of one job */
 #define DRM_KVSINK_MAX_LAYERS 128
 #define DRM_KVSINK_MAX_BO_BYTES (256ull << 20) /* of one buffer */
-#define DRM_KVSINK_MAX_QUERY_BYTES (1u << 20)  /* of one QUERY answer */
+#define DRM_KVSINK_MAX_QUERY_BYTES (1u << 20) /* of one QUERY answer */
 
 /**
  * enum drm_kvsink_ioctl_id - ioctl numbers. New ones go last.
@@ -207,25 +204,21 @@ enum drm_kvsink_format {
 	DRM_KVSINK_FORMAT_INT8 = 2,
 	/** @DRM_KVSINK_FORMAT_INT4: codes 0 to 15, a binary16 scale and minimum for 32 elements of a row. */
 	DRM_KVSINK_FORMAT_INT4 = 3,
-	/** @DRM_KVSINK_FORMAT_INT8_CHANNEL: K: codes 0 to 255, scale and minimum for an element over a page's
-	   tokens. */
+	/** @DRM_KVSINK_FORMAT_INT8_CHANNEL: K: codes 0 to 255, scale and minimum for an element over a page's tokens. */
 	DRM_KVSINK_FORMAT_INT8_CHANNEL = 4,
 	/** @DRM_KVSINK_FORMAT_INT4_CHANNEL: the same with codes 0 to 15. */
 	DRM_KVSINK_FORMAT_INT4_CHANNEL = 5,
 };
 
 /* Flags of a stream: */
-#define DRM_KVSINK_STREAM_PER_HEAD                                                                           \
-	(1u << 0) /* query heads have ALiBi slopes and learned sinks: DRM_KVSINK_OP_LAYER_HEADS */
-#define DRM_KVSINK_STREAM_V_IN_K                                                                             \
-	(1u << 1) /* a value is the first d_v elements of its key row; no V rows are stored */
+#define DRM_KVSINK_STREAM_PER_HEAD (1u << 0) /* query heads have ALiBi slopes and learned sinks: DRM_KVSINK_OP_LAYER_HEADS */
+#define DRM_KVSINK_STREAM_V_IN_K (1u << 1) /* a value is the first d_v elements of its key row; no V rows are stored */
 
 /**
  * struct drm_kvsink_stream_create - argument of STREAM_CREATE
  *
- * Takes HBM for the page table, the scores (28 bytes a token and score group, 12 a layer and KV head), the
- * norms of V rows (2 bytes a token, layer and KV head) and with DRM_KVSINK_STREAM_PER_HEAD 8 bytes a layer
- * and query head, and for the pages of
+ * Takes HBM for the page table, the scores (28 bytes a token and score group, 12 a layer and KV head), the norms of V rows
+ * (2 bytes a token, layer and KV head) and with DRM_KVSINK_STREAM_PER_HEAD 8 bytes a layer and query head, and for the pages of
  * @reserve_tokens. ENOSPC leaves nothing behind.
  */
 struct drm_kvsink_stream_create {
@@ -259,9 +252,9 @@ struct drm_kvsink_stream_create {
 	/** @stream: out: device-wide id, never used again. */
 	__u64 stream;
 	/**
-	 * @seal_k: enum drm_kvsink_format that SEAL turns K rows into; 0: they stay as they are. Per row @d_k
-	 * must be a multiple of 32, for INT4_CHANNEL of 2, and a page must have room for the scales. A plane
-	 * that is sealed has at most 4 MiB in a page and layer (EINVAL of @page_tokens).
+	 * @seal_k: enum drm_kvsink_format that SEAL turns K rows into; 0: they stay as they are. Per row @d_k must be a
+	 * multiple of 32, for INT4_CHANNEL of 2, and a page must have room for the scales. A plane that is
+	 * sealed has at most 4 MiB in a page and layer (EINVAL of @page_tokens).
 	 */
 	__u16 seal_k;
 	/** @seal_v: the same for V rows; INT8 or INT4. */
@@ -286,8 +279,7 @@ struct drm_kvsink_stream_reserve {
  * struct drm_kvsink_stream_destroy - argument of STREAM_DESTROY
  */
 struct drm_kvsink_stream_destroy {
-	/** @stream: id; this file must own it. Jobs in flight finish first; entries and pages are scrubbed.
-	 */
+	/** @stream: id; this file must own it. Jobs in flight finish first; entries and pages are scrubbed. */
 	__u64 stream;
 };
 
@@ -306,27 +298,23 @@ struct drm_kvsink_ref {
 /**
  * struct drm_kvsink_swap - argument of SWAP_OUT and SWAP_IN
  *
- * SWAP_OUT waits for the stream's copies, writes everything that it has in HBM to @image and gives the HBM
- * back, cleared. EBUSY while a step is open. Entries, tails and contracts stay in SRAM, as do length,
- * parameters and counters; time goes on for deadlines and leases. Until SWAP_IN, operations and queries that
- * need rows, scores or pages are ENODATA; EVICT, CONTRACT, CONFIG, ENTRY_READ, QUERY of streams, tags,
- * counters and parameters, and STREAM_DESTROY work.
+ * SWAP_OUT waits for the stream's copies, writes everything that it has in HBM to @image and gives the HBM back, cleared.
+ * EBUSY while a step is open. Entries, tails and contracts stay in SRAM, as do length, parameters and counters; time goes on
+ * for deadlines and leases. Until SWAP_IN, operations and queries that need rows, scores or pages are ENODATA; EVICT,
+ * CONTRACT, CONFIG, ENTRY_READ, QUERY of streams, tags, counters and parameters, and STREAM_DESTROY work.
  *
- * SWAP_IN reserves as much HBM as the stream had, elsewhere perhaps, and copies @image back. ENOSPC (HBM),
- * EBADMSG (not what SWAP_OUT wrote) and every other error leave the stream swapped out, and the image good
- * for another try. EBUSY if the stream is not swapped out. A reset takes SRAM and tags but not the stream:
- * SWAP_IN works afterwards.
+ * SWAP_IN reserves as much HBM as the stream had, elsewhere perhaps, and copies @image back. ENOSPC (HBM), EBADMSG (not what
+ * SWAP_OUT wrote) and every other error leave the stream swapped out, and the image good for another try. EBUSY if
+ * the stream is not swapped out. A reset takes SRAM and tags but not the stream: SWAP_IN works afterwards.
  */
 struct drm_kvsink_swap {
 	/** @stream: id; this file must own it. */
 	__u64 stream;
 	/** @image: where the image lies, or shall. */
 	struct drm_kvsink_ref image;
-	/** @bytes: in: bytes of the buffer from there on that may be used; out: size of the image, 0 if the
-	 * chip did not tell. */
+	/** @bytes: in: bytes of the buffer from there on that may be used; out: size of the image, 0 if the chip did not tell. */
 	__u64 bytes;
-	/** @code: out: enum kvsink_code; ABORTED: a reset came and the stream is where it was; with E2BIG
-	 * TOO_BIG: the image has more than @bytes, which then says how many. */
+	/** @code: out: enum kvsink_code; ABORTED: a reset came and the stream is where it was; with E2BIG TOO_BIG: the image has more than @bytes, which then says how many. */
 	__u32 code;
 	/** @pad: 0. */
 	__u32 pad;
@@ -436,8 +424,7 @@ struct drm_kvsink_op_score {
 	__u32 layer;
 	/** @first: token of the first query: the first unscored one of this layer; else EILSEQ. */
 	__u32 first;
-	/** @count: queries, at least 1; their tokens must be part of the stream (EILSEQ). Q and O: at most 4
-	 * MiB each. */
+	/** @count: queries, at least 1; their tokens must be part of the stream (EILSEQ). Q and O: at most 4 MiB each. */
 	__u32 count;
 	/** @pad: 0. */
 	__u32 pad;
@@ -485,8 +472,7 @@ struct drm_kvsink_op_classify {
 	__u32 group_mask;
 	/** @max: records that fit. */
 	__u32 max;
-	/** @dst: struct drm_kvsink_list_head, then struct drm_kvsink_sink[max]; groups, then tokens
-	 * ascending. */
+	/** @dst: struct drm_kvsink_list_head, then struct drm_kvsink_sink[max]; groups, then tokens ascending. */
 	struct drm_kvsink_ref dst;
 };
 
@@ -518,8 +504,7 @@ struct drm_kvsink_attend_item {
  * struct drm_kvsink_attend_stat - what one query head saw
  */
 struct drm_kvsink_attend_stat {
-	/** @lse: binary32: log of the sum of exp(logit), natural, with that of the query head's learned sink.
-	 */
+	/** @lse: binary32: log of the sum of exp(logit), natural, with that of the query head's learned sink. */
 	__u32 lse;
 	/** @lse_sram: binary32: of the rows read from SRAM; -inf if none. */
 	__u32 lse_sram;
@@ -541,16 +526,15 @@ enum drm_kvsink_attend_mode {
 	DRM_KVSINK_ATTEND_SPLIT = 0,
 	/** @DRM_KVSINK_ATTEND_CANONICAL: exact up to rounding, and bit-identical for every placement. */
 	DRM_KVSINK_ATTEND_CANONICAL = 1,
-	/** @DRM_KVSINK_ATTEND_GATED: bounded: V rows of HBM are read as far as parameters GATE and EPSILON
-	   want it. */
+	/** @DRM_KVSINK_ATTEND_GATED: bounded: V rows of HBM are read as far as parameters GATE and EPSILON want it. */
 	DRM_KVSINK_ATTEND_GATED = 2,
 };
 
 /**
  * struct drm_kvsink_op_attend - decode attention of a ragged batch
  *
- * The items' queries lie behind one another in @q, @out and @stats. An output of rows that are not finite is
- * not finite either; nothing else changes.
+ * The items' queries lie behind one another in @q, @out and @stats. An output of rows that are not finite is not finite
+ * either; nothing else changes.
  */
 struct drm_kvsink_op_attend {
 	/** @items: array of struct drm_kvsink_attend_item; at most 256 in one job. */
@@ -566,8 +550,8 @@ struct drm_kvsink_op_attend {
 	/** @stats: struct drm_kvsink_attend_stat[queries][q_heads]; handle 0 for none. */
 	struct drm_kvsink_ref stats;
 	/**
-	 * @mass: float[kv_heads][first + count] of each item: attention that its queries outside the local
-	 * window of token t, in the query heads of KV head h, put on t. Handle 0 for none.
+	 * @mass: float[kv_heads][first + count] of each item: attention that its queries outside the local window of
+	 * token t, in the query heads of KV head h, put on t. Handle 0 for none.
 	 */
 	struct drm_kvsink_ref mass;
 };
@@ -602,8 +586,7 @@ struct drm_kvsink_place {
 	__u16 layer_begin;
 	/** @layer_end: one past the last layer. */
 	__u16 layer_end;
-	/** @head_mask: bit h: KV head h; at least one. EVICT and CONTRACT may set bits that no KV head has.
-	 */
+	/** @head_mask: bit h: KV head h; at least one. EVICT and CONTRACT may set bits that no KV head has. */
 	__u64 head_mask;
 };
 
@@ -658,9 +641,9 @@ struct drm_kvsink_op_score_import {
 /**
  * struct drm_kvsink_op_layer_heads - ALiBi slopes and learned sinks of a layer's query heads
  *
- * Only in a stream with DRM_KVSINK_STREAM_PER_HEAD (EOPNOTSUPP) that has no row yet (EBUSY). Query head h at
- * token p sees token t with the logit softcap(scale * q.k) + slope[h] * (t - p), and besides the tokens a
- * sink with the logit sink[h] and the value 0. Until it is set, slopes are 0 and there are no sinks.
+ * Only in a stream with DRM_KVSINK_STREAM_PER_HEAD (EOPNOTSUPP) that has no row yet (EBUSY). Query head h at token p sees
+ * token t with the logit softcap(scale * q.k) + slope[h] * (t - p), and besides the tokens a sink with the logit sink[h] and
+ * the value 0. Until it is set, slopes are 0 and there are no sinks.
  */
 struct drm_kvsink_op_layer_heads {
 	/** @stream: id. */
@@ -669,28 +652,27 @@ struct drm_kvsink_op_layer_heads {
 	__u32 layer;
 	/** @pad: 0. */
 	__u32 pad;
-	/** @src: float[2][q_heads]: slopes (finite), then sinks (finite, or -inf for none); EINVAL otherwise.
-	 */
+	/** @src: float[2][q_heads]: slopes (finite), then sinks (finite, or -inf for none); EINVAL otherwise. */
 	struct drm_kvsink_ref src;
 };
 
 /**
  * struct drm_kvsink_op_seal - quantise whole pages of a stream where they lie
  *
- * A page keeps its size: what is saved is bytes read. Entries of tokens that are sealed become invalid until
- * they are copied again, with their contracts; tails forget them.
+ * A page keeps its size: what is saved is bytes read. Entries of tokens that are sealed become invalid until they
+ * are copied again, with their contracts; tails forget them.
  */
 struct drm_kvsink_op_seal {
 	/** @stream: id; it has a format to seal in. */
 	__u64 stream;
 	/**
-	 * @places: array of struct drm_kvsink_place, may be empty: rows that stay as they are, of tokens that
-	 * are sealed now. E2BIG (CROWDED) if a page has no room for them. They count as items of the job.
+	 * @places: array of struct drm_kvsink_place, may be empty: rows that stay as they are, of tokens that are sealed
+	 * now. E2BIG (CROWDED) if a page has no room for them. They count as items of the job.
 	 */
 	struct drm_kvsink_array places;
 	/**
-	 * @tokens: that are sealed afterwards: a multiple of the page's, at most the stream's length and more
-	 * than are sealed already; else EILSEQ.
+	 * @tokens: that are sealed afterwards: a multiple of the page's, at most the stream's length and more than are sealed
+	 * already; else EILSEQ.
 	 */
 	__u32 tokens;
 	/** @pad: 0. */
@@ -737,7 +719,7 @@ struct drm_kvsink_op {
 	};
 };
 
-#define DRM_KVSINK_SYNC_SIGNAL (1u << 0)   /* signal instead of wait */
+#define DRM_KVSINK_SYNC_SIGNAL (1u << 0) /* signal instead of wait */
 #define DRM_KVSINK_SYNC_TIMELINE (1u << 1) /* timeline syncobj; without it a binary one */
 
 /**
@@ -816,19 +798,17 @@ struct drm_kvsink_submit {
  * A contract (@dwell_steps or @deadline_ns) keeps each entry until the stream has made @dwell_steps steps (0:
  * no such limit) and at the longest until @deadline_ns; no other grant may take its place before. Without a
  * deadline it gets the longest lease. Whatever breaks it (reset, uncorrectable error) is an event. For a
- * contract the device displaces entries that have none in force; without one only those of lower priority of
- * the same account.
+ * contract the device displaces entries that have none in force; without one only those of lower priority of the
+ * same account.
  */
 struct drm_kvsink_promote {
 	/** @stream: id. */
 	__u64 stream;
 	/** @places: array of struct drm_kvsink_place, 1 to DRM_KVSINK_MAX_ITEMS. */
 	struct drm_kvsink_array places;
-	/** @deadline_ns: contract: CLOCK_MONOTONIC, at most max_lease_ns ahead (EINVAL, also if past); 0 =
-	 * none. */
+	/** @deadline_ns: contract: CLOCK_MONOTONIC, at most max_lease_ns ahead (EINVAL, also if past); 0 = none. */
 	__u64 deadline_ns;
-	/** @due_ns: modelled ns from now by which the copies shall end; 0 = at once, whatever they slow down.
-	 */
+	/** @due_ns: modelled ns from now by which the copies shall end; 0 = at once, whatever they slow down. */
 	__u64 due_ns;
 	/** @dwell_steps: contract: steps of the stream; 0 = none. */
 	__u32 dwell_steps;
@@ -842,14 +822,13 @@ struct drm_kvsink_promote {
 	__u32 granted;
 	/** @sram_bytes: out: bytes granted in all. */
 	__u32 sram_bytes;
-	/** @generation: out: generation of the first entry, for ENTRY_READ; the others count up (0 is left
-	 * out). */
+	/** @generation: out: generation of the first entry, for ENTRY_READ; the others count up (0 is left out). */
 	__u32 generation;
 	/** @pad: 0. */
 	__u32 pad;
 	/**
-	 * @address: out: what @code says, see KVSINK_CODES: bytes left (BUDGET, TENANT_CAP), the largest free
-	 * range (FRAGMENTED), a token (EXISTS, NOT_RESIDENT), host time (LEASE); 0 without a code.
+	 * @address: out: what @code says, see KVSINK_CODES: bytes left (BUDGET, TENANT_CAP), the largest free range
+	 * (FRAGMENTED), a token (EXISTS, NOT_RESIDENT), host time (LEASE); 0 without a code.
 	 */
 	__u64 address;
 };
@@ -860,8 +839,7 @@ struct drm_kvsink_promote {
 struct drm_kvsink_evict {
 	/** @stream: id. */
 	__u64 stream;
-	/** @places: array of struct drm_kvsink_place, 1 to DRM_KVSINK_MAX_ITEMS; entries within them are
-	 * removed. */
+	/** @places: array of struct drm_kvsink_place, 1 to DRM_KVSINK_MAX_ITEMS; entries within them are removed. */
 	struct drm_kvsink_array places;
 	/** @code: out: enum kvsink_code. */
 	__u32 code;
@@ -899,15 +877,13 @@ struct drm_kvsink_config {
 	__u64 stream;
 	/** @param: enum kvsink_param of kvsink_hw.h. */
 	__u32 param;
-	/** @group: score group of a parameter of scope GROUP; all ones = every group (CONFIG_GET: the first).
-	 */
+	/** @group: score group of a parameter of scope GROUP; all ones = every group (CONFIG_GET: the first). */
 	__u32 group;
 	/** @value: in or out. */
 	__u64 value;
 	/** @conflict: out: with EINVAL the parameter that @value contradicts; ~0 if it is none. */
 	__u32 conflict;
-	/** @code: out, of CONFIG_SET: enum kvsink_code; with ENOSPC what a tail ran out of. 0 if nobody asked
-	 * the chip. */
+	/** @code: out, of CONFIG_SET: enum kvsink_code; with ENOSPC what a tail ran out of. 0 if nobody asked the chip. */
 	__u32 code;
 	/** @address: out, of CONFIG_SET: as in PROMOTE; of a tail bytes left before any of it is granted. */
 	__u64 address;
@@ -921,22 +897,20 @@ enum drm_kvsink_query_type {
 	DRM_KVSINK_QUERY_STREAMS = 1,
 	/** @DRM_KVSINK_QUERY_TAGS: struct kvsink_tag_rec; sram_offset is 0 except for CAP_SYS_ADMIN. */
 	DRM_KVSINK_QUERY_TAGS,
-	/** @DRM_KVSINK_QUERY_COUNTERS: __u64 in the order of enum kvsink_counter; stream 0 needs
-	   CAP_SYS_ADMIN. */
+	/** @DRM_KVSINK_QUERY_COUNTERS: __u64 in the order of enum kvsink_counter; stream 0 needs CAP_SYS_ADMIN. */
 	DRM_KVSINK_QUERY_COUNTERS,
 	/** @DRM_KVSINK_QUERY_SCORES: struct kvsink_score_rec of tokens from @first, of @group. */
 	DRM_KVSINK_QUERY_SCORES,
 	/** @DRM_KVSINK_QUERY_PARAMS: __u64 in the order of enum kvsink_param. */
 	DRM_KVSINK_QUERY_PARAMS,
 	/**
-	 * @DRM_KVSINK_QUERY_EVENTS: struct kvsink_event_rec from event number @first. When events of the
-	 * tenant from there on gave way to younger ones, the first record is KVSINK_EVENT_LOST and says so.
+	 * @DRM_KVSINK_QUERY_EVENTS: struct kvsink_event_rec from event number @first. When events of the tenant
+	 * from there on gave way to younger ones, the first record is KVSINK_EVENT_LOST and says so.
 	 */
 	DRM_KVSINK_QUERY_EVENTS,
 	/** @DRM_KVSINK_QUERY_SINKS: struct kvsink_sink_rec of @group: what CLASSIFY would list. */
 	DRM_KVSINK_QUERY_SINKS,
-	/** @DRM_KVSINK_QUERY_VERDICTS: struct kvsink_verdict_rec: what STEP_END would do in AUTO mode, in its
-	   order. */
+	/** @DRM_KVSINK_QUERY_VERDICTS: struct kvsink_verdict_rec: what STEP_END would do in AUTO mode, in its order. */
 	DRM_KVSINK_QUERY_VERDICTS,
 	/** @DRM_KVSINK_QUERY_PROFILE: struct kvsink_profile_rec, layer by layer, head by head. */
 	DRM_KVSINK_QUERY_PROFILE,
@@ -959,8 +933,7 @@ struct drm_kvsink_query {
 	__u64 stream;
 	/** @first: first record wanted. */
 	__u32 first;
-	/** @size: bytes at @pointer: the head and as many records as fit; at most DRM_KVSINK_MAX_QUERY_BYTES.
-	 */
+	/** @size: bytes at @pointer: the head and as many records as fit; at most DRM_KVSINK_MAX_QUERY_BYTES. */
 	__u32 size;
 	/** @pointer: user pointer to struct drm_kvsink_list_head and records. */
 	__u64 pointer;
@@ -1004,8 +977,7 @@ struct drm_kvsink_entry_read {
 	__u64 pointer;
 };
 
-#define DRM_IOCTL_KVSINK(access, id, type)                                                                   \
-	DRM_##access(DRM_COMMAND_BASE + DRM_KVSINK_##id, struct drm_kvsink_##type)
+#define DRM_IOCTL_KVSINK(access, id, type) DRM_##access(DRM_COMMAND_BASE + DRM_KVSINK_##id, struct drm_kvsink_##type)
 
 #define DRM_IOCTL_KVSINK_DEV_QUERY DRM_IOCTL_KVSINK(IOWR, DEV_QUERY, dev_query)
 #define DRM_IOCTL_KVSINK_BO_CREATE DRM_IOCTL_KVSINK(IOWR, BO_CREATE, bo_create)

@@ -20,19 +20,20 @@
 
 #define KVSINK_PCI_VENDOR 0x1234
 #define KVSINK_PCI_DEVICE 0x6b76 /* "kv" */
-#define KVSINK_PCI_CLASS 0x1200	 /* processing accelerator */
-#define KVSINK_BAR_REGS 0	 /* registers, 16 KiB */
-#define KVSINK_BAR_SRAM 2	 /* the SRAM, prefetchable, 64 bit, driver only */
+#define KVSINK_PCI_CLASS 0x1200 /* processing accelerator */
+#define KVSINK_BAR_REGS 0 /* registers, 16 KiB */
+#define KVSINK_BAR_SRAM 2 /* the SRAM, prefetchable, 64 bit, driver only */
 #define KVSINK_BAR_MSIX 4
 #define KVSINK_REGS_BYTES 0x4000
 
-#define KVSINK_ID_MAGIC 0x6b6e7376   /* "vsnk" read as bytes */
+#define KVSINK_ID_MAGIC 0x6b6e7376 /* "vsnk" read as bytes */
 #define KVSINK_HW_VERSION 0x00010000 /* major << 16 | minor */
 
 /* ---- Limits that hold for every instance; the instance's own sizes are registers ---------------- */
 
 #define KVSINK_MAX_RINGS 8
-#define KVSINK_MAX_CMDS 64   /* commands of one job */
+#define KVSINK_MAX_CMDS 64 /* commands of one job */
+#define KVSINK_MAX_PREFIX_DEPTH 16 /* prefixes that begin with one another */
 #define KVSINK_MAX_ITEMS 256 /* items (32 bytes each) of one job */
 #define KVSINK_MAX_LAYERS 128
 #define KVSINK_MAX_Q_HEADS 128
@@ -42,30 +43,26 @@
 #define KVSINK_MAX_TOKENS (1u << 18) /* of one stream */
 #define KVSINK_MAX_SCORE_GROUPS 8
 #define KVSINK_STAGE_BYTES (4u << 20) /* Q, O, K or V of one command at most */
-#define KVSINK_MIN_OBSERVERS 32	      /* fewer queries than this: a token is not eligible yet */
-#define KVSINK_HBM_ALIGN 4096	      /* of pages, page tables and score areas */
-#define KVSINK_SRAM_UNIT 256	      /* granularity of the budget */
+#define KVSINK_MIN_OBSERVERS 32 /* fewer queries than this: a token is not eligible yet */
+#define KVSINK_HBM_ALIGN 4096 /* of pages, page tables and score areas */
+#define KVSINK_SRAM_UNIT 256 /* granularity of the budget */
 #define KVSINK_GART_PAGE 4096
-#define KVSINK_GART_VALID 1ull	     /* bit 0 of a GART entry; the rest is a page-aligned bus address */
+#define KVSINK_GART_VALID 1ull /* bit 0 of a GART entry; the rest is a page-aligned bus address */
 #define KVSINK_TOKEN_ALL 0xffffffffu /* EVICT, CONTRACT: every token of the stream */
-#define KVSINK_GROUP_ALL                                                                                     \
-	0xffffffffu /* CONFIG: every score group; the only choice for other scopes than GROUP */
+#define KVSINK_GROUP_ALL 0xffffffffu /* CONFIG: every score group; the only choice for other scopes than GROUP */
 #define KVSINK_MAX_TAIL_TOKENS 4096 /* of one score group */
 #define KVSINK_MAX_PRIORITY 255
 #define KVSINK_MAX_STEP_PROMOTIONS 64 /* that one STEP_END makes */
-#define KVSINK_MAX_WINDOW_TOKENS 64   /* rows that a replay window may hold */
-#define KVSINK_MAX_LEASE_NS                                                                                  \
-	60000000000ull /* a contract's deadline is at most this far ahead, and renewable */
-#define KVSINK_EVENT_SLOTS                                                                                   \
-	1024 /* events that the chip keeps; broken promises and resets have room of their own */
+#define KVSINK_MAX_WINDOW_TOKENS 64 /* rows that a replay window may hold */
+#define KVSINK_MAX_LEASE_NS 60000000000ull /* a contract's deadline is at most this far ahead, and renewable */
+#define KVSINK_EVENT_SLOTS 1024 /* events that the chip keeps; broken promises and resets have room of their own */
 #define KVSINK_SPAN_SLOTS 4096 /* spans of the timeline that it keeps */
 
 /* ---- Registers: X(name, offset, access, visibility, description) --------------------------------
  * access: RO, RW, W1C (write ones to clear), WO (reads as zero).
- * visibility: who may read it through the REG_READ ioctl: PUBLIC everyone, ADMIN CAP_SYS_ADMIN, KERNEL
- * nobody.
+ * visibility: who may read it through the REG_READ ioctl: PUBLIC everyone, ADMIN CAP_SYS_ADMIN, KERNEL nobody.
  */
-#define KVSINK_REGS(X)                                                                                       \
+#define KVSINK_REGS(X)                                                                                   \
 	X(ID, 0x000, RO, PUBLIC, "identification, KVSINK_ID_MAGIC; all ones when the device is gone")        \
 	X(VERSION, 0x004, RO, PUBLIC, "version of the register interface")                                   \
 	X(CAPS, 0x008, RO, PUBLIC, "what this instance can do")                                              \
@@ -86,7 +83,7 @@
 	X(HBM_GBPS, 0x04c, RO, PUBLIC, "modelled bandwidth of the HBM in GB/s")                              \
 	X(DMA_GBPS, 0x050, RO, PUBLIC, "modelled bandwidth of the migration engine in GB/s")                 \
 	X(JOB_OVERHEAD_NS, 0x054, RO, PUBLIC, "modelled fixed cost of a command in ns")                      \
-	X(TAG_LATENCY_NS, 0x058, RO, PUBLIC, "modelled latency of one look into the tag array in ns")        \
+	X(TAG_LATENCY_NS, 0x058, RO, PUBLIC, "modelled latency of one look into the tag array in ns")           \
 	X(IRQ_STATUS, 0x060, W1C, KERNEL, "pending interrupts: bit r = ring r, bit 31 = error")              \
 	X(IRQ_MASK, 0x064, RW, KERNEL, "a set bit lets the interrupt through")                               \
 	X(ERR_CODE, 0x070, W1C, ADMIN, "first job error since it was cleared; any write clears it")          \
@@ -129,7 +126,7 @@
 	X(CERTIFY, 0x120, RO, PUBLIC, "device default of parameter CERTIFY")
 
 /* Fields: X(register, field, shift, width, description) */
-#define KVSINK_FIELDS(X)                                                                                     \
+#define KVSINK_FIELDS(X)                                                                                 \
 	X(VERSION, MINOR, 0, 16, "grows with every compatible addition")                                     \
 	X(VERSION, MAJOR, 16, 16, "grows with every incompatible change")                                    \
 	X(CAPS, F32, 0, 1, "rows may be binary32")                                                           \
@@ -152,7 +149,7 @@
 /* Registers of ring r, at KVSINK_RING_BASE + r * KVSINK_RING_STRIDE + offset. */
 #define KVSINK_RING_BASE 0x1000
 #define KVSINK_RING_STRIDE 0x100
-#define KVSINK_RING_REGS(X)                                                                                  \
+#define KVSINK_RING_REGS(X)                                                                              \
 	X(JOBS_LO, 0x00, RW, KERNEL, "bus address of the job descriptors, low half")                         \
 	X(JOBS_HI, 0x04, RW, KERNEL, "bus address of the job descriptors, high half")                        \
 	X(CPLS_LO, 0x08, RW, KERNEL, "bus address of the completion records, low half")                      \
@@ -170,7 +167,7 @@ enum kvsink_ring_state { KVSINK_RING_IDLE, KVSINK_RING_BUSY, KVSINK_RING_HALTED 
  * wanted, "bus" whole bursts. Mass is attention mass in units of 2^-32; it is not bytes.
  */
 #define KVSINK_COUNTER_BASE 0x2000
-#define KVSINK_COUNTERS(X)                                                                                   \
+#define KVSINK_COUNTERS(X)                                                                               \
 	X(KV_HBM_READ, "B", "K and V bytes that ATTEND read from HBM, useful")                               \
 	X(KV_HBM_READ_BUS, "B", "the same in whole bursts")                                                  \
 	X(KV_SRAM_READ, "B", "K and V bytes that ATTEND read from SRAM, useful")                             \
@@ -192,7 +189,7 @@ enum kvsink_ring_state { KVSINK_RING_IDLE, KVSINK_RING_BUSY, KVSINK_RING_HALTED 
 	X(PROMOTIONS_VALID, "1", "grants whose copy has ended")                                              \
 	X(EVICTIONS, "1", "entries that were removed")                                                       \
 	X(REFUSALS, "1", "promotions that were refused: BUDGET, TENANT_CAP, FRAGMENTED or TAGS")             \
-	X(JOBS, "1", "jobs completed, failed ones included; of the device only, a job may use many streams") \
+	X(JOBS, "1", "jobs completed, failed ones included; of the device only, a job may use many streams")\
 	X(JOB_ERRORS, "1", "jobs that failed; of the device only")                                           \
 	X(MODELLED_NS, "ns", "modelled time that commands took")                                             \
 	X(EXPOSED_DMA_NS, "ns", "modelled time that commands waited for copies or were slowed down by them") \
@@ -209,32 +206,31 @@ enum kvsink_ring_state { KVSINK_RING_IDLE, KVSINK_RING_BUSY, KVSINK_RING_HALTED 
 	X(CONTRACTS_MADE, "1", "contracts granted or renewed, one an entry")                                 \
 	X(CONTRACTS_BROKEN, "1", "contracts in force that could not be kept; each has an event")             \
 	X(TAIL_WRITE, "B", "K and V bytes that APPEND wrote to the tail in SRAM")                            \
-	X(ECC_ERRORS, "1", "entries and tails lost to an uncorrectable error in SRAM")                       \
+	X(ECC_ERRORS, "1", "entries and tails lost to an uncorrectable error in SRAM")                                 \
 	X(SPANS_LOST, "1", "spans that left the timeline for younger ones")                                  \
 	X(EVENTS_LOST, "1", "events that left the log for younger ones; of a stream while it lives")         \
-	X(COMMANDS, "1", "commands that have ended, failed ones included; of the device only")               \
-	X(V_SKIPPED, "B",                                                                                    \
-	  "V bytes in HBM that gated ATTEND left unread, useful; KV_HBM_READ is without them")               \
+	X(COMMANDS, "1", "commands that have ended, failed ones included; of the device only") \
+	X(V_SKIPPED, "B", "V bytes in HBM that gated ATTEND left unread, useful; KV_HBM_READ is without them") \
 	X(V_SKIPPED_BUS, "B", "the same in whole bursts")                                                    \
 	X(NORM_READ, "B", "bytes of V row norms that gated ATTEND read from HBM, useful")                    \
 	X(NORM_READ_BUS, "B", "the same in whole bursts")                                                    \
 	X(NORM_WRITE, "B", "bytes of V row norms that APPEND and SEAL wrote to HBM")                         \
-	X(HEAD_PARAMS_HBM, "B",                                                                              \
-	  "bytes of slopes and sink logits of query heads read from and written to HBM")                     \
+	X(HEAD_PARAMS_HBM, "B", "bytes of slopes and sink logits of query heads read from and written to HBM") \
 	X(SEALED_TOKENS, "1", "tokens that SEAL has quantised")                                              \
 	X(KV_SEAL_READ, "B", "K and V bytes that SEAL read from HBM")                                        \
-	X(KV_SEAL_WRITE, "B",                                                                                \
-	  "K and V bytes that SEAL wrote to HBM: codes, scales, bitmaps, protected rows")                    \
+	X(KV_SEAL_WRITE, "B", "K and V bytes that SEAL wrote to HBM: codes, scales, bitmaps, protected rows") \
 	X(SWAP_OUT, "B", "bytes of images that SWAP_OUT read from HBM, useful")                              \
 	X(SWAP_OUT_BUS, "B", "the same in whole bursts")                                                     \
 	X(SWAP_IN, "B", "bytes of images that SWAP_IN wrote to HBM, useful")                                 \
 	X(SWAP_IN_BUS, "B", "the same in whole bursts")                                                      \
+	X(SHARED_HBM_SAVED, "B", "K and V bytes of prefixes that ATTEND read once for several streams, and so did not read again")  \
+	X(PREFIX_COPY, "B", "K and V bytes that PREFIX commands copied within HBM: part of a page, or pages that a stream wants for itself") \
 	X(WINDOW_TOKENS, "1", "rows that left a replay window: committed or dropped")                        \
 	X(WINDOW_COMMITTED, "1", "those that WINDOW_COMMIT made part of the stream")                         \
 	X(WINDOW_HBM, "B", "journal bytes read from and written to HBM, and rows read back for a tail")
 
 /* ---- Result codes: X(name, value, errno, description) --------------------------------------------- */
-#define KVSINK_CODES(X)                                                                                      \
+#define KVSINK_CODES(X)                                                                                  \
 	X(OK, 0, 0, "done")                                                                                  \
 	X(BAD_OPCODE, 1, EINVAL, "no such command")                                                          \
 	X(BAD_FIELD, 2, EINVAL, "a field of the command is out of range; address = its byte offset")         \
@@ -252,28 +248,24 @@ enum kvsink_ring_state { KVSINK_RING_IDLE, KVSINK_RING_BUSY, KVSINK_RING_HALTED 
 	X(NOT_RESIDENT, 14, ENOENT, "no entry for that token in that range; address = the token")            \
 	X(STALE, 15, ESTALE, "the job relies on contents that were lost; address = the generation now")      \
 	X(TENANT, 16, EACCES, "the stream belongs to another tenant; address = its id")                      \
-	X(TOO_BIG, 17, E2BIG,                                                                                \
-	  "an operand exceeds KVSINK_STAGE_BYTES, an image its buffer, rows their window or a window its "   \
-	  "journal; address = the size")                                                                     \
-	X(UNSUPPORTED, 18, EOPNOTSUPP,                                                                       \
-	  "a feature that this instance or stream lacks; address = field offset")                            \
-	X(BUSY, 19, EBUSY,                                                                                   \
-	  "not in this state: scores, EMA or rows exist already, a step is open; ADVANCE: the clock is "     \
-	  "half used up")                                                                                    \
+	X(TOO_BIG, 17, E2BIG, "an operand exceeds KVSINK_STAGE_BYTES, an image its buffer, rows their window or a window its journal; address = the size") \
+	X(UNSUPPORTED, 18, EOPNOTSUPP, "a feature that this instance or stream lacks; address = field offset") \
+	X(BUSY, 19, EBUSY, "not in this state: scores, EMA or rows exist already, a step is open; ADVANCE: the clock is half used up") \
 	X(ABORTED, 20, ECANCELED, "a reset overtook the job")                                                \
 	X(CONFLICT, 21, EINVAL, "the value contradicts another parameter; address = that parameter")         \
 	X(TENANT_CAP, 22, ENOSPC, "the tenant's share of SRAM is used up; address = bytes left in it")       \
 	X(LEASE, 23, EINVAL, "deadline in the past or beyond MAX_LEASE; address = host time in ns")          \
-	X(CROWDED, 24, E2BIG,                                                                                \
-	  "more protected rows of a layer and head than a sealed page has room for; address = its first "    \
-	  "token")                                                                                           \
-	X(SWAPPED, 25, ENODATA,                                                                              \
-	  "the stream is swapped out: what this needs of it is not in HBM; address = its id")                \
-	X(IMAGE, 26, EBADMSG,                                                                                \
-	  "not the image that SWAP_OUT wrote; the stream stays swapped out; address = its id")               \
-	X(WINDOW, 27, EBUSY,                                                                                 \
-	  "a replay window of the stream is open, which this would cross; address = the stream's id")        \
-	X(NO_WINDOW, 28, ENOENT, "the stream has no open replay window; address = its id")
+	X(CROWDED, 24, E2BIG, "more protected rows of a layer and head than a sealed page has room for; address = its first token") \
+	X(SWAPPED, 25, ENODATA, "the stream is swapped out: what this needs of it is not in HBM; address = its id") \
+	X(IMAGE, 26, EBADMSG, "not the image that SWAP_OUT wrote; the stream stays swapped out; address = its id") \
+	X(CLOSED, 27, EROFS, "the stream is a prefix, which does not change; address = its id")              \
+	X(SHARED, 28, EBUSY, "the rows are a prefix's, not the stream's own: address = the token; or the prefix is in use: address = by how many") \
+	X(NOT_SHARED, 29, ENXIO, "the stream shares no prefix; address = its id")                            \
+	X(GEOMETRY, 30, EXDEV, "prefix and stream differ in geometry; address = the first layer that differs, or all ones") \
+	X(DEPTH, 31, ELOOP, "prefixes on prefixes, KVSINK_MAX_PREFIX_DEPTH of them already; address = that limit") \
+	X(PARTED, 32, EINVAL, "that would part the tokens of a sealed page; address = its first token") \
+	X(WINDOW, 33, EBUSY, "a replay window of the stream is open, which this would cross; address = the stream's id") \
+	X(NO_WINDOW, 34, ENOENT, "the stream has no open replay window; address = its id")
 
 /* ---- Parameters (CONFIG): X(name, index, kind, scope, default, description) ---------------------------
  * kind: F32 = non-negative finite binary32 pattern, U32, U64.
@@ -281,49 +273,34 @@ enum kvsink_ring_state { KVSINK_RING_IDLE, KVSINK_RING_BUSY, KVSINK_RING_HALTED 
  * value of the latter two is what new streams begin with. Formulas: kv-math section 1.
  */
 #define KVSINK_PARAMS(X)                                                                                     \
-	X(T_SINK, 0, F32, GROUP, 0x3dcccccd,                                                                 \
-	  "CLASSIFY: a token with at least this score is a sink (default 0.1)")                              \
-	X(SCORE_MODE, 1, U32, STREAM, 1, "CLASSIFY: 0 RAW, 1 MEAN, 2 REL")                                   \
-	X(LOCAL_WINDOW, 2, U32, STREAM, 64,                                                                  \
-	  "queries nearer than this many tokens do not count, in scores and EMA")                            \
-	X(SRAM_BUDGET, 3, U32, STREAM, 0xffffffff,                                                           \
-	  "SRAM bytes that the stream (or, for the device, all) may hold")                                   \
-	X(HEAD_MASK, 4, U64, GROUP, 0xffffffffffffffff, "KV heads that may become resident")                 \
-	X(LAYER_RANGE, 5, U32, STREAM, 0xffff0000, "begin | end << 16, layers that may become resident")     \
-	X(T_PROMOTE, 6, F32, GROUP, 0x3ba3d70a, "EMA from which a token is worth SRAM (default 0.005)")      \
-	X(T_EVICT, 7, F32, GROUP, 0x3b03126f,                                                                \
-	  "EMA below which it no longer is (default 0.002); below T_PROMOTE")                                \
-	X(ALPHA, 8, F32, STREAM, 0x3f666666, "EMA: weight of the past, in [0, 1) (default 0.9)")             \
-	X(N_PROMOTE, 9, U32, STREAM, 2,                                                                      \
-	  "consecutive steps at T_PROMOTE before a token becomes a sink, 1 to 65535")                        \
-	X(N_DWELL, 10, U32, STREAM, 12,                                                                      \
-	  "steps that an entry stays at least, and before its token is promoted again")                      \
-	X(N_EVICT, 11, U32, STREAM, 4,                                                                       \
-	  "consecutive steps below T_EVICT before it ceases to be one, 1 to 65535")                          \
-	X(DELTA, 12, F32, STREAM, 0x3a83126f,                                                                \
-	  "full SRAM: replace only for an EMA larger by this (default 0.001)")                               \
-	X(PLACEMENT, 13, U32, STREAM, 0,                                                                     \
-	  "0 OFF, 1 OBSERVE (EMA; software decides), 2 AUTO (STEP_END decides)")                             \
-	X(TAIL_TOKENS, 14, U32, GROUP, 0, "newest tokens that stay in SRAM as they are appended, 0 to 4096") \
-	X(TENANT_CAP, 15, U32, DEVICE, 0xffffffff, "SRAM bytes that the streams of one tenant tag may hold") \
-	X(TENANT_TAG, 16, U32, STREAM, 0xffffffff,                                                           \
-	  "account of the stream's SRAM, all ones = its tenant; privileged")                                 \
-	X(PRIORITY, 17, U32, STREAM, 0, "of entries that STEP_END promotes, 0 to 255")                       \
-	X(LAYER_WEIGHT, 18, U64, STREAM, 0x3f800000ffff0000,                                                 \
-	  "begin | end << 16 | weight (binary32) << 32: sets the weight of these layers in scores and EMA; " \
-	  "below 256, to 2^-16")                                                                             \
-	X(GATE, 19, U32, GROUP, 0, "gated ATTEND: 0 MASS, 1 ABS, 2 REL, see enum kvsink_gate")               \
-	X(EPSILON, 20, F32, GROUP, 0x3cf5c28f,                                                               \
-	  "gated ATTEND: the criterion's bound, above 0 and below 1 (default 0.03)")                         \
-	X(GATE_BUFFER, 21, U32, STREAM, 1,                                                                   \
-	  "gated ATTEND: 1 = choose V rows once all logits are known, 0 = in one pass")                      \
-	X(CERTIFY, 22, U32, STREAM, 0,                                                                       \
-	  "gated ATTEND: 1 = read every V row where the criterion could not be certified")
+	X(T_SINK, 0, F32, GROUP, 0x3dcccccd, "CLASSIFY: a token with at least this score is a sink (default 0.1)") \
+	X(SCORE_MODE, 1, U32, STREAM, 1, "CLASSIFY: 0 RAW, 1 MEAN, 2 REL")                                       \
+	X(LOCAL_WINDOW, 2, U32, STREAM, 64, "queries nearer than this many tokens do not count, in scores and EMA") \
+	X(SRAM_BUDGET, 3, U32, STREAM, 0xffffffff, "SRAM bytes that the stream (or, for the device, all) may hold") \
+	X(HEAD_MASK, 4, U64, GROUP, 0xffffffffffffffff, "KV heads that may become resident")                    \
+	X(LAYER_RANGE, 5, U32, STREAM, 0xffff0000, "begin | end << 16, layers that may become resident")        \
+	X(T_PROMOTE, 6, F32, GROUP, 0x3ba3d70a, "EMA from which a token is worth SRAM (default 0.005)")          \
+	X(T_EVICT, 7, F32, GROUP, 0x3b03126f, "EMA below which it no longer is (default 0.002); below T_PROMOTE") \
+	X(ALPHA, 8, F32, STREAM, 0x3f666666, "EMA: weight of the past, in [0, 1) (default 0.9)")                 \
+	X(N_PROMOTE, 9, U32, STREAM, 2, "consecutive steps at T_PROMOTE before a token becomes a sink, 1 to 65535") \
+	X(N_DWELL, 10, U32, STREAM, 12, "steps that an entry stays at least, and before its token is promoted again") \
+	X(N_EVICT, 11, U32, STREAM, 4, "consecutive steps below T_EVICT before it ceases to be one, 1 to 65535")  \
+	X(DELTA, 12, F32, STREAM, 0x3a83126f, "full SRAM: replace only for an EMA larger by this (default 0.001)") \
+	X(PLACEMENT, 13, U32, STREAM, 0, "0 OFF, 1 OBSERVE (EMA; software decides), 2 AUTO (STEP_END decides)")   \
+	X(TAIL_TOKENS, 14, U32, GROUP, 0, "newest tokens that stay in SRAM as they are appended, 0 to 4096")      \
+	X(TENANT_CAP, 15, U32, DEVICE, 0xffffffff, "SRAM bytes that the streams of one tenant tag may hold")      \
+	X(TENANT_TAG, 16, U32, STREAM, 0xffffffff, "account of the stream's SRAM, all ones = its tenant; privileged") \
+	X(PRIORITY, 17, U32, STREAM, 0, "of entries that STEP_END promotes, 0 to 255")                           \
+	X(LAYER_WEIGHT, 18, U64, STREAM, 0x3f800000ffff0000, "begin | end << 16 | weight (binary32) << 32: sets the weight of these layers in scores and EMA; below 256, to 2^-16") \
+	X(GATE, 19, U32, GROUP, 0, "gated ATTEND: 0 MASS, 1 ABS, 2 REL, see enum kvsink_gate")                   \
+	X(EPSILON, 20, F32, GROUP, 0x3cf5c28f, "gated ATTEND: the criterion's bound, above 0 and below 1 (default 0.03)") \
+	X(GATE_BUFFER, 21, U32, STREAM, 1, "gated ATTEND: 1 = choose V rows once all logits are known, 0 = in one pass") \
+	X(CERTIFY, 22, U32, STREAM, 0, "gated ATTEND: 1 = read every V row where the criterion could not be certified")
 
 enum kvsink_placement { KVSINK_PLACEMENT_OFF = 0, KVSINK_PLACEMENT_OBSERVE = 1, KVSINK_PLACEMENT_AUTO = 2 };
 
 /* ---- Events: X(name, value, description) ------------------------------------------------------------ */
-#define KVSINK_EVENTS(X)                                                                                     \
+#define KVSINK_EVENTS(X)                                                                                 \
 	X(GRANTED, 1, "PROMOTE got SRAM; detail = bytes")                                                    \
 	X(VALID, 2, "the copy has ended, reads go to SRAM; detail = bytes")                                  \
 	X(EVICTED, 3, "an entry was removed; detail = bytes")                                                \
@@ -332,21 +309,21 @@ enum kvsink_placement { KVSINK_PLACEMENT_OFF = 0, KVSINK_PLACEMENT_OBSERVE = 1, 
 	X(STREAM_DESTROYED, 6, "a stream is gone, its entries with it")                                      \
 	X(JOB_FAILED, 7, "a job failed; detail = result code")                                               \
 	X(ENGINE_RESET, 8, "tags and SRAM were lost; detail = new generation")                               \
-	X(CONTRACT_BROKEN, 9, "contracts in force could not be kept; detail = how many entries and tails")   \
-	X(ECC_ERROR, 10,                                                                                     \
-	  "uncorrectable error in SRAM: the entry or tail is dropped, HBM is read; detail = bytes")          \
+	X(CONTRACT_BROKEN, 9, "contracts in force could not be kept; detail = how many entries and tails")             \
+	X(ECC_ERROR, 10, "uncorrectable error in SRAM: the entry or tail is dropped, HBM is read; detail = bytes")   \
 	X(SINK, 11, "the EMA made a token a sink of the layers' group; detail = EMA (binary32)")             \
 	X(SINK_END, 12, "it no longer is one; detail = EMA (binary32)")                                      \
 	X(COPY_LATE, 13, "a copy ended after it was due; detail = modelled ns too late")                     \
-	X(LOST, 14,                                                                                          \
-	  "events that were asked for gave way to younger ones; detail = how many so far, at least of this " \
-	  "tenant")                                                                                          \
+	X(LOST, 14, "events that were asked for gave way to younger ones; detail = how many so far, at least of this tenant") \
 	X(SWAPPED_OUT, 15, "a stream has left HBM; detail = KiB of its image")                               \
 	X(SWAPPED_IN, 16, "it is back; detail = KiB of its image")                                           \
-	X(WINDOW_COMMITTED, 17, "a replay window has ended; detail = rows that stay | rows in all << 16")
+	X(WINDOW_COMMITTED, 17, "a replay window has ended; detail = rows that stay | rows in all << 16")    \
+	X(PREFIX_PUBLISHED, 18, "a prefix came to be; detail = its tokens")                                  \
+	X(PREFIX_ATTACHED, 19, "a stream begins with a prefix; detail = tokens that they share")             \
+	X(PREFIX_DETACHED, 20, "a stream has rows of its own in place of a prefix's; detail = tokens")
 
 /* Why (event_rec.reason): X(name, value, description) */
-#define KVSINK_REASONS(X)                                                                                    \
+#define KVSINK_REASONS(X)                                                                                \
 	X(NONE, 0, "nothing to say")                                                                         \
 	X(REQUEST, 1, "a command asked for it")                                                              \
 	X(STREAM_END, 2, "the stream is gone")                                                               \
@@ -374,8 +351,8 @@ enum kvsink_ring_reg {
 
 /* KVSINK_<REG>_<FIELD>_SHIFT and _MASK (the mask is in place). */
 enum kvsink_field {
-#define X(reg, field, shift, width, doc)                                                                     \
-	KVSINK_##reg##_##field##_SHIFT = shift,                                                              \
+#define X(reg, field, shift, width, doc)                     \
+	KVSINK_##reg##_##field##_SHIFT = shift,                  \
 	KVSINK_##reg##_##field##_MASK = (int)(((1ull << (width)) - 1) << (shift)),
 	KVSINK_FIELDS(X)
 #undef X
@@ -385,21 +362,21 @@ enum kvsink_counter {
 #define X(name, unit, doc) KVSINK_COUNTER_##name,
 	KVSINK_COUNTERS(X)
 #undef X
-		KVSINK_COUNTER_COUNT
+	KVSINK_COUNTER_COUNT
 };
 
 enum kvsink_code {
 #define X(name, value, err, doc) KVSINK_CODE_##name = value,
 	KVSINK_CODES(X)
 #undef X
-		KVSINK_CODE_COUNT
+	KVSINK_CODE_COUNT
 };
 
 enum kvsink_param {
 #define X(name, index, kind, scope, def, doc) KVSINK_PARAM_##name = index,
 	KVSINK_PARAMS(X)
 #undef X
-		KVSINK_PARAM_COUNT
+	KVSINK_PARAM_COUNT
 };
 
 enum kvsink_event_code {
@@ -412,56 +389,50 @@ enum kvsink_reason {
 #define X(name, value, doc) KVSINK_REASON_##name = value,
 	KVSINK_REASONS(X)
 #undef X
-		KVSINK_REASON_COUNT
+	KVSINK_REASON_COUNT
 };
 
 #define KVSINK_IRQ_ERROR (1u << 31)
 
 /*
- * Number formats of stored rows: X(name, value, bits of an element or code, codes that share a scale in a row
- * (0: all of a channel within a page do), has a minimum, description). Rows are appended in one of the first
- * two; SEAL turns those of whole pages into one of the others. Further formats get a row here, one in
- * silicon/format.c, a CAPS bit.
+ * Number formats of stored rows: X(name, value, bits of an element or code, codes that share a scale in a row (0: all
+ * of a channel within a page do), has a minimum, description). Rows are appended in one of the first two; SEAL
+ * turns those of whole pages into one of the others. Further formats get a row here, one in silicon/format.c, a CAPS bit.
  */
-#define KVSINK_FORMATS(X)                                                                                    \
+#define KVSINK_FORMATS(X)                                                                                \
 	X(F32, 0, 32, 1, 0, "binary32")                                                                      \
 	X(FP16, 1, 16, 1, 0, "binary16")                                                                     \
 	X(INT8, 2, 8, 32, 0, "code -127 to 127 times scale, a scale for 32 elements of a row")               \
 	X(INT4, 3, 4, 32, 1, "code 0 to 15 times scale plus minimum, both for 32 elements of a row")         \
-	X(INT8_CHANNEL, 4, 8, 0, 1,                                                                          \
-	  "K only: code 0 to 255 times scale plus minimum, both for an element over the page's tokens")      \
+	X(INT8_CHANNEL, 4, 8, 0, 1, "K only: code 0 to 255 times scale plus minimum, both for an element over the page's tokens") \
 	X(INT4_CHANNEL, 5, 4, 0, 1, "K only: the same with codes 0 to 15")
 
 enum kvsink_format {
 #define X(name, value, bits, group, minimum, doc) KVSINK_FORMAT_##name = value,
 	KVSINK_FORMATS(X)
 #undef X
-		KVSINK_FORMAT_COUNT
+	KVSINK_FORMAT_COUNT
 };
 
 #define KVSINK_APPEND_FORMATS 2 /* formats below this one can be appended, the others sealed */
-#define KVSINK_FORMAT_GROUP 32	/* elements of a row that share a scale */
+#define KVSINK_FORMAT_GROUP 32 /* elements of a row that share a scale */
 
 enum kvsink_score_mode { KVSINK_SCORE_RAW = 0, KVSINK_SCORE_MEAN = 1, KVSINK_SCORE_REL = 2 };
 
 /*
  * SPLIT (exact up to rounding): SRAM rows and HBM rows apart, then the merge of both.
- * CANONICAL (exact up to rounding, and bit-identical for every placement): one sum in the order of tokens,
- * each row read from where it lies. GATED (bounded): every K row is read, so each weight is known; V rows in
- * HBM are read only as far as the group's GATE and EPSILON want it. Rows in SRAM are always read. Queries of
- * a block (at most 24 / heads per KV head) and the heads of a KV head agree on the rows.
+ * CANONICAL (exact up to rounding, and bit-identical for every placement): one sum in the order of tokens, each row read
+ * from where it lies.
+ * GATED (bounded): every K row is read, so each weight is known; V rows in HBM are read only as far as the group's GATE
+ * and EPSILON want it. Rows in SRAM are always read. Queries of a block (at most 24 / heads per KV head) and the heads of a
+ * KV head agree on the rows.
  */
-enum kvsink_attend_mode {
-	KVSINK_ATTEND_SPLIT = 0,
-	KVSINK_ATTEND_CANONICAL = 1,
-	KVSINK_ATTEND_GATED = 2,
-	KVSINK_ATTEND_MODE_COUNT
-};
+enum kvsink_attend_mode { KVSINK_ATTEND_SPLIT = 0, KVSINK_ATTEND_CANONICAL = 1, KVSINK_ATTEND_GATED = 2, KVSINK_ATTEND_MODE_COUNT };
 
 /*
- * What gated ATTEND promises of the output o_S over the rows that were read, against o over all rows (as
- * stored). tau is the share of attention on unread rows, M the largest norm of a V row of that layer and KV
- * head so far: MASS: tau <= EPSILON. ABS: |o - o_S| <= EPSILON * M. REL: |o - o_S| <= EPSILON * |o_S|.
+ * What gated ATTEND promises of the output o_S over the rows that were read, against o over all rows (as stored).
+ * tau is the share of attention on unread rows, M the largest norm of a V row of that layer and KV head so far:
+ * MASS: tau <= EPSILON. ABS: |o - o_S| <= EPSILON * M. REL: |o - o_S| <= EPSILON * |o_S|.
  */
 enum kvsink_gate { KVSINK_GATE_MASS = 0, KVSINK_GATE_ABS = 1, KVSINK_GATE_REL = 2, KVSINK_GATE_COUNT };
 
@@ -472,15 +443,15 @@ enum kvsink_space { KVSINK_SPACE_NONE = 0, KVSINK_SPACE_GART, KVSINK_SPACE_HBM, 
 /* One slot of a ring: KVSINK_MAX_CMDS commands at most, executed in order; the first failure ends the job. */
 struct kvsink_job_desc {
 	uint64_t seqno; /* returned in the completion record */
-	uint64_t cmds;	/* bus address of struct kvsink_cmd[cmd_count] */
+	uint64_t cmds; /* bus address of struct kvsink_cmd[cmd_count] */
 	uint64_t items; /* bus address of union kvsink_item[item_count] */
 	uint32_t cmd_count;
 	uint32_t item_count;
 	uint64_t generation; /* contents-lost generation relied on; 0 = none */
-	uint32_t tenant;     /* streams of other tenants are refused (TENANT) */
-	uint32_t flags;	     /* KVSINK_JOB_* */
-	uint64_t host_ns;    /* CLOCK_MONOTONIC when the doorbell was rung */
-	uint64_t reserved;   /* 0 */
+	uint32_t tenant; /* streams of other tenants are refused (TENANT) */
+	uint32_t flags; /* KVSINK_JOB_* */
+	uint64_t host_ns; /* CLOCK_MONOTONIC when the doorbell was rung */
+	uint64_t reserved; /* 0 */
 };
 
 #define KVSINK_JOB_PRIVILEGED 1u /* may touch the streams of every tenant */
@@ -488,24 +459,24 @@ struct kvsink_job_desc {
 /* Written to the slot of the job when it has ended; then HEAD grows, then the interrupt is raised. */
 struct kvsink_completion {
 	uint64_t seqno;
-	uint32_t code;	    /* enum kvsink_code */
-	uint32_t cmd;	    /* index of the failed command, or the number of commands */
-	uint64_t address;   /* what the code says */
+	uint32_t code; /* enum kvsink_code */
+	uint32_t cmd; /* index of the failed command, or the number of commands */
+	uint64_t address; /* what the code says */
 	uint32_t result[4]; /* of the last command that has results, see there */
-	uint64_t begin_ns;  /* modelled time at which the job began */
-	uint64_t end_ns;    /* modelled time at which it ended */
+	uint64_t begin_ns; /* modelled time at which the job began */
+	uint64_t end_ns; /* modelled time at which it ended */
 	uint64_t reserved;
 };
 
 /* Where an operand lies. Only the kernel writes commands, so only the kernel names spaces. */
 struct kvsink_ref {
-	uint32_t space;	   /* enum kvsink_space */
+	uint32_t space; /* enum kvsink_space */
 	uint32_t reserved; /* 0 */
-	uint64_t offset;   /* bytes */
+	uint64_t offset; /* bytes */
 };
 
 /* X(name, opcode, description) */
-#define KVSINK_OPCODES(X)                                                                                    \
+#define KVSINK_OPCODES(X)                                                                                \
 	X(STREAM_CREATE, 1, "make a stream; items: its layers")                                              \
 	X(STREAM_DESTROY, 2, "drop a stream with its entries")                                               \
 	X(PAGE_MAP, 3, "put pages into a stream's page table; items: HBM offsets")                           \
@@ -525,27 +496,29 @@ struct kvsink_ref {
 	X(ADVANCE, 17, "let modelled time pass (compute elsewhere)")                                         \
 	X(CONTRACT, 18, "make, renew or end the contracts of entries; items: which")                         \
 	X(SCORE_IMPORT, 19, "take over scores that were computed elsewhere")                                 \
-	X(LAYER_HEADS, 20, "set the ALiBi slope and the sink logit of each query head of a layer")           \
-	X(SEAL, 21, "quantise whole pages of a stream in place; items: rows that stay as they are")          \
+	X(LAYER_HEADS, 20, "set the ALiBi slope and the sink logit of each query head of a layer")         \
+	X(SEAL, 21, "quantise whole pages of a stream in place; items: rows that stay as they are")         \
 	X(SWAP_OUT, 22, "copy what a stream has in HBM to host memory; afterwards it has nothing there")     \
-	X(SWAP_PLACE, 23,                                                                                    \
-	  "give a stream that is swapped out a page table and a score area, or take them back")              \
+	X(SWAP_PLACE, 23, "give a stream that is swapped out a page table and a score area, or take them back") \
 	X(SWAP_IN, 24, "copy it back")                                                                       \
-	X(WINDOW_BEGIN, 25, "open a replay window: rows to come are kept or dropped one by one")             \
-	X(WINDOW_COMMIT, 26, "end it: the first rows become steps of the stream, the others are dropped")
+	X(PREFIX_PUBLISH, 25, "make a prefix of a stream's first tokens; the stream shares it from then on") \
+	X(PREFIX_ATTACH, 26, "an empty stream begins with tokens of a prefix")                               \
+	X(PREFIX_DETACH, 27, "pages of a prefix are copied for one stream; after the last it shares nothing; items: where to") \
+	X(WINDOW_BEGIN, 28, "open a replay window: rows to come are kept or dropped one by one")             \
+	X(WINDOW_COMMIT, 29, "end it: the first rows become steps of the stream, the others are dropped")
 
 enum kvsink_opcode {
 #define X(name, value, doc) KVSINK_OP_##name = value,
 	KVSINK_OPCODES(X)
 #undef X
-		KVSINK_OP_COUNT
+	KVSINK_OP_COUNT
 };
 
 /*
  * Flags of STREAM_CREATE.
  * PER_HEAD: query heads have an ALiBi slope and a learned sink each, see LAYER_HEADS.
- * V_IN_K: a value is the first d_v elements of its key row (d_v <= d_k): no V rows are stored, copied or
- * read, and none have norms; GATED has nothing to leave unread and is SPLIT.
+ * V_IN_K: a value is the first d_v elements of its key row (d_v <= d_k): no V rows are stored, copied or read, and none have
+ * norms; GATED has nothing to leave unread and is SPLIT.
  */
 #define KVSINK_STREAM_PER_HEAD 1u
 #define KVSINK_STREAM_V_IN_K 2u
@@ -557,15 +530,15 @@ struct kvsink_cmd_stream_create {
 	uint64_t stream; /* id, never 0, never reused */
 	uint32_t tenant; /* owner */
 	uint16_t layers, q_heads, kv_heads, d_k, d_v;
-	uint16_t format;       /* enum kvsink_format */
-	uint32_t page_tokens;  /* power of two */
-	uint32_t max_tokens;   /* multiple of page_tokens */
-	uint64_t page_table;   /* HBM offset of uint64_t[max_tokens / page_tokens] */
-	uint64_t scores;       /* HBM offset of the score area: kvsink_score_bytes(), see there */
-	uint32_t first_item;   /* items [first_item, first_item + layers): struct kvsink_layer */
+	uint16_t format; /* enum kvsink_format */
+	uint32_t page_tokens; /* power of two */
+	uint32_t max_tokens; /* multiple of page_tokens */
+	uint64_t page_table; /* HBM offset of uint64_t[max_tokens / page_tokens] */
+	uint64_t scores; /* HBM offset of the score area: kvsink_score_bytes(), see there */
+	uint32_t first_item; /* items [first_item, first_item + layers): struct kvsink_layer */
 	uint32_t score_groups; /* 1 .. KVSINK_MAX_SCORE_GROUPS */
 	uint16_t group_end[KVSINK_MAX_SCORE_GROUPS]; /* group g: layers [group_end[g-1], group_end[g]) */
-	uint32_t flags;				     /* KVSINK_STREAM_* */
+	uint32_t flags; /* KVSINK_STREAM_* */
 	/* formats that SEAL turns K and V into, see kvsink_seal_fits(); 0 = the plane stays as it is. A plane
 	 * that is sealed takes at most KVSINK_STAGE_BYTES in a page and layer. */
 	uint16_t seal_k, seal_v;
@@ -589,34 +562,31 @@ struct kvsink_cmd_gart_invalidate {
 
 struct kvsink_cmd_config {
 	uint64_t stream; /* 0 = device-wide (needs KVSINK_JOB_PRIVILEGED) */
-	uint32_t param;	 /* enum kvsink_param */
-	uint32_t group;	 /* score group, or KVSINK_GROUP_ALL */
+	uint32_t param; /* enum kvsink_param */
+	uint32_t group; /* score group, or KVSINK_GROUP_ALL */
 	uint64_t value;
 };
 
 enum kvsink_query_what {
-	KVSINK_QUERY_STREAMS = 1,  /* struct kvsink_stream_rec; stream 0 = all of the tenant */
-	KVSINK_QUERY_TAGS = 2,	   /* struct kvsink_tag_rec; likewise */
+	KVSINK_QUERY_STREAMS = 1, /* struct kvsink_stream_rec; stream 0 = all of the tenant */
+	KVSINK_QUERY_TAGS = 2, /* struct kvsink_tag_rec; likewise */
 	KVSINK_QUERY_COUNTERS = 3, /* uint64_t[KVSINK_COUNTER_COUNT]; stream 0 = device (privileged) */
-	KVSINK_QUERY_SCORES = 4,   /* struct kvsink_score_rec of tokens [first, first + max) of `group` */
-	KVSINK_QUERY_PARAMS = 5,   /* uint64_t[KVSINK_PARAM_COUNT] of `group`; stream 0 = device (group 0) */
-	KVSINK_QUERY_EVENTS =
-		6, /* struct kvsink_event_rec, oldest first, of the tenant; LOST first if some are gone */
-	KVSINK_QUERY_SINKS =
-		7, /* struct kvsink_sink_rec of `group`, as CLASSIFY would list them; changes nothing */
-	KVSINK_QUERY_VERDICTS =
-		8, /* struct kvsink_verdict_rec: what STEP_END would do in AUTO mode, in its order */
+	KVSINK_QUERY_SCORES = 4, /* struct kvsink_score_rec of tokens [first, first + max) of `group` */
+	KVSINK_QUERY_PARAMS = 5, /* uint64_t[KVSINK_PARAM_COUNT] of `group`; stream 0 = device (group 0) */
+	KVSINK_QUERY_EVENTS = 6, /* struct kvsink_event_rec, oldest first, of the tenant; LOST first if some are gone */
+	KVSINK_QUERY_SINKS = 7, /* struct kvsink_sink_rec of `group`, as CLASSIFY would list them; changes nothing */
+	KVSINK_QUERY_VERDICTS = 8, /* struct kvsink_verdict_rec: what STEP_END would do in AUTO mode, in its order */
 	KVSINK_QUERY_PROFILE = 9, /* struct kvsink_profile_rec, layer by layer, head by head */
-	KVSINK_QUERY_SPANS = 10,  /* struct kvsink_span_rec, oldest first, of the tenant */
+	KVSINK_QUERY_SPANS = 10, /* struct kvsink_span_rec, oldest first, of the tenant */
 };
 
 /* Writes struct kvsink_list_head, then records [first, first + max) of those that match. */
 struct kvsink_cmd_query {
 	uint64_t stream;
-	uint32_t what;	/* enum kvsink_query_what */
+	uint32_t what; /* enum kvsink_query_what */
 	uint32_t group; /* SCORES, SINKS and PARAMS only */
 	uint32_t first; /* first record wanted; EVENTS, SPANS: number of the event or span, modulo 2^32 */
-	uint32_t max;	/* records that fit behind the head */
+	uint32_t max; /* records that fit behind the head */
 	struct kvsink_ref dst; /* sizeof(head) + max * sizeof(record) bytes */
 };
 
@@ -648,7 +618,7 @@ struct kvsink_cmd_score {
 	uint32_t first; /* first query's token; must be the next unscored one of this layer */
 	uint32_t count; /* first + count may not exceed the stream's length: an open step is not scored */
 	uint32_t reserved;
-	struct kvsink_ref q;   /* float[count][q_heads][d_k] */
+	struct kvsink_ref q; /* float[count][q_heads][d_k] */
 	struct kvsink_ref out; /* float[count][q_heads][d_v] */
 };
 
@@ -660,38 +630,36 @@ struct kvsink_cmd_classify {
 	struct kvsink_ref dst;
 };
 
-#define KVSINK_PROMOTE_PARTIAL                                                                               \
-	1u /* flag: grant the items that fit, in order, up to the first that does not */
+#define KVSINK_PROMOTE_PARTIAL 1u /* flag: grant the items that fit, in order, up to the first that does not */
 
 /*
- * Items [first_item, first_item + item_count): struct kvsink_place_item. Tokens must be part of the stream;
- * an entry never overlaps another of its token (EXISTS). Without PARTIAL all items are granted or none.
- * result[0] bytes granted, [1] generation of the first entry (those of one command count up, 0 is left out),
- * [2] entries granted, [3] with PARTIAL the code that ended the grant, which is not an error of the command.
+ * Items [first_item, first_item + item_count): struct kvsink_place_item. Tokens must be part of the stream; an
+ * entry never overlaps another of its token (EXISTS). Without PARTIAL all items are granted or none.
+ * result[0] bytes granted, [1] generation of the first entry (those of one command count up, 0 is left out), [2] entries
+ * granted, [3] with PARTIAL the code that ended the grant, which is not an error of the command.
  *
  * Contract: while it is in force no other grant may take the entry's place. It is in force until the stream
  * has made dwell_steps steps (0: no such limit) and at the longest until host time passes deadline_ns; with
  * neither there is none. dwell_steps without a deadline gets MAX_LEASE. An EVICT of the tenant ends it.
- * When SRAM, a budget or tags are short, a grant with a contract displaces entries without one in force (in
- * any stream, but only for lack of the device's SRAM or tags; within its own stream or tenant tag for lack of
- * their budgets); a grant without one displaces only entries of its tenant tag with a lower priority. Order:
- * lowest priority, smallest EMA, oldest grant.
+ * When SRAM, a budget or tags are short, a grant with a contract displaces entries without one in force (in any stream,
+ * but only for lack of the device's SRAM or tags; within its own stream or tenant tag for lack of their budgets); a
+ * grant without one displaces only entries of its tenant tag with a lower priority. Order: lowest priority, smallest
+ * EMA, oldest grant.
  */
 struct kvsink_cmd_promote {
 	uint64_t stream;
 	uint32_t first_item, item_count;
 	uint32_t dwell_steps;
-	uint32_t priority;    /* 0 .. KVSINK_MAX_PRIORITY */
+	uint32_t priority; /* 0 .. KVSINK_MAX_PRIORITY */
 	uint64_t deadline_ns; /* CLOCK_MONOTONIC; 0 = none */
-	uint64_t due_ns; /* modelled ns from now by which the copies shall end; 0 = at once, whatever they
-			    slow down */
+	uint64_t due_ns; /* modelled ns from now by which the copies shall end; 0 = at once, whatever they slow down */
 };
 
 #define KVSINK_EVICT_ANY 1u /* flag: nothing to remove is no error */
 
 /*
- * Removes the entries of each item's token (or KVSINK_TOKEN_ALL) that lie within its layers and heads.
- * result[0] how many; NOT_RESIDENT if none at all.
+ * Removes the entries of each item's token (or KVSINK_TOKEN_ALL) that lie within its layers and heads. result[0] how
+ * many; NOT_RESIDENT if none at all.
  */
 struct kvsink_cmd_evict {
 	uint64_t stream;
@@ -702,29 +670,28 @@ struct kvsink_cmd_evict {
 struct kvsink_cmd_contract {
 	uint64_t stream;
 	uint32_t first_item, item_count; /* struct kvsink_place_item */
-	uint32_t dwell_steps;		 /* counted from now */
+	uint32_t dwell_steps; /* counted from now */
 	uint32_t priority;
 	uint64_t deadline_ns; /* 0 with dwell_steps 0: the contract ends */
 };
 
 /*
- * Quantises the pages up to `tokens`, which is a multiple of page_tokens, at most the length and more than
- * what is sealed (SEQUENCE: an open group cannot be sealed, a sealed one not again). Rows that the items
- * name, within the tokens that are sealed now, are protected: they stay as they are. CROWDED if a page has no
- * room for them. No place changes, so what is saved is bytes read. Entries of these tokens become invalid and
- * are copied again; a tail forgets them.
+ * Quantises the pages up to `tokens`, which is a multiple of page_tokens, at most the length and more than what is
+ * sealed (SEQUENCE: an open group cannot be sealed, a sealed one not again). Rows that the items name, within the tokens
+ * that are sealed now, are protected: they stay as they are. CROWDED if a page has no room for them. No place
+ * changes, so what is saved is bytes read. Entries of these tokens become invalid and are copied again; a tail
+ * forgets them.
  */
 struct kvsink_cmd_seal {
 	uint64_t stream;
 	uint32_t first_item, item_count; /* struct kvsink_place_item; may be none */
-	uint32_t tokens;		 /* that are sealed afterwards */
+	uint32_t tokens; /* that are sealed afterwards */
 	uint32_t reserved;
 };
 
 /*
- * Scores of a group without any, of all tokens of the stream: SEQUENCE if count is not its length, BUSY if a
- * layer of the group was scored. The layers count as scored by `count` queries; a sum larger than those can
- * give is BAD_FIELD.
+ * Scores of a group without any, of all tokens of the stream: SEQUENCE if count is not its length, BUSY if a layer of
+ * the group was scored. The layers count as scored by `count` queries; a sum larger than those can give is BAD_FIELD.
  */
 struct kvsink_cmd_score_import {
 	uint64_t stream;
@@ -734,10 +701,10 @@ struct kvsink_cmd_score_import {
 };
 
 /*
- * What the query heads of a layer have of their own. BUSY once the stream has a row; UNSUPPORTED without
- * PER_HEAD. Query head h at token p sees token t with the logit softcap(scale * q.k) + slope[h] * (t - p),
- * and besides the tokens a sink with logit sink[h] and the value 0, in every mode: attention on tokens adds
- * up to less than 1. Slopes are finite; sinks are finite, or -inf for none. STREAM_CREATE sets 0 and -inf.
+ * What the query heads of a layer have of their own. BUSY once the stream has a row; UNSUPPORTED without PER_HEAD.
+ * Query head h at token p sees token t with the logit softcap(scale * q.k) + slope[h] * (t - p), and besides the tokens a
+ * sink with logit sink[h] and the value 0, in every mode: attention on tokens adds up to less than 1. Slopes are finite;
+ * sinks are finite, or -inf for none. STREAM_CREATE sets 0 and -inf.
  */
 struct kvsink_cmd_layer_heads {
 	uint64_t stream;
@@ -747,28 +714,25 @@ struct kvsink_cmd_layer_heads {
 };
 
 /*
- * The image of a stream: its score area (kvsink_score_bytes() padded to 8 bytes, and what PER_HEAD adds),
- * then its pages up to the length. BUSY while a step is open or a copy under way, SWAPPED if it is swapped
- * out already, TOO_BIG if the image needs more than `bytes`. While the stream is swapped out, everything that
- * needs a row, a score or a page of it is SWAPPED; entries, tails, contracts, parameters and counters stay.
- * result[0], [1]: bytes of the image, low and high half; result[2]: pages that the stream's page table had,
- * as SWAP_PLACE and SWAP_IN tell it, too.
+ * The image of a stream: its score area (kvsink_score_bytes() padded to 8 bytes, and what PER_HEAD adds), then its pages up
+ * to the length. BUSY while a step is open or a copy under way, SWAPPED if it is swapped out already, TOO_BIG if the image needs
+ * more than `bytes`. While the stream is swapped out, everything that needs a row, a score or a page of it is
+ * SWAPPED; entries, tails, contracts, parameters and counters stay. result[0], [1]: bytes of the image, low and high half;
+ * result[2]: pages that the stream's page table had, as SWAP_PLACE and SWAP_IN tell it, too.
  */
 struct kvsink_cmd_swap_out {
 	uint64_t stream;
 	struct kvsink_ref image;
-	uint64_t bytes;	 /* that may be written there */
-	uint64_t key[2]; /* of the checksum, which never leaves the chip: unknown to who may change the image
-			  */
+	uint64_t bytes; /* that may be written there */
+	uint64_t key[2]; /* of the checksum, which never leaves the chip: unknown to who may change the image */
 };
 
 #define KVSINK_PLACE_NONE 1u /* SWAP_PLACE flag: the place is taken back */
 
 /*
- * Where a stream that is swapped out shall be next: then PAGE_MAP fills its page table from page 0 on, with
- * at least the pages of the image, then SWAP_IN. Whatever fails in between, or a reset, takes the place back.
- * BUSY if the stream is not swapped out. result[] as SWAP_OUT has told, so who saw no end of that may learn
- * from PLACE_NONE what it did.
+ * Where a stream that is swapped out shall be next: then PAGE_MAP fills its page table from page 0 on, with at least
+ * the pages of the image, then SWAP_IN. Whatever fails in between, or a reset, takes the place back. BUSY if the stream
+ * is not swapped out. result[] as SWAP_OUT has told, so who saw no end of that may learn from PLACE_NONE what it did.
  */
 struct kvsink_cmd_swap_place {
 	uint64_t stream;
@@ -776,8 +740,8 @@ struct kvsink_cmd_swap_place {
 };
 
 /*
- * The image is checked as it is read, once; IMAGE if it is another one: then the stream is as it was before,
- * and what was written to its new place is nobody's. BUSY without a place.
+ * The image is checked as it is read, once; IMAGE if it is another one: then the stream is as it was before, and what was
+ * written to its new place is nobody's. BUSY without a place.
  */
 struct kvsink_cmd_swap_in {
 	uint64_t stream;
@@ -786,27 +750,64 @@ struct kvsink_cmd_swap_in {
 };
 
 /*
- * Opens a replay window of the stream, of up to `tokens` rows behind its length: BUSY while a step is open,
- * WINDOW while a window is. Until WINDOW_COMMIT, rows are appended and attended as in one open step, but a
- * tail is not written, and the attention of each query goes to the journal by itself. What would change
- * entries, scores, parameters, rows or the length of the stream is WINDOW meanwhile. No grant displaces its
- * entries and tails, until host time is MAX_LEASE past this command. The journal is the chip's: TOO_BIG if
- * `bytes` is less than kvsink_window_bytes(), see there. A reset ends the window as WINDOW_COMMIT of 0 does.
+ * A prefix is a stream that does not change (CLOSED) and that others begin with. It takes a stream's slot and id; QUERY, CLASSIFY,
+ * PROMOTE, EVICT, CONTRACT, BARRIER and CONFIG name it as they name a stream. Tokens below `shared` of a stream are its prefix's:
+ * their pages are in its page table, their entries serve its reads, both are the prefix's alone (PROMOTE through the stream: SHARED).
+ *
+ * PUBLISH: tokens [0, tokens) of the stream, at least one more than it shares already, become the prefix; its entries of them go along,
+ * with contracts that end by their deadline alone. Pages before tokens / page_tokens are the prefix's from then on. Of the page behind
+ * them, if tokens end within it, `page` gets a copy that ends there; the stream keeps its own. Scores go along if no query behind
+ * `tokens` was scored; EMA, profile and what CLASSIFY said if `tokens` is the length. The prefix's max_tokens is `tokens`, up to a
+ * page: page_table and scores are as large as that needs. BUSY while a step is open; PARTED if `tokens` end within a sealed page.
  */
-struct kvsink_cmd_window_begin {
+struct kvsink_cmd_prefix_publish {
 	uint64_t stream;
-	uint64_t journal; /* HBM offset, aligned as a score area */
-	uint64_t bytes;	  /* set aside there */
-	uint32_t tokens;  /* 1 .. KVSINK_MAX_WINDOW_TOKENS */
+	uint64_t prefix; /* its id: as of STREAM_CREATE */
+	uint64_t page_table, scores; /* as of STREAM_CREATE */
+	uint64_t page; /* HBM offset; 0 if `tokens` is a multiple of page_tokens */
+	uint64_t key[2];
+	uint32_t tokens;
 	uint32_t reserved;
 };
 
 /*
- * Does what `count` single steps would have done, each of the window's next row with its own query: STEP_END
- * in all its parts, and the rows that a tail has missed. The other rows are dropped and the window is closed:
- * with 0 the stream is as it was at WINDOW_BEGIN. NO_WINDOW if none is open; SEQUENCE if `count` is not 0 and
- * layers have different numbers of rows; BAD_FIELD if there are fewer. result[0] rows that stay, [1] rows in
- * all.
+ * The stream has no token, row, page or score yet and the prefix's geometry (max_tokens may differ): then it has the first `tokens` tokens of the
+ * prefix, their pages, and a copy of part of a page in `page` if they end within one. It inherits as PUBLISH does, and with scores
+ * what they were made with: LAYER_WEIGHT, LOCAL_WINDOW, SCORE_MODE; and slopes and sinks of its heads.
+ */
+struct kvsink_cmd_prefix_attach {
+	uint64_t stream;
+	uint64_t prefix;
+	uint64_t page; /* HBM offset; 0 if `tokens` is a multiple of page_tokens */
+	uint32_t tokens; /* 1 to those of the prefix */
+	uint32_t reserved;
+};
+
+/*
+ * PREFIX_DETACH has the payload of PAGE_MAP: pages [first_page, first_page + count), the last that the stream does not own (SEQUENCE:
+ * first_page + count must be own_page), are copied to those that the items name. Once it owns page 0 it shares nothing; NOT_SHARED then.
+ */
+
+/*
+ * Opens a replay window of the stream, of up to `tokens` rows behind its length: BUSY while a step is open, WINDOW while a window
+ * is. Until WINDOW_COMMIT, rows are appended and attended as in one open step, but a tail is not written, and the attention of each
+ * query goes to the journal by itself. What would change entries, scores, parameters, rows or the length of the stream is WINDOW
+ * meanwhile. No grant displaces its entries and tails, until host time is MAX_LEASE past this command. The journal is the chip's:
+ * TOO_BIG if `bytes` is less than kvsink_window_bytes(), see there. A reset ends the window as WINDOW_COMMIT of 0 does.
+ */
+struct kvsink_cmd_window_begin {
+	uint64_t stream;
+	uint64_t journal; /* HBM offset, aligned as a score area */
+	uint64_t bytes; /* set aside there */
+	uint32_t tokens; /* 1 .. KVSINK_MAX_WINDOW_TOKENS */
+	uint32_t reserved;
+};
+
+/*
+ * Does what `count` single steps would have done, each of the window's next row with its own query: STEP_END in all its parts, and
+ * the rows that a tail has missed. The other rows are dropped and the window is closed: with 0 the stream is as it was at
+ * WINDOW_BEGIN. NO_WINDOW if none is open; SEQUENCE if `count` is not 0 and layers have different numbers of rows; BAD_FIELD if
+ * there are fewer. result[0] rows that stay, [1] rows in all.
  */
 struct kvsink_cmd_window_commit {
 	uint64_t stream;
@@ -817,18 +818,18 @@ struct kvsink_cmd_window_commit {
 /*
  * Items lie behind one another in q, out, stats and mass. stats and mass may have space NONE.
  * Query i of an item stands at token first + i and sees tokens [0, first + i] of its layer.
- * mass[h][t] is the attention that the item's queries outside t's LOCAL_WINDOW, in the query heads of KV head
- * h, put on token t. In a stream with PLACEMENT above OFF the same sums of queries in the open step, each
- * once, enter B of the step, and those on sinks the profile; rows are not read again for it.
+ * mass[h][t] is the attention that the item's queries outside t's LOCAL_WINDOW, in the query heads of KV head h,
+ * put on token t. In a stream with PLACEMENT above OFF the same sums of queries in the open step, each once, enter B
+ * of the step, and those on sinks the profile; rows are not read again for it.
  */
 struct kvsink_cmd_attend {
 	uint32_t first_item, item_count; /* struct kvsink_attend_item */
-	uint32_t mode;			 /* enum kvsink_attend_mode */
+	uint32_t mode; /* enum kvsink_attend_mode */
 	uint32_t reserved;
-	struct kvsink_ref q;	 /* float[queries][q_heads][d_k] */
-	struct kvsink_ref out;	 /* float[queries][q_heads][d_v] */
+	struct kvsink_ref q; /* float[queries][q_heads][d_k] */
+	struct kvsink_ref out; /* float[queries][q_heads][d_v] */
 	struct kvsink_ref stats; /* struct kvsink_attend_stat[queries][q_heads] */
-	struct kvsink_ref mass;	 /* float[kv_heads][first + count] an item; or space NONE */
+	struct kvsink_ref mass; /* float[kv_heads][first + count] an item; or space NONE */
 };
 
 struct kvsink_cmd_step_end {
@@ -837,15 +838,14 @@ struct kvsink_cmd_step_end {
 	uint32_t reserved;
 };
 
-/* BUSY once the clock, which saturates at 2^64 ps, has passed half of that: the rest is for what the chip
- * does. */
+/* BUSY once the clock, which saturates at 2^64 ps, has passed half of that: the rest is for what the chip does. */
 struct kvsink_cmd_advance {
 	uint64_t ns; /* 10^9 at most */
 };
 
 struct kvsink_cmd {
-	uint16_t opcode;   /* enum kvsink_opcode */
-	uint16_t flags;	   /* 0, or what the command documents */
+	uint16_t opcode; /* enum kvsink_opcode */
+	uint16_t flags; /* 0, or what the command documents */
 	uint32_t reserved; /* 0 */
 	union {
 		struct kvsink_cmd_stream_create stream_create;
@@ -872,6 +872,9 @@ struct kvsink_cmd {
 		struct kvsink_cmd_swap_out swap_out;
 		struct kvsink_cmd_swap_place swap_place;
 		struct kvsink_cmd_swap_in swap_in;
+		struct kvsink_cmd_prefix_publish prefix_publish;
+		struct kvsink_cmd_prefix_attach prefix_attach;
+		struct kvsink_cmd_page_map prefix_detach;
 		struct kvsink_cmd_window_begin window_begin;
 		struct kvsink_cmd_window_commit window_commit;
 		uint64_t words[15];
@@ -880,18 +883,18 @@ struct kvsink_cmd {
 
 /* Attention parameters of one layer. Floats are binary32 patterns. */
 struct kvsink_layer {
-	uint32_t scale;	      /* > 0, finite; multiplies q.k */
-	uint32_t softcap;     /* 0 = none, else c: logit = c * tanh(logit / c) */
-	uint32_t window;      /* 0 = none, else query i sees tokens (i - window, i] */
-	uint32_t flags;	      /* 0 */
+	uint32_t scale; /* > 0, finite; multiplies q.k */
+	uint32_t softcap; /* 0 = none, else c: logit = c * tanh(logit / c) */
+	uint32_t window; /* 0 = none, else query i sees tokens (i - window, i] */
+	uint32_t flags; /* 0 */
 	uint32_t reserved[4]; /* 0 */
 };
 
 struct kvsink_attend_item {
 	uint64_t stream;
 	uint32_t layer;
-	uint32_t first;	      /* token of the first query */
-	uint32_t count;	      /* queries */
+	uint32_t first; /* token of the first query */
+	uint32_t count; /* queries */
 	uint32_t reserved[3]; /* 0 */
 };
 
@@ -899,8 +902,8 @@ struct kvsink_attend_item {
 struct kvsink_place_item {
 	uint32_t token;
 	uint16_t layer_begin, layer_end; /* [begin, end) */
-	uint64_t head_mask;		 /* bit h: KV head h */
-	uint64_t reserved[2];		 /* 0 */
+	uint64_t head_mask; /* bit h: KV head h */
+	uint64_t reserved[2]; /* 0 */
 };
 
 union kvsink_item {
@@ -913,7 +916,7 @@ union kvsink_item {
 /* ---- Records that commands write ---------------------------------------------------------------------- */
 
 struct kvsink_list_head {
-	uint32_t total;	  /* records that match in all */
+	uint32_t total; /* records that match in all */
 	uint32_t written; /* records behind this head */
 	uint32_t record_bytes;
 	uint32_t next; /* EVENTS, SPANS: number from which to go on; else 0 */
@@ -926,25 +929,31 @@ struct kvsink_stream_rec {
 	uint16_t layers, q_heads, kv_heads, d_k, d_v, format;
 	uint32_t page_tokens, max_tokens;
 	uint32_t reserved_tokens; /* tokens that have a page; 0 while it is swapped out */
-	uint32_t entries;	  /* tags */
+	uint32_t entries; /* tags */
 	uint32_t sram_bytes;
 	uint32_t scored; /* queries scored in layer 0 */
 	uint32_t score_groups;
 	uint16_t group_end[KVSINK_MAX_SCORE_GROUPS];
-	uint32_t flags;		 /* KVSINK_STREAM_* */
-	uint32_t sealed;	 /* tokens in sealed pages */
+	uint32_t flags; /* KVSINK_STREAM_* */
+	uint32_t sealed; /* tokens in sealed pages */
 	uint16_t seal_k, seal_v; /* enum kvsink_format */
-	uint32_t swapped;	 /* 1: SWAP_OUT took it out of HBM */
-	uint64_t image_bytes;	 /* of the image that SWAP_OUT has written, or would write now */
-	uint32_t window;	 /* rows that its open replay window may hold; 0 = none is open */
-	uint32_t window_rows;	 /* that it holds, in the layer that has most */
-	uint64_t window_ns;	 /* CLOCK_MONOTONIC at WINDOW_BEGIN, as the chip knew it */
+	uint32_t swapped; /* 1: SWAP_OUT took it out of HBM */
+	uint64_t image_bytes; /* of the image that SWAP_OUT has written, or would write now */
+	uint64_t prefix; /* id of the prefix that it begins with, 0 = none */
+	uint32_t shared; /* tokens that are the prefix's */
+	uint32_t users; /* of a prefix: streams and prefixes that begin with it; else 0 */
+	uint32_t closed; /* 1: it is a prefix */
+	uint32_t own_page; /* pages of its table before this one are the prefix's */
+	uint64_t key[2]; /* of a prefix: what its publisher calls it */
+	uint32_t window; /* rows that its open replay window may hold; 0 = none is open */
+	uint32_t window_rows; /* that it holds, in the layer that has most */
+	uint64_t window_ns; /* CLOCK_MONOTONIC at WINDOW_BEGIN, as the chip knew it */
 };
 
-#define KVSINK_TAG_VALID 1u    /* reads go to SRAM; without it the copy is still under way */
-#define KVSINK_TAG_AUTO 2u     /* STEP_END has promoted it */
+#define KVSINK_TAG_VALID 1u /* reads go to SRAM; without it the copy is still under way */
+#define KVSINK_TAG_AUTO 2u /* STEP_END has promoted it */
 #define KVSINK_TAG_CONTRACT 4u /* its contract is in force */
-#define KVSINK_TAG_TAIL 8u     /* the tail of a score group: `tokens` newest ones, one range for all */
+#define KVSINK_TAG_TAIL 8u /* the tail of a score group: `tokens` newest ones, one range for all */
 
 struct kvsink_tag_rec {
 	uint64_t stream;
@@ -956,29 +965,28 @@ struct kvsink_tag_rec {
 	uint32_t sram_offset;
 	uint32_t sram_bytes; /* granted, a multiple of KVSINK_SRAM_UNIT */
 	uint32_t generation; /* of the entry: another grant of the same tag has another; 0 for a tail */
-	uint32_t row_bytes;  /* from row to row: K and V of one layer and head; less if all of them are sealed
-			      */
-	uint32_t tokens;     /* 1; of a tail: those that it holds now */
-	uint32_t age_steps;  /* steps of the stream since the grant or the contract */
+	uint32_t row_bytes; /* from row to row: K and V of one layer and head; less if all of them are sealed */
+	uint32_t tokens; /* 1; of a tail: those that it holds now */
+	uint32_t age_steps; /* steps of the stream since the grant or the contract */
 	uint32_t dwell_steps; /* of the contract */
 	uint32_t priority;
 	uint64_t deadline_ns; /* of the contract */
-	uint32_t ema;	   /* of its token in the group of its first layer (binary32 pattern); 0 for a tail */
+	uint32_t ema; /* of its token in the group of its first layer (binary32 pattern); 0 for a tail */
 	uint32_t reserved; /* 0 */
 };
 
-#define KVSINK_SCORE_SINK 1u	 /* the comparator takes the token for a sink */
+#define KVSINK_SCORE_SINK 1u /* the comparator takes the token for a sink */
 #define KVSINK_SCORE_RESIDENT 2u /* an entry of the token covers part of the group's layers */
 
 struct kvsink_score_rec {
-	uint64_t sum;	    /* attention mass, units of 2^-32 */
+	uint64_t sum; /* attention mass, units of 2^-32 */
 	uint32_t observers; /* queries that could see the token outside its local window, one layer */
-	uint32_t score;	    /* binary32 pattern, in the stream's SCORE_MODE */
-	uint32_t ema;	    /* binary32 pattern */
-	uint16_t run;	    /* consecutive steps that speak for a change of its state */
-	uint16_t flags;	    /* KVSINK_SCORE_* */
-	uint32_t promoted;  /* step of the last promotion, plus one; 0 = never */
-	uint32_t reserved;  /* 0 */
+	uint32_t score; /* binary32 pattern, in the stream's SCORE_MODE */
+	uint32_t ema; /* binary32 pattern */
+	uint16_t run; /* consecutive steps that speak for a change of its state */
+	uint16_t flags; /* KVSINK_SCORE_* */
+	uint32_t promoted; /* step of the last promotion, plus one; 0 = never */
+	uint32_t reserved; /* 0 */
 };
 
 struct kvsink_sink_rec {
@@ -995,7 +1003,7 @@ struct kvsink_verdict_rec {
 	uint32_t group; /* whose EMA decided: that of the first layer */
 	uint32_t token;
 	uint32_t verdict; /* enum kvsink_verdict */
-	uint32_t ema;	  /* binary32 pattern */
+	uint32_t ema; /* binary32 pattern */
 	uint16_t layer_begin, layer_end;
 	uint32_t reserved; /* 0 */
 	uint64_t head_mask;
@@ -1003,21 +1011,21 @@ struct kvsink_verdict_rec {
 
 struct kvsink_profile_rec {
 	uint32_t layer, head; /* KV head */
-	uint64_t mass;	      /* attention on the group's sinks, units of 2^-32 */
-	uint64_t queries;     /* observed ones times the query heads of the KV head */
-	uint32_t share;	      /* mass / queries: mean sink mass (binary32 pattern) */
-	uint32_t weight;      /* of the layer (binary32 pattern) */
+	uint64_t mass; /* attention on the group's sinks, units of 2^-32 */
+	uint64_t queries; /* observed ones times the query heads of the KV head */
+	uint32_t share; /* mass / queries: mean sink mass (binary32 pattern) */
+	uint32_t weight; /* of the layer (binary32 pattern) */
 };
 
 struct kvsink_event_rec {
 	uint64_t modelled_ns;
 	uint64_t stream; /* 0 = none */
-	uint32_t code;	 /* enum kvsink_event_code */
+	uint32_t code; /* enum kvsink_event_code */
 	uint32_t tenant;
 	uint32_t token;
 	uint32_t detail;
 	uint16_t layer_begin, layer_end; /* of the entry; 0, 0 if none */
-	uint32_t reason;		 /* enum kvsink_reason */
+	uint32_t reason; /* enum kvsink_reason */
 };
 
 #define KVSINK_SPAN_COPY 0x100u /* span_rec.what: a copy of the migration engine; others are opcodes */
@@ -1025,28 +1033,25 @@ struct kvsink_event_rec {
 /* Something that took modelled time. */
 struct kvsink_span_rec {
 	uint64_t begin_ns, end_ns; /* modelled */
-	uint64_t stream;	   /* 0 = none, or several */
-	uint32_t what;		   /* enum kvsink_opcode or KVSINK_SPAN_COPY */
-	uint32_t ring;		   /* of the command; ~0 for copies */
+	uint64_t stream; /* 0 = none, or several */
+	uint32_t what; /* enum kvsink_opcode or KVSINK_SPAN_COPY */
+	uint32_t ring; /* of the command; ~0 for copies */
 	uint32_t tenant;
 	uint32_t token; /* of the copy; else 0 */
 	uint32_t bytes; /* bus bytes of the copy, or that the command moved from or to HBM (saturating) */
-	uint32_t code;	/* enum kvsink_code of the command; for a copy 1 if it was late */
+	uint32_t code; /* enum kvsink_code of the command; for a copy 1 if it was late */
 };
 
 struct kvsink_attend_stat {
-	float lse; /* natural log, of all rows the query sees, unread ones included, and of its learned sink
-		    */
-	float lse_sram;	 /* of the rows read from SRAM; -inf if none */
-	float lse_hbm;	 /* of the rows read from HBM (V rows, too); -inf if none */
+	float lse; /* natural log, of all rows the query sees, unread ones included, and of its learned sink */
+	float lse_sram; /* of the rows read from SRAM; -inf if none */
+	float lse_hbm; /* of the rows read from HBM (V rows, too); -inf if none */
 	float mass_sram; /* share of the attention on rows read from SRAM */
-	float skipped;	 /* GATED: at least the share on rows whose V was not read (tau); 0 in other modes */
-	float bound; /* GATED, the certificate: |o - out| is at most this, beside the rounding of every mode;
-			0 in others */
+	float skipped; /* GATED: at least the share on rows whose V was not read (tau); 0 in other modes */
+	float bound; /* GATED, the certificate: |o - out| is at most this, beside the rounding of every mode; 0 in others */
 };
 
-/* ---- Sizes that both sides must compute alike ------------------------------------------------------------
- */
+/* ---- Sizes that both sides must compute alike ------------------------------------------------------------ */
 
 static inline uint32_t kvsink_format_bytes(uint32_t format)
 {
@@ -1085,14 +1090,12 @@ static inline uint64_t kvsink_score_group_bytes(uint32_t max_tokens)
 }
 
 /* What of it STREAM_CREATE clears: all but the norms, which APPEND writes before anybody reads them. */
-static inline uint64_t kvsink_score_cleared_bytes(uint32_t layers, uint32_t kv_heads, uint32_t groups,
-						  uint32_t max_tokens)
+static inline uint64_t kvsink_score_cleared_bytes(uint32_t layers, uint32_t kv_heads, uint32_t groups, uint32_t max_tokens)
 {
 	return groups * kvsink_score_group_bytes(max_tokens) + (uint64_t)layers * kv_heads * 12;
 }
 
-static inline uint64_t kvsink_score_bytes(uint32_t layers, uint32_t kv_heads, uint32_t groups,
-					  uint32_t max_tokens)
+static inline uint64_t kvsink_score_bytes(uint32_t layers, uint32_t kv_heads, uint32_t groups, uint32_t max_tokens)
 {
 	return kvsink_score_cleared_bytes(layers, kv_heads, groups, max_tokens) +
 	       (uint64_t)layers * kv_heads * max_tokens * 2;
@@ -1121,8 +1124,8 @@ static inline uint64_t kvsink_window_mass_bytes(uint32_t groups, uint32_t length
 	return (uint64_t)n * groups * ((uint64_t)length + n) * 8;
 }
 
-static inline uint64_t kvsink_window_bytes(uint32_t layers, uint32_t kv_heads, uint32_t groups,
-					   uint32_t length, uint32_t n)
+static inline uint64_t kvsink_window_bytes(uint32_t layers, uint32_t kv_heads, uint32_t groups, uint32_t length,
+					   uint32_t n)
 {
 	return kvsink_window_mass_bytes(groups, length, n) + (uint64_t)layers * kv_heads * (n * 8 + 4);
 }
@@ -1131,34 +1134,30 @@ static inline uint64_t kvsink_window_bytes(uint32_t layers, uint32_t kv_heads, u
  * Bytes of one page, KVSINK_HBM_ALIGN aligned. It holds all layers of its tokens:
  * [layer][K then V][token in page][kv head][element]. The limits above keep it below 2^40.
  */
-static inline uint64_t kvsink_page_bytes(uint32_t flags, uint32_t layers, uint32_t kv_heads, uint32_t d_k,
-					 uint32_t d_v, uint32_t format, uint32_t page_tokens)
+static inline uint64_t kvsink_page_bytes(uint32_t flags, uint32_t layers, uint32_t kv_heads, uint32_t d_k, uint32_t d_v,
+					 uint32_t format, uint32_t page_tokens)
 {
-	uint64_t bytes =
-		(uint64_t)layers * kv_heads * kvsink_row_bytes(flags, d_k, d_v, format) * page_tokens;
+	uint64_t bytes = (uint64_t)layers * kv_heads * kvsink_row_bytes(flags, d_k, d_v, format) * page_tokens;
 
 	return (bytes + KVSINK_HBM_ALIGN - 1) & ~(uint64_t)(KVSINK_HBM_ALIGN - 1);
 }
 
 /*
- * A sealed page: within a layer's K (or V) plane each KV head has a region of its own, as large as its rows
- * were: codes[token][element]      4-bit ones in pairs, the even element in the low half scales binary16;
- * INT8: [token][group]; INT4: [token][group]{scale, minimum}; per channel: scale[element], then
- * minimum[element] bitmap                     bit t: token t of the page is protected, its code and scales
- * are 0 rows[rank][element]        of protected tokens, as they were appended; rank = protected tokens before
- * it The rest is 0. Codes and scales lie dense, the bitmap has whole bytes, the rows begin at a multiple
- * of 4.
+ * A sealed page: within a layer's K (or V) plane each KV head has a region of its own, as large as its rows were:
+ *   codes[token][element]      4-bit ones in pairs, the even element in the low half
+ *   scales                     binary16; INT8: [token][group]; INT4: [token][group]{scale, minimum};
+ *                              per channel: scale[element], then minimum[element]
+ *   bitmap                     bit t: token t of the page is protected, its code and scales are 0
+ *   rows[rank][element]        of protected tokens, as they were appended; rank = protected tokens before it
+ * The rest is 0. Codes and scales lie dense, the bitmap has whole bytes, the rows begin at a multiple of 4.
  */
 static inline uint32_t kvsink_format_bits(uint32_t format)
 {
 	switch (format) {
-#define X(name, value, bits, group, minimum, doc)                                                            \
-	case value:                                                                                          \
-		return bits;
-		KVSINK_FORMATS(X)
+#define X(name, value, bits, group, minimum, doc) case value: return bits;
+	KVSINK_FORMATS(X)
 #undef X
-	default:
-		return 0;
+	default: return 0;
 	}
 }
 
@@ -1209,14 +1208,12 @@ static inline uint32_t kvsink_seal_room(uint32_t seal, uint32_t format, uint32_t
 /* Can a plane of that width be sealed so? 0 says that it never will be. */
 static inline int kvsink_seal_fits(uint32_t seal, uint32_t format, uint32_t d, uint32_t page_tokens, int is_v)
 {
-	uint32_t unit = seal == KVSINK_FORMAT_INT8_CHANNEL   ? 1
-			: seal == KVSINK_FORMAT_INT4_CHANNEL ? 2
-							     : KVSINK_FORMAT_GROUP;
+	uint32_t unit = seal == KVSINK_FORMAT_INT8_CHANNEL ? 1 :
+			seal == KVSINK_FORMAT_INT4_CHANNEL ? 2 : KVSINK_FORMAT_GROUP;
 
 	if (!seal)
 		return 1;
-	if (seal < KVSINK_APPEND_FORMATS || seal >= KVSINK_FORMAT_COUNT ||
-	    (is_v && kvsink_format_channel(seal)))
+	if (seal < KVSINK_APPEND_FORMATS || seal >= KVSINK_FORMAT_COUNT || (is_v && kvsink_format_channel(seal)))
 		return 0;
 	return d % unit == 0 &&
 	       kvsink_seal_rows_at(seal, d, page_tokens) <= d * kvsink_format_bytes(format) * page_tokens;
@@ -1225,8 +1222,7 @@ static inline int kvsink_seal_fits(uint32_t seal, uint32_t format, uint32_t d, u
 /* Bytes of a row of one head as PROMOTE copies it: codes and their own scales. */
 static inline uint32_t kvsink_sealed_bytes(uint32_t seal, uint32_t format, uint32_t d)
 {
-	return seal ? kvsink_code_bytes(seal, d) + kvsink_scale_bytes(seal, d)
-		    : d * kvsink_format_bytes(format);
+	return seal ? kvsink_code_bytes(seal, d) + kvsink_scale_bytes(seal, d) : d * kvsink_format_bytes(format);
 }
 
 #endif

@@ -119,7 +119,13 @@ struct kvsink_stream {
 	uint32_t locks;	       /* items in flight that read its rows */
 	struct kvsink_swap swap;
 	struct kvsink_window window;
-	bool refused; /* the last STEP_END could not place a sink and has said so */
+	struct kvsink_stream *prefix; /* that it begins with, or NULL */
+	uint32_t shared;	      /* tokens below are the prefix's */
+	uint32_t own_page;	      /* pages of its table before this one are the prefix's */
+	uint32_t users;		      /* of a prefix: streams and prefixes that begin with it */
+	bool closed;		      /* it is a prefix: its tokens do not change */
+	uint64_t key[2];	      /* of a prefix: what its publisher calls it */
+	bool refused;		      /* the last STEP_END could not place a sink and has said so */
 	uint64_t counters[KVSINK_COUNTER_COUNT]; /* those in ns are kept in ps */
 	struct kvsink_layer_params *layer;	 /* [KVSINK_MAX_LAYERS], from the chip's arena */
 };
@@ -281,6 +287,7 @@ struct kvsink_tlb_slot {
 /* Ledger of one staged task: what it reads, counted when it is executed, booked when it retires. */
 struct kvsink_task_bytes {
 	uint64_t sram, sram_bus, hbm, hbm_bus;
+	uint64_t hbm_saved; /* that an earlier task of the command reads anyway; not in the others */
 };
 
 /* One item of arithmetic. It belongs to its ring and is staged, executed and retired in turn. */
@@ -468,7 +475,8 @@ kvsink_handler kvsink_cmd_seal;					    /* seal.c */
 kvsink_handler kvsink_cmd_barrier, kvsink_cmd_advance;		    /* clock.c */
 kvsink_handler kvsink_cmd_swap_out, kvsink_cmd_swap_place;	    /* swap.c */
 kvsink_handler kvsink_cmd_swap_in;
-kvsink_handler kvsink_cmd_window_begin, kvsink_cmd_window_commit; /* window.c */
+kvsink_handler kvsink_cmd_window_begin, kvsink_cmd_window_commit;			      /* window.c */
+kvsink_handler kvsink_cmd_prefix_publish, kvsink_cmd_prefix_attach, kvsink_cmd_prefix_detach; /* prefix.c */
 
 /* ---- gart.c: operands in the three spaces ---- */
 
@@ -487,6 +495,8 @@ void kvsink_streams_reset(struct kvsink_chip *chip, enum kvsink_reset_kind kind)
 struct kvsink_stream *kvsink_stream_find(struct kvsink_chip *chip, uint64_t id);
 /* Find it and check the job's tenant; it becomes ring->stream. */
 uint32_t kvsink_stream_get(struct kvsink_ring *ring, uint64_t id, struct kvsink_stream **out);
+/* A free slot, entered under that id; the caller knows that there is one, and fills it. */
+struct kvsink_stream *kvsink_stream_take(struct kvsink_chip *chip, uint64_t id);
 /* [offset, offset + bytes) is an aligned area of HBM? Else BAD_RANGE. */
 uint32_t kvsink_area_check(struct kvsink_ring *ring, uint64_t offset, uint64_t bytes);
 /* Score group of a layer. */
@@ -495,6 +505,32 @@ static inline uint32_t kvsink_stream_max_pages(const struct kvsink_stream *strea
 {
 	return stream->max_tokens >> stream->page_shift;
 }
+
+/* ---- prefix.c: what streams share ---- */
+
+/* The entries that a stream sees, by token: its prefixes' first. */
+struct kvsink_entries {
+	const struct kvsink_stream *of[KVSINK_MAX_PREFIX_DEPTH + 1]; /* the stream, its prefix, that one's */
+	uint32_t end[KVSINK_MAX_PREFIX_DEPTH + 1];		     /* tokens of each below this one */
+	uint32_t level;						     /* whose entry it is */
+	uint32_t index;						     /* the entry; KVSINK_NONE: no more */
+};
+void kvsink_entries_begin(const struct kvsink_chip *chip, const struct kvsink_stream *stream,
+			  struct kvsink_entries *entries);
+void kvsink_entries_next(const struct kvsink_chip *chip, struct kvsink_entries *entries);
+/* Whose the token's rows are: the stream's, or those of a prefix that it begins with. */
+struct kvsink_stream *kvsink_row_owner(struct kvsink_stream *stream, uint32_t token);
+/* An item in flight reads rows of the stream and of its prefixes; no more. */
+void kvsink_stream_lock(struct kvsink_stream *stream);
+void kvsink_stream_unlock(struct kvsink_stream *stream);
+/* Tokens at the beginning of both streams that lie in the same pages. */
+uint32_t kvsink_shared_tokens(const struct kvsink_stream *a, const struct kvsink_stream *b);
+/* Its page table, a new one, begins with the prefix's pages. */
+void kvsink_prefix_map(struct kvsink_chip *chip, struct kvsink_stream *stream);
+/* It shares nothing any more. */
+void kvsink_prefix_release(struct kvsink_stream *stream);
+/* SEAL changed rows of its own page that are copies of the prefix's: they are its own now. */
+void kvsink_prefix_sealed(struct kvsink_stream *stream);
 
 /* ---- swap.c: streams that are not in HBM ---- */
 
@@ -651,6 +687,8 @@ bool kvsink_tail_holds(const struct kvsink_stream *stream, uint32_t group, uint3
  * overwrote. */
 void kvsink_tail_step(struct kvsink_chip *chip, struct kvsink_stream *stream);
 void kvsink_tail_abort(struct kvsink_stream *stream);
+/* Nothing of it is in a tail yet. */
+void kvsink_tail_begin(struct kvsink_stream *stream);
 /* SEAL: sealed tokens are in no tail. */
 void kvsink_tail_sealed(struct kvsink_stream *stream);
 void kvsink_tail_drop(struct kvsink_chip *chip, struct kvsink_stream *stream, uint32_t group,
@@ -707,11 +745,11 @@ void kvsink_ema_abort(struct kvsink_chip *chip, struct kvsink_stream *stream);
 /* binary16 [kv_heads][max_tokens] and binary32 patterns [kv_heads] of a layer, both upper bounds. */
 uint16_t *kvsink_norms(const struct kvsink_chip *chip, const struct kvsink_stream *stream, uint32_t layer);
 uint32_t *kvsink_norm_max(const struct kvsink_chip *chip, const struct kvsink_stream *stream, uint32_t layer);
+/* The largest of some norms, as norm_max holds it. */
+uint32_t kvsink_norm_largest(const uint16_t *norms, uint32_t count);
 /* A token's V row of a KV head was stored. */
 void kvsink_norm_row(struct kvsink_chip *chip, struct kvsink_stream *stream, uint32_t layer, uint32_t head,
 		     uint32_t token, const struct kvsink_row *v);
-/* The binary32 pattern of a norm. */
-uint32_t kvsink_norm_pattern(uint16_t norm);
 
 /* ---- heads.c: what query heads have of their own ---- */
 

@@ -104,6 +104,7 @@ struct kvsink_attend_task {
 	 * itself; others have none */
 	uint32_t observe_pitch;
 	uint32_t local_window; /* at least 1 in RAW mode */
+	uint32_t read_already; /* for the ledger: tokens below are read once for this and an earlier task */
 	/* results, added atomically (2^-32 units and row bytes) */
 	uint64_t *mass_sram; /* may be NULL */
 	/* set by another thread: end early, nobody wants the results; may be NULL */

@@ -173,6 +173,14 @@ void kvsink_dma_restart(struct kvsink_chip *chip, uint32_t index)
 	kvsink_dma_start(chip, index);
 }
 
+/* Are the owner's entries read by the stream? */
+static bool reads(const struct kvsink_stream *stream, const struct kvsink_stream *owner)
+{
+	while (stream && stream != owner)
+		stream = stream->prefix;
+	return stream && owner;
+}
+
 uint64_t kvsink_dma_wait(struct kvsink_chip *chip, const struct kvsink_stream *stream)
 {
 	uint64_t ps = 0, wait = 0;
@@ -180,7 +188,7 @@ uint64_t kvsink_dma_wait(struct kvsink_chip *chip, const struct kvsink_stream *s
 	settle(chip);
 	for (uint32_t i = 0; i < chip->copy_count; i++) {
 		ps = kvsink_clock_add(ps, copy_at(chip, i)->left_ps);
-		if (chip->tags[copy_at(chip, i)->tag].stream == stream)
+		if (reads(stream, chip->tags[copy_at(chip, i)->tag].stream))
 			wait = ps;
 	}
 	return wait;

@@ -110,21 +110,28 @@ static void strike_tail(struct kvsink_chip *chip, struct kvsink_stream *s, uint3
 		tell(chip, s, &rows, 1, KVSINK_REASON_ECC);
 }
 
+/* A prefix's rows may be under way for another stream. */
+static bool may_be_struck(const struct kvsink_tag *tag, uint32_t layer)
+{
+	return tag->valid && kvsink_tag_covers(tag, layer) && !tag->stream->locks;
+}
+
 void kvsink_ecc_strike(struct kvsink_chip *chip, struct kvsink_stream *s, uint32_t layer)
 {
 	struct kvsink_tail_range tail = kvsink_tail_range(s, layer);
-	uint32_t i = s->first_tag;
+	struct kvsink_entries e;
 
 	if (!chip->inject[KVSINK_INJECT_ECC] || s->locks)
 		return;
-	while (i != KVSINK_NONE && !(chip->tags[i].valid && kvsink_tag_covers(&chip->tags[i], layer)))
-		i = chip->tags[i].next;
-	if (i == KVSINK_NONE && tail.next >= tail.end)
+	kvsink_entries_begin(chip, s, &e);
+	while (e.index != KVSINK_NONE && !may_be_struck(&chip->tags[e.index], layer))
+		kvsink_entries_next(chip, &e);
+	if (e.index == KVSINK_NONE && tail.next >= tail.end)
 		return;
 	kvsink_take_injected(chip, KVSINK_INJECT_ECC);
 	kvsink_ledger_add(chip, s, KVSINK_COUNTER_ECC_ERRORS, 1);
-	if (i != KVSINK_NONE)
-		strike_entry(chip, &chip->tags[i]);
+	if (e.index != KVSINK_NONE)
+		strike_entry(chip, &chip->tags[e.index]);
 	else
 		strike_tail(chip, s, kvsink_stream_group(s, layer));
 }

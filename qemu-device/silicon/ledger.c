@@ -180,9 +180,9 @@ static void open_bytes(const struct head_sums *s, uint64_t begin, uint64_t end, 
 	out->hbm_bus += bus_until(&s->open, end) - bus_until(&s->open, begin) - s->resident_bus;
 }
 
-/* One KV head; the residents that queries see slide along with them. */
+/* One KV head, tokens from `from` on; the residents that queries see slide along with them. */
 static void head_bytes(const struct kvsink_chip *chip, const struct kvsink_attend_task *task, uint32_t head,
-		       struct kvsink_task_bytes *out)
+		       uint32_t from, struct kvsink_task_bytes *out)
 {
 	const struct kvsink_rows *rows = &task->rows;
 	struct head_sums s = {
@@ -198,6 +198,8 @@ static void head_bytes(const struct kvsink_chip *chip, const struct kvsink_atten
 		uint32_t end = task->first + i + 1;
 		uint32_t begin = task->window && task->window < end ? end - task->window : 0;
 
+		if (begin < from)
+			begin = from < end ? from : end;
 		for (; enter < rows->residents && rows->resident[enter].token < end; enter++)
 			resident_add(&s, &rows->resident[enter], 1);
 		for (; leave < enter && rows->resident[leave].token < begin; leave++)
@@ -212,9 +214,13 @@ static void head_bytes(const struct kvsink_chip *chip, const struct kvsink_atten
 struct kvsink_task_bytes kvsink_ledger_task(const struct kvsink_chip *chip,
 					    const struct kvsink_attend_task *task)
 {
-	struct kvsink_task_bytes bytes = {0};
+	struct kvsink_task_bytes bytes = {0}, all = {0};
 
-	for (uint32_t head = 0; head < task->rows.kv_heads; head++)
-		head_bytes(chip, task, head, &bytes);
+	for (uint32_t head = 0; head < task->rows.kv_heads; head++) {
+		head_bytes(chip, task, head, task->read_already, &bytes);
+		if (task->read_already)
+			head_bytes(chip, task, head, 0, &all);
+	}
+	bytes.hbm_saved = all.hbm > bytes.hbm ? all.hbm - bytes.hbm : 0;
 	return bytes;
 }

@@ -45,14 +45,6 @@ uint16_t kvsink_norm_round_up(double x)
 	return (double)back < x ? half + 1 : half;
 }
 
-uint32_t kvsink_norm_pattern(uint16_t norm)
-{
-	float value;
-
-	kvsink_format_load(KVSINK_FORMAT_FP16, &value, &norm, 1);
-	return kvsink_f32_bits(value);
-}
-
 static double norm_of(const struct kvsink_stream *s, const struct kvsink_row *row)
 {
 	float v[KVSINK_MAX_HEAD_DIM];
@@ -70,14 +62,28 @@ static void wrote(struct kvsink_chip *chip, const void *at, uint64_t bytes)
 	kvsink_dirty(chip, KVSINK_SPACE_HBM, (uint64_t)((const uint8_t *)at - chip->config.hbm), bytes);
 }
 
+/* Norms are not negative, so their patterns order as they do. */
+uint32_t kvsink_norm_largest(const uint16_t *norms, uint32_t count)
+{
+	uint16_t largest = 0;
+	float value;
+
+	for (uint32_t i = 0; i < count; i++)
+		largest = norms[i] > largest ? norms[i] : largest;
+	kvsink_format_load(KVSINK_FORMAT_FP16, &value, &largest, 1);
+	return kvsink_f32_bits(value);
+}
+
 void kvsink_norm_row(struct kvsink_chip *chip, struct kvsink_stream *s, uint32_t layer, uint32_t head,
 		     uint32_t token, const struct kvsink_row *v)
 {
 	uint16_t *norm = kvsink_norms(chip, s, layer) + (size_t)head * s->max_tokens + token;
 	uint32_t *max = kvsink_norm_max(chip, s, layer) + head, pattern;
+	float value;
 
 	*norm = kvsink_norm_round_up(norm_of(s, v));
-	pattern = kvsink_norm_pattern(*norm);
+	kvsink_format_load(KVSINK_FORMAT_FP16, &value, norm, 1);
+	pattern = kvsink_f32_bits(value);
 	if (pattern > *max) {
 		*max = pattern;
 		wrote(chip, max, sizeof(*max));

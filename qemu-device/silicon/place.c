@@ -83,6 +83,8 @@ static bool is_candidate(const struct kvsink_chip *chip, const struct kvsink_str
 	struct kvsink_place_item rows = kvsink_group_rows(s, group, token);
 	uint32_t promoted = kvsink_planes(chip, s, group).promoted[token];
 
+	if (token < s->shared) /* a prefix's rows are placed once, for all */
+		return false;
 	if (!is_sink(chip, s, group, token) || rows.layer_begin == rows.layer_end || !rows.head_mask ||
 	    kvsink_tail_holds(s, group, token))
 		return false;

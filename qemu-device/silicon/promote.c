@@ -164,6 +164,8 @@ static uint32_t check_places(struct kvsink_ring *ring, const struct kvsink_strea
 			field = reserved(i, &items[i].place);
 		if (field)
 			return kvsink_fault(ring, KVSINK_CODE_BAD_FIELD, field);
+		if (items[i].place.token < s->shared)
+			return kvsink_fault(ring, KVSINK_CODE_SHARED, items[i].place.token);
 		if (taken(ring->chip, s, items, i))
 			return kvsink_fault(ring, KVSINK_CODE_EXISTS, items[i].place.token);
 		code = kvsink_page_lookup(ring, s, items[i].place.token >> s->page_shift, &page);

@@ -10,9 +10,7 @@
 #include "chip.h"
 
 /* Records are built on the stack: padding would show what lay there before. */
-_Static_assert(offsetof(struct kvsink_stream_rec, window_ns) + sizeof(uint64_t) ==
-		       sizeof(struct kvsink_stream_rec),
-	       "no padding behind a stream's record");
+_Static_assert(sizeof(struct kvsink_stream_rec) == 152, "no padding in a stream's record");
 _Static_assert(sizeof(struct kvsink_tag_rec) == 80 && sizeof(struct kvsink_event_rec) == 40 &&
 		       sizeof(struct kvsink_span_rec) == 48 && sizeof(struct kvsink_verdict_rec) == 32,
 	       "no padding in the others");
@@ -77,6 +75,12 @@ static void emit_stream(struct answer *to, const struct kvsink_stream *s)
 		.seal_v = (uint16_t)s->seal_v,
 		.swapped = kvsink_swapped_out(s),
 		.image_bytes = kvsink_swap_image_bytes(s),
+		.prefix = s->prefix ? s->prefix->id : 0,
+		.shared = s->shared,
+		.users = s->users,
+		.closed = s->closed,
+		.own_page = s->own_page,
+		.key = {s->key[0], s->key[1]},
 		.window = s->window.tokens,
 		.window_rows = kvsink_window_rows(s),
 		.window_ns = s->window.begin_ns,
@@ -192,18 +196,22 @@ static void list_params(struct answer *to)
 		emit(to, device_only[i] ? &device[i] : &params[i]);
 }
 
-/* Does an entry of the token cover layers of the group? *entry moves along with the token. */
-static bool resident(const struct answer *to, uint32_t token, uint32_t *entry)
+/* Does an entry of the token, its own or a prefix's, cover layers of the group? *entries moves along with the
+ * token. */
+static bool resident(const struct answer *to, uint32_t token, struct kvsink_entries *entries)
 {
-	const struct kvsink_tag *tags = to->ring->chip->tags;
+	const struct kvsink_chip *chip = to->ring->chip;
 	const struct kvsink_group *group = &to->stream->group[to->c->group];
+	bool found = false;
 
-	while (*entry != KVSINK_NONE && tags[*entry].token < token)
-		*entry = tags[*entry].next;
-	for (uint32_t i = *entry; i != KVSINK_NONE && tags[i].token == token; i = tags[i].next)
-		if (tags[i].layer_begin < group->end && tags[i].layer_end > group->begin)
-			return true;
-	return false;
+	for (; entries->index != KVSINK_NONE && chip->tags[entries->index].token <= token;
+	     kvsink_entries_next(chip, entries)) {
+		const struct kvsink_tag *tag = &chip->tags[entries->index];
+
+		found |=
+			tag->token == token && tag->layer_begin < group->end && tag->layer_end > group->begin;
+	}
+	return found;
 }
 
 static struct kvsink_score_rec score_rec(const struct kvsink_score_view *view, const struct kvsink_planes *p,
@@ -230,18 +238,19 @@ static void list_scores(struct answer *to)
 	struct kvsink_planes p = kvsink_planes(chip, s, to->c->group);
 	struct kvsink_view_layers layers;
 	struct kvsink_score_view view;
-	uint32_t entry = s->first_tag;
+	struct kvsink_entries entries;
 	uint64_t max = 0, reads;
 
 	kvsink_score_view_of(chip, s, to->c->group, &layers, &view);
 	if (view.mode == KVSINK_SCORE_REL)
 		max = kvsink_score_max(&view);
 	to->head->total = s->length;
+	kvsink_entries_begin(chip, s, &entries);
 	kvsink_spend(to->ring, (uint64_t)view.tokens * (sizeof(uint64_t) + view.layers) + s->entries * 64ull);
 	for (uint32_t t = to->c->first; t < s->length && to->head->written < to->c->max; t++) {
 		struct kvsink_score_rec rec = score_rec(&view, &p, t, max);
 
-		if (resident(to, t, &entry))
+		if (resident(to, t, &entries))
 			rec.flags |= KVSINK_SCORE_RESIDENT;
 		memcpy(to->rec + (size_t)to->head->written++ * sizeof(rec), &rec, sizeof(rec));
 	}

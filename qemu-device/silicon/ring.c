@@ -19,6 +19,7 @@ struct op_desc {
 	bool privileged;  /* needs KVSINK_JOB_PRIVILEGED */
 	bool mutates;	  /* changes or frees rows: waits for items that read the stream */
 	bool stages;	  /* leaves an item of arithmetic behind */
+	bool open;	  /* its stream may not be a prefix: that does not change */
 	bool settled;	  /* of a stream without an open replay window */
 };
 
@@ -30,29 +31,33 @@ struct op_desc {
 static const struct op_desc ops[KVSINK_OP_COUNT] = {
 	OP(STREAM_CREATE, stream_create, .privileged = true),
 	OP(STREAM_DESTROY, stream_destroy, .privileged = true, .mutates = true),
-	OP(PAGE_MAP, page_map, .privileged = true),
+	OP(PAGE_MAP, page_map, .privileged = true, .open = true),
 	OP(GART_INVALIDATE, gart_invalidate, .privileged = true),
 	OP(CONFIG, config, .mutates = true, .settled = true),
 	OP(QUERY, query),
-	OP(APPEND, append, .mutates = true),
+	OP(APPEND, append, .mutates = true, .open = true),
 	OP(COPY, copy),
 	OP(FILL, fill, .privileged = true),
-	OP(SCORE, score, .mutates = true, .stages = true, .settled = true),
+	OP(SCORE, score, .mutates = true, .stages = true, .open = true, .settled = true),
 	OP(CLASSIFY, classify, .mutates = true, .settled = true),
 	OP(PROMOTE, promote, .flags = KVSINK_PROMOTE_PARTIAL, .settled = true),
 	OP(EVICT, evict, .flags = KVSINK_EVICT_ANY, .mutates = true, .settled = true),
 	OP(BARRIER, barrier),
 	OP(ATTEND, attend, .stages = true),
-	OP(STEP_END, step_end, .flags = KVSINK_STEP_ABORT, .mutates = true, .settled = true),
+	OP(STEP_END, step_end, .flags = KVSINK_STEP_ABORT, .mutates = true, .open = true, .settled = true),
 	OP(ADVANCE, advance),
 	OP(CONTRACT, contract, .settled = true),
-	OP(SCORE_IMPORT, score_import, .mutates = true, .settled = true),
-	OP(LAYER_HEADS, layer_heads, .mutates = true, .settled = true),
-	OP(SEAL, seal, .mutates = true, .settled = true),
-	OP(SWAP_OUT, swap_out, .mutates = true, .settled = true),
+	OP(SCORE_IMPORT, score_import, .mutates = true, .open = true, .settled = true),
+	OP(LAYER_HEADS, layer_heads, .mutates = true, .open = true, .settled = true),
+	OP(SEAL, seal, .mutates = true, .open = true, .settled = true),
+	OP(SWAP_OUT, swap_out, .mutates = true, .open = true, .settled = true),
 	OP(SWAP_PLACE, swap_place, .flags = KVSINK_PLACE_NONE, .privileged = true),
 	OP(SWAP_IN, swap_in),
-	OP(WINDOW_BEGIN, window_begin, .privileged = true, .mutates = true, .settled = true),
+	OP(PREFIX_PUBLISH, prefix_publish, .privileged = true, .mutates = true, .open = true,
+	   .settled = true),
+	OP(PREFIX_ATTACH, prefix_attach, .privileged = true, .mutates = true, .open = true, .settled = true),
+	OP(PREFIX_DETACH, prefix_detach, .privileged = true, .mutates = true, .open = true, .settled = true),
+	OP(WINDOW_BEGIN, window_begin, .privileged = true, .mutates = true, .open = true, .settled = true),
 	OP(WINDOW_COMMIT, window_commit, .mutates = true),
 };
 
@@ -287,21 +292,38 @@ static uint32_t check_payload(struct kvsink_ring *ring, const struct kvsink_cmd 
 	return KVSINK_CODE_OK;
 }
 
+/* Every command that changes a stream names it in its first word; NULL: its handler will say so. */
+static const struct kvsink_stream *stream_of(struct kvsink_ring *ring, const struct kvsink_cmd *cmd)
+{
+	return kvsink_stream_find(ring->chip, cmd->words[0]);
+}
+
 static bool stream_locked(struct kvsink_ring *ring, const struct kvsink_cmd *cmd)
 {
-	/* every command that changes something of a stream names it in its first word */
-	const struct kvsink_stream *stream = kvsink_stream_find(ring->chip, cmd->words[0]);
+	const struct kvsink_stream *stream = stream_of(ring, cmd);
 
 	return stream && stream->locks;
 }
 
-/* Has the stream an open replay window? Those of other tenants are not told. */
+/* May the job know anything of it? */
+static bool seen(const struct kvsink_ring *ring, const struct kvsink_stream *stream)
+{
+	return stream && (stream->tenant == ring->desc.tenant || kvsink_privileged(ring));
+}
+
+/* Of another tenant it is not even said that it is a prefix, or has an open replay window. */
+static bool stream_closed(struct kvsink_ring *ring, const struct kvsink_cmd *cmd)
+{
+	const struct kvsink_stream *stream = stream_of(ring, cmd);
+
+	return seen(ring, stream) && stream->closed;
+}
+
 static bool in_window(struct kvsink_ring *ring, const struct kvsink_cmd *cmd)
 {
-	const struct kvsink_stream *stream = kvsink_stream_find(ring->chip, cmd->words[0]);
+	const struct kvsink_stream *stream = stream_of(ring, cmd);
 
-	return stream && kvsink_window_open(stream) &&
-	       (stream->tenant == ring->desc.tenant || kvsink_privileged(ring));
+	return seen(ring, stream) && kvsink_window_open(stream);
 }
 
 static uint32_t execute(struct kvsink_ring *ring, const struct kvsink_cmd *cmd)
@@ -316,6 +338,8 @@ static uint32_t execute(struct kvsink_ring *ring, const struct kvsink_cmd *cmd)
 		return code;
 	if (op->privileged && !kvsink_privileged(ring))
 		return kvsink_fault(ring, KVSINK_CODE_TENANT, 0);
+	if (op->open && stream_closed(ring, cmd))
+		return kvsink_fault(ring, KVSINK_CODE_CLOSED, cmd->words[0]);
 	if (op->settled && in_window(ring, cmd))
 		return kvsink_fault(ring, KVSINK_CODE_WINDOW, cmd->words[0]);
 	if ((op->mutates && stream_locked(ring, cmd)) ||

@@ -137,6 +137,8 @@ static uint32_t check_seal(struct kvsink_ring *ring, const struct kvsink_stream 
 		return kvsink_fault(ring, KVSINK_CODE_SEQUENCE, s->length & ~(page - 1));
 	if (c->tokens <= s->sealed && !ring->progress)
 		return kvsink_fault(ring, KVSINK_CODE_SEQUENCE, (uint64_t)s->sealed + page);
+	if (s->sealed >> s->page_shift < s->own_page)
+		return kvsink_fault(ring, KVSINK_CODE_SHARED, s->sealed);
 	return KVSINK_CODE_OK;
 }
 
@@ -268,6 +270,7 @@ static uint32_t seal_page(struct kvsink_ring *ring, struct kvsink_stream *s, con
 			renew_norms(ring, s, l, page->first, chip->config.hbm + offset);
 	}
 	s->sealed = page->end;
+	kvsink_prefix_sealed(s);
 	renew_entries(chip, s, page);
 	kvsink_tail_sealed(s);
 	kvsink_ledger_add(chip, s, KVSINK_COUNTER_SEALED_TOKENS, page->end - page->first);

@@ -13,6 +13,7 @@
 #include "chip.h"
 
 #define TAIL_ROWS (KVSINK_MAX_ITEMS * KVSINK_MAX_TAIL_TOKENS)
+#define SHARED_ROWS (KVSINK_MAX_ITEMS * 512) /* entries of prefixes, once for each task that sees them */
 
 int kvsink_work_init(struct kvsink_ring *ring)
 {
@@ -25,7 +26,8 @@ int kvsink_work_init(struct kvsink_ring *ring)
 	work->pages_max = config->hbm_bytes / KVSINK_HBM_ALIGN + KVSINK_MAX_TOKENS;
 	/* entries in all their layers, and a tail an item; a row of it has four bytes at least */
 	work->residents_max = (entries < config->tags ? entries : config->tags) * KVSINK_MAX_LAYERS +
-			      (config->sram_bytes / 4 < TAIL_ROWS ? config->sram_bytes / 4 : TAIL_ROWS);
+			      (config->sram_bytes / 4 < TAIL_ROWS ? config->sram_bytes / 4 : TAIL_ROWS) +
+			      SHARED_ROWS + 1;
 	work->q = calloc(1, KVSINK_STAGE_BYTES);
 	work->out = calloc(1, KVSINK_STAGE_BYTES);
 	work->stats = calloc(1, KVSINK_STAGE_BYTES);
@@ -164,18 +166,18 @@ static uint32_t resolve_pages(struct kvsink_ring *ring, uint32_t i)
 }
 
 /* Residents of task i, or those of an earlier task of the same layer. Prefill reads HBM only. */
-static void resolve_residents(struct kvsink_ring *ring, uint32_t i, uint32_t layer)
+static uint32_t resolve_residents(struct kvsink_ring *ring, uint32_t i, uint32_t layer)
 {
 	struct kvsink_item_work *work = &ring->work;
 	struct kvsink_rows *rows = &work->task[i].rows;
 
 	if (work->scoring)
-		return;
+		return KVSINK_CODE_OK;
 	for (uint32_t j = 0; j < i; j++) {
 		if (work->stream[j] == work->stream[i] && work->task[j].rows.k_offset == rows->k_offset) {
 			rows->resident = work->task[j].rows.resident;
 			rows->residents = work->task[j].rows.residents;
-			return;
+			return KVSINK_CODE_OK;
 		}
 	}
 	rows->resident = work->resident + work->residents_used;
@@ -183,6 +185,39 @@ static void resolve_residents(struct kvsink_ring *ring, uint32_t i, uint32_t lay
 							 work->resident + work->residents_used,
 							 work->residents_max - work->residents_used);
 	work->residents_used += rows->residents;
+	/* a list that fills the arena may have been cut off */
+	if (work->residents_used == work->residents_max)
+		return kvsink_fault(ring, KVSINK_CODE_TOO_BIG, work->residents_max * sizeof(*work->resident));
+	return KVSINK_CODE_OK;
+}
+
+/* ---- what several tasks read once ---- */
+
+static uint32_t seen_from(const struct kvsink_attend_task *task)
+{
+	return task->window && task->window <= task->first ? task->first + 1 - task->window : 0;
+}
+
+/*
+ * Rows of prefixes that an earlier task of the command reads anyway are read once and go to the queries of
+ * both. Gated tasks choose their V rows by themselves.
+ */
+static void share_reads(struct kvsink_item_work *work, uint32_t i)
+{
+	struct kvsink_attend_task *task = &work->task[i];
+
+	for (uint32_t j = 0; j < i && !work->scoring; j++) {
+		const struct kvsink_attend_task *other = &work->task[j];
+		uint32_t tokens;
+
+		if (work->layer[j] != work->layer[i] || work->stream[j] == work->stream[i] ||
+		    task->mode == KVSINK_ATTEND_GATED || seen_from(other) > seen_from(task))
+			continue;
+		tokens = kvsink_shared_tokens(work->stream[j], work->stream[i]);
+		tokens =
+			tokens < extent(other) - other->count + 1 ? tokens : extent(other) - other->count + 1;
+		task->read_already = tokens > task->read_already ? tokens : task->read_already;
+	}
 }
 
 struct operands {
@@ -281,7 +316,7 @@ static void work_begin(struct kvsink_item_work *work, bool scoring)
 static void work_commit(struct kvsink_item_work *work)
 {
 	for (uint32_t i = 0; i < work->tasks; i++)
-		work->stream[i]->locks++;
+		kvsink_stream_lock(work->stream[i]);
 }
 
 static uint32_t check_item(struct kvsink_ring *ring, uint32_t i, const struct kvsink_attend_item *item)
@@ -350,7 +385,8 @@ uint32_t kvsink_cmd_attend(struct kvsink_ring *ring, const struct kvsink_cmd *cm
 		if (!code)
 			code = kvsink_observe_stage(ring, i);
 		if (!code)
-			resolve_residents(ring, i, item[i].attend.layer);
+			code = resolve_residents(ring, i, item[i].attend.layer);
+		share_reads(work, i);
 	}
 	if (!code)
 		code = read_queries(ring, op.q);
@@ -510,6 +546,7 @@ static void book_task(struct kvsink_item_work *work, uint32_t i)
 		kvsink_ledger_add(chip, s, KVSINK_COUNTER_SCORED_QUERIES, queries);
 		return;
 	}
+	kvsink_ledger_add(chip, s, KVSINK_COUNTER_SHARED_HBM_SAVED, bytes->hbm_saved);
 	kvsink_ledger_add(chip, s, KVSINK_COUNTER_KV_HBM_READ, bytes->hbm);
 	kvsink_ledger_add(chip, s, KVSINK_COUNTER_KV_HBM_READ_BUS, bytes->hbm_bus);
 	kvsink_ledger_add(chip, s, KVSINK_COUNTER_KV_SRAM_READ, bytes->sram);
@@ -525,7 +562,7 @@ static void work_end(struct kvsink_item_work *work)
 	uint32_t code;
 
 	for (uint32_t i = 0; i < work->tasks; i++) {
-		work->stream[i]->locks--;
+		kvsink_stream_unlock(work->stream[i]);
 		if (work->task[i].mode == KVSINK_ATTEND_GATED)
 			book_gate(work, i);
 		book_task(work, i);

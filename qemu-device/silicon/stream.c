@@ -204,8 +204,7 @@ static uint32_t check_create(struct kvsink_ring *ring, const struct kvsink_cmd_s
 	return code;
 }
 
-/* Take a free slot and enter it in the hash. The caller knows that there is one. */
-static struct kvsink_stream *slot_take(struct kvsink_chip *chip, uint64_t id)
+struct kvsink_stream *kvsink_stream_take(struct kvsink_chip *chip, uint64_t id)
 {
 	uint32_t slot = chip->free_stream;
 	struct kvsink_stream *stream = &chip->streams[slot];
@@ -300,7 +299,7 @@ uint32_t kvsink_cmd_stream_create(struct kvsink_ring *ring, const struct kvsink_
 		return kvsink_fault(ring, KVSINK_CODE_EXISTS, c->stream);
 	if (chip->free_stream == KVSINK_NONE)
 		return kvsink_fault(ring, KVSINK_CODE_STREAMS, chip->config.streams);
-	stream = slot_take(chip, c->stream);
+	stream = kvsink_stream_take(chip, c->stream);
 	set_geometry(stream, c);
 	for (uint32_t l = 0; l < c->layers; l++)
 		set_layer(&stream->layer[l], &ring->item[c->first_item + l].layer);
@@ -323,9 +322,12 @@ uint32_t kvsink_cmd_stream_destroy(struct kvsink_ring *ring, const struct kvsink
 	struct kvsink_stream *stream;
 	uint32_t code = kvsink_stream_get(ring, cmd->stream_destroy.stream, &stream);
 
+	if (!code && stream->users)
+		code = kvsink_fault(ring, KVSINK_CODE_SHARED, stream->users);
 	if (code)
 		return code;
 	kvsink_stream_leaves(chip, stream);
+	kvsink_prefix_release(stream);
 	kvsink_event(chip, KVSINK_EVENT_STREAM_DESTROYED, stream, stream->tenant, 0, stream->length);
 	ring->stream = NULL;
 	slot_give(chip, stream);

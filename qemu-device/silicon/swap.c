@@ -36,9 +36,15 @@ static uint32_t pages_of(const struct kvsink_stream *s)
 	return (s->length + (1u << s->page_shift) - 1) >> s->page_shift;
 }
 
+/* Of these, its own: what is a prefix's stays where it is. */
+static uint32_t own_pages_of(const struct kvsink_stream *s)
+{
+	return pages_of(s) - s->own_page;
+}
+
 uint64_t kvsink_swap_image_bytes(const struct kvsink_stream *s)
 {
-	return score_bytes(s) + pages_of(s) * s->page_bytes;
+	return score_bytes(s) + own_pages_of(s) * s->page_bytes;
 }
 
 bool kvsink_swapped_out(const struct kvsink_stream *s)
@@ -91,7 +97,8 @@ static uint32_t piece_at(struct kvsink_ring *ring, const struct kvsink_stream *s
 
 	piece->hbm = s->scores;
 	if (at >= scores) {
-		code = kvsink_page_lookup(ring, s, (uint32_t)((at - scores) / s->page_bytes), &piece->hbm);
+		code = kvsink_page_lookup(ring, s, s->own_page + (uint32_t)((at - scores) / s->page_bytes),
+					  &piece->hbm);
 		within = (at - scores) % s->page_bytes;
 		left = s->page_bytes - within;
 	}
@@ -162,7 +169,7 @@ static void count(struct kvsink_ring *ring, struct kvsink_stream *s, enum kvsink
 	uint64_t bytes = kvsink_swap_image_bytes(s);
 	/* areas and pages are aligned to more than a burst */
 	uint64_t bus = kvsink_ledger_bursts(ring->chip, 0, score_bytes(s)) +
-		       pages_of(s) * kvsink_ledger_bursts(ring->chip, 0, s->page_bytes);
+		       own_pages_of(s) * kvsink_ledger_bursts(ring->chip, 0, s->page_bytes);
 
 	kvsink_ledger_add(ring->chip, s, counter, bytes);
 	kvsink_ledger_add(ring->chip, s, counter + 1, bus);
@@ -279,6 +286,7 @@ uint32_t kvsink_cmd_swap_place(struct kvsink_ring *ring, const struct kvsink_cmd
 	s->swap.state = KVSINK_SWAP_PLACED;
 	s->page_table = c->page_table;
 	s->scores = c->scores;
+	kvsink_prefix_map(ring->chip, s);
 	return KVSINK_CODE_OK;
 }
 

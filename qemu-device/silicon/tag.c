@@ -3,10 +3,10 @@
  * Tag array: which rows are resident, and where. An entry covers one token, a range of layers and a mask
  * of KV heads; entries of one token never overlap. promote.c makes and removes them.
  *
- * The entries of a stream form a list by token, then layer, which is what ATTEND walks through, together with
- * the tail. The row of (layer, head) lies at base + rank of (layer, head) among the entry's layers and heads
- * times row_bytes. Which rows of a sealed token are codes belongs to the entry; the model looks it up in the
- * page.
+ * The entries of a stream form a list by token, then layer, which is what ATTEND walks through, behind those
+ * of its prefixes and together with the tail. The row of (layer, head) lies at base + rank of (layer, head)
+ * among the entry's layers and heads times row_bytes. Which rows of a sealed token are codes belongs to the
+ * entry; the model looks it up in the page.
  */
 #include "chip.h"
 
@@ -114,12 +114,17 @@ void kvsink_tag_remove(struct kvsink_chip *chip, struct kvsink_tag *tag)
 /* ---- what ATTEND reads from SRAM ---- */
 
 /* The first valid entry of the layer from this one on. */
-static uint32_t covering(const struct kvsink_chip *chip, uint32_t index, uint32_t layer)
+static void covering(const struct kvsink_chip *chip, struct kvsink_entries *e, uint32_t layer)
 {
-	while (index != KVSINK_NONE &&
-	       !(chip->tags[index].valid && kvsink_tag_covers(&chip->tags[index], layer)))
-		index = chip->tags[index].next;
-	return index;
+	while (e->index != KVSINK_NONE &&
+	       !(chip->tags[e->index].valid && kvsink_tag_covers(&chip->tags[e->index], layer)))
+		kvsink_entries_next(chip, e);
+}
+
+static void next_covering(const struct kvsink_chip *chip, struct kvsink_entries *e, uint32_t layer)
+{
+	kvsink_entries_next(chip, e);
+	covering(chip, e, layer);
 }
 
 /* Where rows are close together there is room for codes only. */
@@ -151,19 +156,21 @@ uint64_t kvsink_tag_residents(struct kvsink_chip *chip, const struct kvsink_stre
 			      struct kvsink_resident *out, uint64_t room)
 {
 	struct kvsink_tail_range tail = kvsink_tail_range(s, layer);
-	uint32_t i = covering(chip, s->first_tag, layer);
+	struct kvsink_entries e;
 	uint64_t n = 0, first;
 
-	while (n < room && (i != KVSINK_NONE || tail.next < tail.end)) {
-		uint32_t token = i == KVSINK_NONE ? KVSINK_NONE : chip->tags[i].token, heads = 0;
+	kvsink_entries_begin(chip, s, &e);
+	covering(chip, &e, layer);
+	while (n < room && (e.index != KVSINK_NONE || tail.next < tail.end)) {
+		uint32_t token = e.index == KVSINK_NONE ? KVSINK_NONE : chip->tags[e.index].token, heads = 0;
 		bool tailed = tail.next < tail.end && tail.next <= token;
 
 		if (tailed)
 			token = tail.next++;
-		for (first = n; n < room && i != KVSINK_NONE && chip->tags[i].token == token;
-		     i = covering(chip, chip->tags[i].next, layer)) {
-			heads += heads_of(chip->tags[i].head_mask);
-			out[n++] = resident_of(chip, &chip->tags[i], layer);
+		for (first = n; n < room && e.index != KVSINK_NONE && chip->tags[e.index].token == token;
+		     next_covering(chip, &e, layer)) {
+			heads += heads_of(chip->tags[e.index].head_mask);
+			out[n++] = resident_of(chip, &chip->tags[e.index], layer);
 		}
 		/* both cover the token: masks of residents are disjoint, so the one with more heads it is */
 		if (tailed && heads_of(tail.tail->head_mask) > heads) {

@@ -177,6 +177,12 @@ void kvsink_tail_abort(struct kvsink_stream *s)
 	}
 }
 
+void kvsink_tail_begin(struct kvsink_stream *s)
+{
+	for (uint32_t g = 0; g < s->score_groups; g++)
+		s->group[g].tail.from = s->length;
+}
+
 void kvsink_tail_sealed(struct kvsink_stream *s)
 {
 	for (uint32_t g = 0; g < s->score_groups; g++)

@@ -237,7 +237,7 @@ static void keep_norms(struct kvsink_chip *chip, struct kvsink_stream *s)
 	for (uint32_t l = 0; l < s->layers; l++)
 		for (uint32_t h = 0; h < heads; h++) {
 			uint16_t norm = kvsink_norms(chip, s, l)[(size_t)h * s->max_tokens + s->length];
-			uint32_t pattern = kvsink_norm_pattern(norm), *max = &kept[l * s->kv_heads + h];
+			uint32_t pattern = kvsink_norm_largest(&norm, 1), *max = &kept[l * s->kv_heads + h];
 
 			*max = pattern > *max ? pattern : *max;
 		}

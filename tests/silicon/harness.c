@@ -401,7 +401,8 @@ uint32_t h_stream(struct harness *h, struct h_stream *s)
 
 void h_row(const struct h_stream *s, bool v, uint32_t layer, uint32_t token, uint32_t head, float *out)
 {
-	uint64_t state = s->id * 0x9e3779b9u + (((uint64_t)layer * 4096 + token) * 64 + head) * 2 + v;
+	uint64_t state = (s->rows ? s->rows : s->id) * 0x9e3779b9u +
+			 (((uint64_t)layer * 4096 + token) * 64 + head) * 2 + v;
 
 	h_random(&state);
 	for (uint32_t i = 0; i < (v ? s->d_v : s->d_k); i++)
@@ -428,6 +429,62 @@ uint32_t h_append(struct harness *h, const struct h_stream *s, uint32_t layer, u
 	if (s->flags & KVSINK_STREAM_V_IN_K)
 		cmd->append.v = (struct kvsink_ref){0};
 	return h_do(h);
+}
+
+uint32_t h_publish_prefix(struct harness *h, const struct h_stream *s, uint64_t id, uint32_t tokens,
+			  struct h_stream *prefix)
+{
+	struct kvsink_cmd *cmd = h_cmd(h, KVSINK_OP_PREFIX_PUBLISH);
+	struct h_stream p = *s;
+
+	p.id = id;
+	p.max_tokens = (tokens + s->page_tokens - 1) / s->page_tokens * s->page_tokens;
+	p.page_table = take_hbm(h, (uint64_t)p.max_tokens * 8);
+	p.scores = take_hbm(h, score_bytes(&p));
+	cmd->prefix_publish = (struct kvsink_cmd_prefix_publish){
+		.stream = s->id,
+		.prefix = id,
+		.page_table = p.page_table,
+		.scores = p.scores,
+		.page = tokens % s->page_tokens ? take_hbm(h, page_bytes(s)) : 0,
+		.key = {id, ~id},
+		.tokens = tokens,
+	};
+	if (prefix)
+		*prefix = p;
+	return h_priv(h);
+}
+
+uint32_t h_attach(struct harness *h, struct h_stream *s, uint64_t prefix, uint32_t tokens)
+{
+	uint32_t pages = (tokens + s->page_tokens - 1) / s->page_tokens, all = s->max_tokens / s->page_tokens;
+	struct kvsink_cmd *cmd = h_cmd(h, KVSINK_OP_PREFIX_ATTACH);
+	uint32_t code;
+
+	cmd->prefix_attach = (struct kvsink_cmd_prefix_attach){
+		.stream = s->id,
+		.prefix = prefix,
+		.page = tokens % s->page_tokens ? take_hbm(h, page_bytes(s)) : 0,
+		.tokens = tokens,
+	};
+	code = h_priv(h);
+	return code || pages == all ? code : h_map(h, s, pages, all - pages);
+}
+
+uint32_t h_detach(struct harness *h, const struct h_stream *s, uint32_t shared, uint32_t count)
+{
+	struct kvsink_cmd *cmd = h_cmd(h, KVSINK_OP_PREFIX_DETACH);
+
+	cmd->prefix_detach =
+		(struct kvsink_cmd_page_map){.stream = s->id, .first_page = shared - count, .count = count};
+	for (uint32_t i = 0; i < count; i += 4) {
+		union kvsink_item item = {.pages = {0}};
+
+		for (uint32_t j = 0; j < 4 && i + j < count; j++)
+			item.pages[j] = take_hbm(h, page_bytes(s));
+		h_item(h, &item);
+	}
+	return h_priv(h);
 }
 
 uint32_t h_step_end(struct harness *h, const struct h_stream *s, uint32_t count)

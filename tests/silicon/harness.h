@@ -52,6 +52,7 @@ struct h_stream {
 	float scale;
 	uint32_t window;
 	uint32_t flags;			    /* KVSINK_STREAM_* */
+	uint64_t rows;			    /* seed of its rows; 0: its id */
 	uint64_t page_table, scores, pages; /* HBM offsets, set by h_stream() */
 };
 
@@ -125,6 +126,13 @@ struct kvsink_cmd *h_score_cmd(struct harness *h, const struct h_stream *s, uint
 			       uint32_t count);
 struct kvsink_cmd *h_query_cmd(struct harness *h, uint32_t what, uint64_t stream, uint32_t first,
 			       uint32_t max);
+/* The stream's first tokens become prefix `id`, in HBM of its own; *prefix describes it (may be NULL). */
+uint32_t h_publish_prefix(struct harness *h, const struct h_stream *s, uint64_t id, uint32_t tokens,
+			  struct h_stream *prefix);
+/* PREFIX_ATTACH of a stream that h_create() has made, and pages for all its other tokens. */
+uint32_t h_attach(struct harness *h, struct h_stream *s, uint64_t prefix, uint32_t tokens);
+/* The last `count` of the `shared` pages that it does not own become its own. */
+uint32_t h_detach(struct harness *h, const struct h_stream *s, uint32_t shared, uint32_t count);
 /* The record of the token's first entry; false if it has none. */
 bool h_entry(struct harness *h, const struct h_stream *s, uint32_t token, struct kvsink_tag_rec *rec);
 uint64_t h_counter(struct harness *h, unsigned counter); /* device-wide, from the registers */

@@ -253,6 +253,39 @@ static void windows(void)
 	expect(h_step_end(&h, &tried, 1), KVSINK_CODE_WINDOW, 3, "STEP_END in a window");
 }
 
+static void many_streams(struct kvsink_chip_config *config)
+{
+	config->streams = 32;
+}
+
+static void sharing(void)
+{
+	struct h_stream first = h_geometry(1), other = h_geometry(3), prefix;
+
+	h_close(&h);
+	h_open(&h, many_streams);
+	first.format = KVSINK_FORMAT_FP16;
+	first.d_k = first.d_v = 32;
+	first.seal_k = first.seal_v = KVSINK_FORMAT_INT8;
+	h_stream(&h, &first);
+	h_fill(&h, &first, 0, 30);
+	h_seal(&h, &first, 4);
+	expect(h_publish_prefix(&h, &first, 2, 3, &prefix), KVSINK_CODE_PARTED, 0,
+	       "a prefix that ends within a sealed page");
+	expect(h_detach(&h, &first, 0, 0), KVSINK_CODE_NOT_SHARED, 1,
+	       "PREFIX_DETACH of a stream that shares nothing");
+	expect(h_publish_prefix(&h, &first, 2, 4, &prefix), KVSINK_CODE_OK, 0, "PREFIX_PUBLISH");
+	expect(h_append(&h, &prefix, 0, 4, 1), KVSINK_CODE_CLOSED, 2, "APPEND to a prefix");
+	expect(h_promote(&h, &first, 3, 0, 2, 3), KVSINK_CODE_SHARED, 3, "PROMOTE of a prefix's token");
+	h_create(&h, &other);
+	expect(h_attach(&h, &other, 2, 4), KVSINK_CODE_GEOMETRY, UINT64_MAX,
+	       "PREFIX_ATTACH of another geometry");
+	for (uint32_t i = 1; i < KVSINK_MAX_PREFIX_DEPTH; i++)
+		h_publish_prefix(&h, &first, 3 + i, 4 + i, NULL);
+	expect(h_publish_prefix(&h, &first, 30, 30, NULL), KVSINK_CODE_DEPTH, KVSINK_MAX_PREFIX_DEPTH,
+	       "a prefix on too many others");
+}
+
 static void all_seen(void)
 {
 	for (uint32_t code = 0; code < KVSINK_CODE_COUNT; code++) {
@@ -275,6 +308,7 @@ int main(void)
 	sealing();
 	swapping();
 	windows();
+	sharing();
 	all_seen();
 	h_close(&h);
 	return tap_done();

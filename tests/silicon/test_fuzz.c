@@ -63,6 +63,18 @@ static void some_create(struct kvsink_cmd *cmd)
 	};
 }
 
+/* Journals lie where no stream does, mostly; windows are short, so that many end. */
+static void some_window(struct kvsink_cmd *cmd, uint64_t stream)
+{
+	if (cmd->opcode == KVSINK_OP_WINDOW_COMMIT)
+		cmd->window_commit = (struct kvsink_cmd_window_commit){stream, below(4), 0};
+	else
+		cmd->window_begin = (struct kvsink_cmd_window_begin){
+			stream, (14u << 20) + below(64) * 4096ull, 1u << 18, 1 + below(8), 0};
+	if (!below(20))
+		cmd->window_begin.journal = odd_value();
+}
+
 /* Some take several calls of kvsink_run(). */
 static void some_move(struct kvsink_cmd *cmd)
 {
@@ -82,6 +94,10 @@ static void some_move(struct kvsink_cmd *cmd)
 		break;
 	case KVSINK_OP_GART_INVALIDATE:
 		cmd->gart_invalidate = (struct kvsink_cmd_gart_invalidate){below(8) * 128, 1 + below(200)};
+		break;
+	case KVSINK_OP_WINDOW_BEGIN:
+	case KVSINK_OP_WINDOW_COMMIT:
+		some_window(cmd, cmd->words[0]);
 		break;
 	}
 }
@@ -158,16 +174,33 @@ static void some_swap(struct kvsink_cmd *cmd, uint64_t stream)
 	}
 }
 
-/* Journals lie where no stream does, mostly; windows are short, so that many end. */
-static void some_window(struct kvsink_cmd *cmd, uint64_t stream)
+/* Prefixes have the ids of streams, which are three: now one is this, now that. */
+static void some_prefix(struct kvsink_cmd *cmd, uint64_t stream, union kvsink_item *item)
 {
-	if (cmd->opcode == KVSINK_OP_WINDOW_COMMIT)
-		cmd->window_commit = (struct kvsink_cmd_window_commit){stream, below(4), 0};
-	else
-		cmd->window_begin = (struct kvsink_cmd_window_begin){
-			stream, (14u << 20) + below(64) * 4096ull, 1u << 18, 1 + below(8), 0};
-	if (!below(20))
-		cmd->window_begin.journal = odd_value();
+	uint64_t other = 1 + below(6);
+	uint32_t tokens = 1 + below(below(3) ? 8 : 60);
+	uint64_t page = tokens % 4 ? 4096ull * (2048 + below(1024)) : 0;
+
+	switch (cmd->opcode) {
+	case KVSINK_OP_PREFIX_PUBLISH:
+		cmd->prefix_publish = (struct kvsink_cmd_prefix_publish){stream,
+									 other,
+									 4096ull * (2048 + below(1024)),
+									 4096ull * (2048 + below(1024)),
+									 page,
+									 {7, 8},
+									 tokens,
+									 0};
+		break;
+	case KVSINK_OP_PREFIX_ATTACH:
+		cmd->prefix_attach = (struct kvsink_cmd_prefix_attach){stream, other, page, tokens, 0};
+		break;
+	default:
+		for (unsigned i = 0; i < 4; i++)
+			item->pages[i] = 4096ull * (2048 + below(1024));
+		cmd->prefix_detach =
+			(struct kvsink_cmd_page_map){stream, below(3), below(4), h.desc.item_count, 0};
+	}
 }
 
 /* A command that would often be valid. */
@@ -237,9 +270,10 @@ static void some_cmd(void)
 	case KVSINK_OP_SWAP_IN:
 		some_swap(cmd, s->id);
 		break;
-	case KVSINK_OP_WINDOW_BEGIN:
-	case KVSINK_OP_WINDOW_COMMIT:
-		some_window(cmd, s->id);
+	case KVSINK_OP_PREFIX_PUBLISH:
+	case KVSINK_OP_PREFIX_ATTACH:
+	case KVSINK_OP_PREFIX_DETACH:
+		some_prefix(cmd, s->id, &item);
 		break;
 	default:
 		some_move(cmd);
