@@ -14,6 +14,7 @@ struct kind {
 	uint32_t format, seal_k, seal_v, flags, placement, tail, window;
 	uint32_t budget; /* of SRAM, bytes; 0 = all */
 	uint32_t groups;
+	uint32_t shared; /* tokens that become those of a prefix */
 };
 
 static struct window_pair pair;
@@ -246,6 +247,8 @@ static void make(unsigned i, const struct kind *kind)
 	configure(h, kind);
 	h_fill(h, s, 0, PROMPT);
 	score_prompt(i);
+	if (kind->shared && h_publish_prefix(h, s, 2, kind->shared, NULL))
+		window_differ(&pair, "PREFIX_PUBLISH", h->cpl.code);
 	pair.journal[i] = h->hbm_next;
 }
 
@@ -275,17 +278,20 @@ static void twins(const struct kind *kind)
 int main(void)
 {
 	static const struct kind kinds[] = {
-		{"1C, two groups", KVSINK_FORMAT_F32, 0, 0, 0, KVSINK_PLACEMENT_AUTO, 0, 0, 0, 2},
-		{"1C, small budget", KVSINK_FORMAT_F32, 0, 0, 0, KVSINK_PLACEMENT_AUTO, 0, 0, 3072, 1},
-		{"1C, tails, three groups", KVSINK_FORMAT_FP16, 0, 0, 0, KVSINK_PLACEMENT_AUTO, 5, 0, 0, 3},
-		{"1C, tails, sliding windows", KVSINK_FORMAT_F32, 0, 0, 0, KVSINK_PLACEMENT_AUTO, 7, 30, 0,
-		 2},
-		{"1B, tails", KVSINK_FORMAT_FP16, 0, 0, 0, KVSINK_PLACEMENT_OBSERVE, 6, 0, 0, 2},
-		{"no placement, tails", KVSINK_FORMAT_FP16, 0, 0, 0, KVSINK_PLACEMENT_OFF, 4, 0, 0, 2},
+		{"1C, two groups", KVSINK_FORMAT_F32, 0, 0, 0, KVSINK_PLACEMENT_AUTO, 0, 0, 0, 2, 0},
+		{"1C, small budget", KVSINK_FORMAT_F32, 0, 0, 0, KVSINK_PLACEMENT_AUTO, 0, 0, 3072, 1, 0},
+		{"1C, tails, three groups", KVSINK_FORMAT_FP16, 0, 0, 0, KVSINK_PLACEMENT_AUTO, 5, 0, 0, 3,
+		 0},
+		{"1C, tails, sliding windows", KVSINK_FORMAT_F32, 0, 0, 0, KVSINK_PLACEMENT_AUTO, 7, 30, 0, 2,
+		 0},
+		{"1B, tails", KVSINK_FORMAT_FP16, 0, 0, 0, KVSINK_PLACEMENT_OBSERVE, 6, 0, 0, 2, 0},
+		{"no placement, tails", KVSINK_FORMAT_FP16, 0, 0, 0, KVSINK_PLACEMENT_OFF, 4, 0, 0, 2, 0},
 		{"1C, sealed, tails", KVSINK_FORMAT_FP16, KVSINK_FORMAT_INT8, KVSINK_FORMAT_INT8, 0,
-		 KVSINK_PLACEMENT_AUTO, 6, 0, 0, 2},
+		 KVSINK_PLACEMENT_AUTO, 6, 0, 0, 2, 0},
 		{"1C, values in keys, tails", KVSINK_FORMAT_FP16, 0, 0, KVSINK_STREAM_V_IN_K,
-		 KVSINK_PLACEMENT_AUTO, 3, 0, 4096, 2},
+		 KVSINK_PLACEMENT_AUTO, 3, 0, 4096, 2, 0},
+		{"1C, on a prefix, tails", KVSINK_FORMAT_FP16, KVSINK_FORMAT_INT8, KVSINK_FORMAT_INT8, 0,
+		 KVSINK_PLACEMENT_AUTO, 4, 0, 0, 2, 19},
 	};
 
 	pair.seed = 20262;

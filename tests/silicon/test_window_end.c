@@ -130,6 +130,9 @@ static void crossing(void)
 	refused("LAYER_HEADS");
 	h_cmd(h, KVSINK_OP_SWAP_OUT)->swap_out.stream = 1;
 	refused("SWAP_OUT");
+	expect(h_publish_prefix(h, s, 7, 8, NULL), KVSINK_CODE_WINDOW, 1, "PREFIX_PUBLISH");
+	expect(h_attach(h, s, 7, 8), KVSINK_CODE_WINDOW, 1, "PREFIX_ATTACH");
+	expect(h_detach(h, s, 0, 1), KVSINK_CODE_WINDOW, 1, "PREFIX_DETACH");
 	h->tenant = 9;
 	h_evict_cmd(h, s, 3, 0, 2, 3);
 	expect(h_do(h), KVSINK_CODE_TENANT, 1, "another tenant learns nothing of it");
@@ -159,6 +162,17 @@ static void more_pages(void)
 	expect(h_do(h), KVSINK_CODE_NOT_RESERVED, 4, "rows of a window need pages, too");
 	tap_ok(!h_map(h, &grows, 1, 1), "and PAGE_MAP gives it some");
 	tap_ok(!window_speculate(h, &grows, RIGHT, 0, 5) && !window_commit(h, &grows, 5), "which are used");
+}
+
+static void of_a_prefix(void)
+{
+	struct h_stream first = h_geometry(2), prefix;
+
+	h_stream(h, &first);
+	h_fill(h, &first, 0, 8);
+	h_publish_prefix(h, &first, 7, 6, &prefix);
+	expect(window_begin(h, &prefix, pair.journal[1] + JOURNAL_ROOM / 2, 8), KVSINK_CODE_CLOSED, 7,
+	       "a prefix has no windows");
 }
 
 static void rows(void)
@@ -205,6 +219,7 @@ static void refusals(void)
 	going_on();
 	more_pages();
 	rows();
+	of_a_prefix();
 	h_close(h);
 }
 
