@@ -81,6 +81,8 @@ def tests_of(stage, keys):
         finally:
             stage.do("window", "0")
         equal(stage.tool("windows", "--stream", sid)["windows"], [], "windows behind")
+        words = stage.tool("events", "--stream", sid, "--last", "1")["events"][0]["text"]
+        assert "0 of 3 rows stay" in words, words
 
     def swapped():
         stage.do("swap", "1")
