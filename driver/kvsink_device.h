@@ -246,7 +246,10 @@ void kvsink_show_fdinfo(struct drm_printer *p, struct drm_file *drm_file);
 /* kvsink_drv.c */
 void kvsink_file_put(struct kvsink_file *file);
 
-/* kvsink_ioctl.c, kvsink_query.c, kvsink_submit.c, kvsink_stream.c, kvsink_swap.c, kvsink_gem.c */
+/*
+ * kvsink_ioctl.c, kvsink_query.c, kvsink_submit.c, kvsink_stream.c, kvsink_swap.c, kvsink_window.c,
+ * kvsink_gem.c
+ */
 int kvsink_ioctl_dev_query(struct drm_device *dev, void *data, struct drm_file *drm_file);
 int kvsink_ioctl_bo_create(struct drm_device *dev, void *data, struct drm_file *drm_file);
 int kvsink_ioctl_bo_mmap_offset(struct drm_device *dev, void *data, struct drm_file *drm_file);
@@ -263,6 +266,8 @@ int kvsink_ioctl_query(struct drm_device *dev, void *data, struct drm_file *drm_
 int kvsink_ioctl_reg_read(struct drm_device *dev, void *data, struct drm_file *drm_file);
 int kvsink_ioctl_swap_out(struct drm_device *dev, void *data, struct drm_file *drm_file);
 int kvsink_ioctl_swap_in(struct drm_device *dev, void *data, struct drm_file *drm_file);
+int kvsink_ioctl_window_begin(struct drm_device *dev, void *data, struct drm_file *drm_file);
+int kvsink_ioctl_window_commit(struct drm_device *dev, void *data, struct drm_file *drm_file);
 int kvsink_ioctl_entry_read(struct drm_device *dev, void *data, struct drm_file *drm_file);
 
 #endif

@@ -98,6 +98,8 @@ static const struct drm_ioctl_desc kvsink_ioctls[] = {
 	DRM_IOCTL_DEF_DRV(KVSINK_CONTRACT, kvsink_ioctl_contract, 0),
 	DRM_IOCTL_DEF_DRV(KVSINK_SWAP_OUT, kvsink_ioctl_swap_out, 0),
 	DRM_IOCTL_DEF_DRV(KVSINK_SWAP_IN, kvsink_ioctl_swap_in, 0),
+	DRM_IOCTL_DEF_DRV(KVSINK_WINDOW_BEGIN, kvsink_ioctl_window_begin, 0),
+	DRM_IOCTL_DEF_DRV(KVSINK_WINDOW_COMMIT, kvsink_ioctl_window_commit, 0),
 };
 
 static const struct file_operations kvsink_fops = {

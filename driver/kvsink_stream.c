@@ -75,6 +75,7 @@ static void kvsink_stream_retire_work(struct work_struct *work)
 	kvsink_logic_build_destroy(stream->geometry.id, &cmd);
 	err = kvsink_kernel_run(kdev, &cmd, 1);
 	mutex_lock(&stream->lock);
+	list_splice_tail_init(&stream->journals, &stream->ranges);
 	/* ENOENT: the chip never knew it, or a first try did succeed. */
 	if (err && err != -ENOENT && err != -ENODEV) {
 		drm_err(&kdev->base, "stream %llu stays in the chip (%d), and in its HBM\n",
@@ -286,6 +287,7 @@ static struct kvsink_stream *kvsink_stream_alloc(struct kvsink_file *file)
 	kref_init(&stream->ref);
 	mutex_init(&stream->lock);
 	INIT_LIST_HEAD(&stream->ranges);
+	INIT_LIST_HEAD(&stream->journals);
 	INIT_LIST_HEAD(&stream->link);
 	INIT_WORK(&stream->retire_work, kvsink_stream_retire_work);
 	init_completion(&stream->gone);

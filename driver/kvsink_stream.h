@@ -27,10 +27,12 @@ struct kvsink_stream {
 	struct kvsink_logic_stream geometry;
 	/** @layout: sizes in HBM; constant. */
 	struct kvsink_logic_layout layout;
-	/** @lock: protects @ranges, @pages, @where and @retired. */
+	/** @lock: protects @ranges, @journals, @pages, @where and @retired. */
 	struct mutex lock;
 	/** @ranges: all its HBM: page table, scores, runs of pages. */
 	struct list_head ranges;
+	/** @journals: HBM of windows that may be open, see kvsink_window.c. */
+	struct list_head journals;
 	/** @pages: pages that the chip has in its page table, or shall have after SWAP_IN. */
 	u32 pages;
 	/** @where: its rows are; kvsink_swap_settle() ends UNKNOWN. */
@@ -69,6 +71,9 @@ int kvsink_stream_map_some(struct kvsink_stream *stream, struct kvsink_file *fil
 /* kvsink_swap.c */
 int kvsink_swap_settle(struct kvsink_stream *stream, struct kvsink_file *file,
 		       struct kvsink_completion *said);
+
+/* kvsink_window.c */
+void kvsink_window_ended(struct kvsink_stream *stream);
 
 /* kvsink_ioctl.c */
 void *kvsink_copy_array(const struct drm_kvsink_array *array, size_t size);

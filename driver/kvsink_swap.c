@@ -42,6 +42,7 @@ static void kvsink_swap_left(struct kvsink_stream *stream, const struct kvsink_c
 {
 	stream->where = KVSINK_LOGIC_OUT;
 	stream->pages = said->result[2];
+	kvsink_window_ended(stream); /* the chip swaps no stream out that has one */
 	kvsink_hbm_free(stream->kdev, &stream->ranges);
 	atomic64_set(&stream->hbm_bytes, 0);
 }

@@ -7,8 +7,8 @@
  * handles, stream ids and offsets. No device address ever crosses this boundary.
  *
  * Operations of one file run in the order of its ioctls. DRM_IOCTL_KVSINK_SUBMIT returns at once and
- * signals timeline syncobjs; STREAM_*, SWAP_*, PROMOTE, EVICT, CONTRACT and CONFIG_SET wait for their own job and
- * answer from its completion record. QUERY, CONFIG_GET and ENTRY_READ see what earlier calls of the file did.
+ * signals timeline syncobjs; STREAM_*, SWAP_*, PREFIX_*, WINDOW_*, PROMOTE, EVICT, CONTRACT and CONFIG_SET wait for their own
+ * job and answer from its completion record. QUERY, CONFIG_GET and ENTRY_READ see what earlier calls of the file did.
  *
  * Rules for every struct: reserved fields, pads and unknown flag bits must be zero (EINVAL otherwise).
  * Arrays are struct drm_kvsink_array: elements may be longer than this header says if the tail is
@@ -94,6 +94,10 @@ enum drm_kvsink_ioctl_id {
 	DRM_KVSINK_PREFIX_ATTACH,
 	/** @DRM_KVSINK_PREFIX_DETACH: a stream gets rows of its own in place of its prefix's. */
 	DRM_KVSINK_PREFIX_DETACH,
+	/** @DRM_KVSINK_WINDOW_BEGIN: rows to come are on trial. */
+	DRM_KVSINK_WINDOW_BEGIN,
+	/** @DRM_KVSINK_WINDOW_COMMIT: the first of them stay, the others never were. */
+	DRM_KVSINK_WINDOW_COMMIT,
 };
 
 /**
@@ -416,6 +420,36 @@ struct drm_kvsink_prefix_detach {
 	__u32 code;
 	/** @pad: 0. */
 	__u32 pad;
+};
+
+/**
+ * struct drm_kvsink_window - argument of WINDOW_BEGIN and WINDOW_COMMIT
+ *
+ * WINDOW_BEGIN opens a replay window: up to @tokens rows behind the stream's length are appended and attended
+ * on trial, as in one open step. EBUSY while a step or a window is open: windows do not nest. Until
+ * WINDOW_COMMIT whatever would change the stream's entries, scores, parameters, sealed rows or length is
+ * EBUSY (code WINDOW): STEP_END, PROMOTE, EVICT, CONTRACT, CONFIG_SET, SEAL, SCORE, SCORE_IMPORT, CLASSIFY,
+ * SWAP_OUT. APPEND beyond @tokens is E2BIG. Its entries and tails give way to no grant, for max_lease_ns at
+ * the longest. The window needs HBM of its own (ENOSPC), given back, cleared, when it ends.
+ *
+ * WINDOW_COMMIT of k tokens does what k single steps would have done, each of the next row with its query;
+ * the other rows are dropped. 0 rolls back: the stream is as it was. ENOENT (code NO_WINDOW) if none is open,
+ * EINVAL for more rows than there are, EILSEQ if layers have different numbers of them (unless k is 0). The
+ * window stays open then. A reset ends a window as 0 does; the stream's end ends it, too.
+ */
+struct drm_kvsink_window {
+	/** @stream: id; this file must own it. */
+	__u64 stream;
+	/** @tokens: WINDOW_BEGIN: rows that it may have, 1 to 64; WINDOW_COMMIT: rows that stay, at most 64.
+	 */
+	__u32 tokens;
+	/** @pad: 0. */
+	__u32 pad;
+	/** @rows: out: WINDOW_COMMIT: rows that the window had. */
+	__u32 rows;
+	/** @code: out: enum kvsink_code; ABORTED: a reset came, so there is no window, and what QUERY shows
+	 * is part of the stream is. */
+	__u32 code;
 };
 
 /**
@@ -1070,6 +1104,8 @@ struct drm_kvsink_entry_read {
 #define DRM_IOCTL_KVSINK_PREFIX_EXPORT DRM_IOCTL_KVSINK(IOWR, PREFIX_EXPORT, prefix_handle)
 #define DRM_IOCTL_KVSINK_PREFIX_ATTACH DRM_IOCTL_KVSINK(IOWR, PREFIX_ATTACH, prefix_attach)
 #define DRM_IOCTL_KVSINK_PREFIX_DETACH DRM_IOCTL_KVSINK(IOWR, PREFIX_DETACH, prefix_detach)
+#define DRM_IOCTL_KVSINK_WINDOW_BEGIN DRM_IOCTL_KVSINK(IOWR, WINDOW_BEGIN, window)
+#define DRM_IOCTL_KVSINK_WINDOW_COMMIT DRM_IOCTL_KVSINK(IOWR, WINDOW_COMMIT, window)
 
 #if defined(__cplusplus)
 }

@@ -53,6 +53,7 @@
 #define KVSINK_MAX_TAIL_TOKENS 4096 /* of one score group */
 #define KVSINK_MAX_PRIORITY 255
 #define KVSINK_MAX_STEP_PROMOTIONS 64 /* that one STEP_END makes */
+#define KVSINK_MAX_WINDOW_TOKENS 64 /* rows that a replay window may hold */
 #define KVSINK_MAX_LEASE_NS 60000000000ull /* a contract's deadline is at most this far ahead, and renewable */
 #define KVSINK_EVENT_SLOTS 1024 /* events that the chip keeps; broken promises and resets have room of their own */
 #define KVSINK_SPAN_SLOTS 4096 /* spans of the timeline that it keeps */
@@ -223,7 +224,10 @@ enum kvsink_ring_state { KVSINK_RING_IDLE, KVSINK_RING_BUSY, KVSINK_RING_HALTED 
 	X(SWAP_IN, "B", "bytes of images that SWAP_IN wrote to HBM, useful")                                 \
 	X(SWAP_IN_BUS, "B", "the same in whole bursts")                                                      \
 	X(SHARED_HBM_SAVED, "B", "K and V bytes of prefixes that ATTEND read once for several streams, and so did not read again")  \
-	X(PREFIX_COPY, "B", "K and V bytes that PREFIX commands copied within HBM: part of a page, or pages that a stream wants for itself")
+	X(PREFIX_COPY, "B", "K and V bytes that PREFIX commands copied within HBM: part of a page, or pages that a stream wants for itself") \
+	X(WINDOW_TOKENS, "1", "rows that left a replay window: committed or dropped")                        \
+	X(WINDOW_COMMITTED, "1", "those that WINDOW_COMMIT made part of the stream")                         \
+	X(WINDOW_HBM, "B", "journal bytes read from and written to HBM, and rows read back for a tail")
 
 /* ---- Result codes: X(name, value, errno, description) --------------------------------------------- */
 #define KVSINK_CODES(X)                                                                                  \
@@ -244,7 +248,7 @@ enum kvsink_ring_state { KVSINK_RING_IDLE, KVSINK_RING_BUSY, KVSINK_RING_HALTED 
 	X(NOT_RESIDENT, 14, ENOENT, "no entry for that token in that range; address = the token")            \
 	X(STALE, 15, ESTALE, "the job relies on contents that were lost; address = the generation now")      \
 	X(TENANT, 16, EACCES, "the stream belongs to another tenant; address = its id")                      \
-	X(TOO_BIG, 17, E2BIG, "an operand exceeds KVSINK_STAGE_BYTES, or an image its buffer; address = its size") \
+	X(TOO_BIG, 17, E2BIG, "an operand exceeds KVSINK_STAGE_BYTES, an image its buffer, rows their window or a window its journal; address = the size") \
 	X(UNSUPPORTED, 18, EOPNOTSUPP, "a feature that this instance or stream lacks; address = field offset") \
 	X(BUSY, 19, EBUSY, "not in this state: scores, EMA or rows exist already, a step is open; ADVANCE: the clock is half used up") \
 	X(ABORTED, 20, ECANCELED, "a reset overtook the job")                                                \
@@ -259,7 +263,9 @@ enum kvsink_ring_state { KVSINK_RING_IDLE, KVSINK_RING_BUSY, KVSINK_RING_HALTED 
 	X(NOT_SHARED, 29, ENXIO, "the stream shares no prefix; address = its id")                            \
 	X(GEOMETRY, 30, EXDEV, "prefix and stream differ in geometry; address = the first layer that differs, or all ones") \
 	X(DEPTH, 31, ELOOP, "prefixes on prefixes, KVSINK_MAX_PREFIX_DEPTH of them already; address = that limit") \
-	X(PARTED, 32, EINVAL, "that would part the tokens of a sealed page; address = its first token")
+	X(PARTED, 32, EINVAL, "that would part the tokens of a sealed page; address = its first token") \
+	X(WINDOW, 33, EBUSY, "a replay window of the stream is open, which this would cross; address = the stream's id") \
+	X(NO_WINDOW, 34, ENOENT, "the stream has no open replay window; address = its id")
 
 /* ---- Parameters (CONFIG): X(name, index, kind, scope, default, description) ---------------------------
  * kind: F32 = non-negative finite binary32 pattern, U32, U64.
@@ -311,6 +317,7 @@ enum kvsink_placement { KVSINK_PLACEMENT_OFF = 0, KVSINK_PLACEMENT_OBSERVE = 1, 
 	X(LOST, 14, "events that were asked for gave way to younger ones; detail = how many so far, at least of this tenant") \
 	X(SWAPPED_OUT, 15, "a stream has left HBM; detail = KiB of its image")                               \
 	X(SWAPPED_IN, 16, "it is back; detail = KiB of its image")                                           \
+	X(WINDOW_COMMITTED, 17, "a replay window has ended; detail = rows that stay | rows in all << 16")    \
 	X(PREFIX_PUBLISHED, 18, "a prefix came to be; detail = its tokens")                                  \
 	X(PREFIX_ATTACHED, 19, "a stream begins with a prefix; detail = tokens that they share")             \
 	X(PREFIX_DETACHED, 20, "a stream has rows of its own in place of a prefix's; detail = tokens")
@@ -496,7 +503,9 @@ struct kvsink_ref {
 	X(SWAP_IN, 24, "copy it back")                                                                       \
 	X(PREFIX_PUBLISH, 25, "make a prefix of a stream's first tokens; the stream shares it from then on") \
 	X(PREFIX_ATTACH, 26, "an empty stream begins with tokens of a prefix")                               \
-	X(PREFIX_DETACH, 27, "pages of a prefix are copied for one stream; after the last it shares nothing; items: where to")
+	X(PREFIX_DETACH, 27, "pages of a prefix are copied for one stream; after the last it shares nothing; items: where to") \
+	X(WINDOW_BEGIN, 28, "open a replay window: rows to come are kept or dropped one by one")             \
+	X(WINDOW_COMMIT, 29, "end it: the first rows become steps of the stream, the others are dropped")
 
 enum kvsink_opcode {
 #define X(name, value, doc) KVSINK_OP_##name = value,
@@ -781,6 +790,33 @@ struct kvsink_cmd_prefix_attach {
  */
 
 /*
+ * Opens a replay window of the stream, of up to `tokens` rows behind its length: BUSY while a step is open, WINDOW while a window
+ * is. Until WINDOW_COMMIT, rows are appended and attended as in one open step, but a tail is not written, and the attention of each
+ * query goes to the journal by itself. What would change entries, scores, parameters, rows or the length of the stream is WINDOW
+ * meanwhile. No grant displaces its entries and tails, until host time is MAX_LEASE past this command. The journal is the chip's:
+ * TOO_BIG if `bytes` is less than kvsink_window_bytes(), see there. A reset ends the window as WINDOW_COMMIT of 0 does.
+ */
+struct kvsink_cmd_window_begin {
+	uint64_t stream;
+	uint64_t journal; /* HBM offset, aligned as a score area */
+	uint64_t bytes; /* set aside there */
+	uint32_t tokens; /* 1 .. KVSINK_MAX_WINDOW_TOKENS */
+	uint32_t reserved;
+};
+
+/*
+ * Does what `count` single steps would have done, each of the window's next row with its own query: STEP_END in all its parts, and
+ * the rows that a tail has missed. The other rows are dropped and the window is closed: with 0 the stream is as it was at
+ * WINDOW_BEGIN. NO_WINDOW if none is open; SEQUENCE if `count` is not 0 and layers have different numbers of rows; BAD_FIELD if
+ * there are fewer. result[0] rows that stay, [1] rows in all.
+ */
+struct kvsink_cmd_window_commit {
+	uint64_t stream;
+	uint32_t count;
+	uint32_t reserved;
+};
+
+/*
  * Items lie behind one another in q, out, stats and mass. stats and mass may have space NONE.
  * Query i of an item stands at token first + i and sees tokens [0, first + i] of its layer.
  * mass[h][t] is the attention that the item's queries outside t's LOCAL_WINDOW, in the query heads of KV head h,
@@ -840,6 +876,8 @@ struct kvsink_cmd {
 		struct kvsink_cmd_prefix_publish prefix_publish;
 		struct kvsink_cmd_prefix_attach prefix_attach;
 		struct kvsink_cmd_page_map prefix_detach;
+		struct kvsink_cmd_window_begin window_begin;
+		struct kvsink_cmd_window_commit window_commit;
 		uint64_t words[15];
 	};
 };
@@ -908,6 +946,9 @@ struct kvsink_stream_rec {
 	uint32_t closed; /* 1: it is a prefix */
 	uint32_t own_page; /* pages of its table before this one are the prefix's */
 	uint64_t key[2]; /* of a prefix: what its publisher calls it */
+	uint32_t window; /* rows that its open replay window may hold; 0 = none is open */
+	uint32_t window_rows; /* that it holds, in the layer that has most */
+	uint64_t window_ns; /* CLOCK_MONOTONIC at WINDOW_BEGIN, as the chip knew it */
 };
 
 #define KVSINK_TAG_VALID 1u /* reads go to SRAM; without it the copy is still under way */
@@ -1070,6 +1111,24 @@ static inline uint64_t kvsink_head_params_bytes(uint32_t flags, uint32_t layers,
 static inline uint64_t kvsink_head_params_at(uint64_t score_bytes)
 {
 	return (score_bytes + 7) & ~(uint64_t)7;
+}
+
+/*
+ * The journal of a replay window of n tokens, parts one behind another:
+ *   uint64_t mass[n][groups][tokens]           attention of each query on each token, layer weights included
+ *   uint64_t sink_mass[n][layers][kv_heads]    the same on the sinks, by layer and KV head
+ *   uint32_t norm_max[layers][kv_heads]        binary32: of the rows that are part of the stream
+ * tokens = the length at WINDOW_BEGIN + n.
+ */
+static inline uint64_t kvsink_window_mass_bytes(uint32_t groups, uint32_t length, uint32_t n)
+{
+	return (uint64_t)n * groups * ((uint64_t)length + n) * 8;
+}
+
+static inline uint64_t kvsink_window_bytes(uint32_t layers, uint32_t kv_heads, uint32_t groups, uint32_t length,
+					   uint32_t n)
+{
+	return kvsink_window_mass_bytes(groups, length, n) + (uint64_t)layers * kv_heads * (n * 8 + 4);
 }
 
 /*

@@ -172,6 +172,24 @@ void kvsink_logic_build_detach(uint64_t stream, uint32_t first_page, const uint6
 /* A PAGE_MAP that is refused (SEQUENCE) and so only tells what the stream's page table has. */
 void kvsink_logic_build_ask_pages(uint64_t stream, struct kvsink_cmd *cmd);
 
+/*
+ * WINDOW_BEGIN: checked first, then the caller reserves a journal: what a stream of `pages` pages can need.
+ * It is the window's until the chip says that none is open: kvsink_logic_window_ended(), or when it opens
+ * another. If nobody heard the chip (reset, signal) it may be open or not.
+ */
+int kvsink_logic_window_begin(struct kvsink_logic_env *env, const struct drm_kvsink_window *args,
+			      struct kvsink_logic_stream *stream);
+uint64_t kvsink_logic_journal_bytes(const struct kvsink_logic_stream *stream, uint32_t pages,
+				    uint32_t tokens);
+void kvsink_logic_build_window_begin(const struct drm_kvsink_window *args, uint64_t journal, uint64_t bytes,
+				     struct kvsink_cmd *cmd);
+int kvsink_logic_build_window_commit(struct kvsink_logic_env *env, const struct drm_kvsink_window *args,
+				     struct kvsink_cmd *cmd);
+/* After an answer to WINDOW_COMMIT: no window of the stream is open. */
+bool kvsink_logic_window_ended(const struct kvsink_completion *said);
+/* The out fields, from what the chip has said. */
+void kvsink_logic_window_answer(struct drm_kvsink_window *args, const struct kvsink_completion *said);
+
 /* Size of one record of a QUERY type, 0 for an unknown type. */
 uint32_t kvsink_logic_record_bytes(uint32_t query_type);
 

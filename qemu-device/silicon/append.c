@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * APPEND: rows come in as binary32 and are stored in the stream's format. Rows behind the stream's length can
- * be read by ATTEND but belong to an open step, which STEP_END (step.c) closes or drops.
+ * be read by ATTEND but belong to an open step, which STEP_END (step.c) closes or drops, or to a replay
+ * window (window.c).
  */
 #include "chip.h"
 
@@ -31,6 +32,8 @@ static uint32_t check_append(struct kvsink_ring *ring, const struct kvsink_strea
 		return kvsink_fault(ring, KVSINK_CODE_SEQUENCE, next);
 	if (next + c->count > reserved)
 		return kvsink_fault(ring, KVSINK_CODE_NOT_RESERVED, reserved);
+	if (kvsink_window_open(s) && !kvsink_window_has_room(s, c->layer, c->count))
+		return kvsink_fault(ring, KVSINK_CODE_TOO_BIG, next + c->count - s->window.first);
 	return KVSINK_CODE_OK;
 }
 
@@ -87,6 +90,8 @@ static uint64_t store_rows(struct kvsink_ring *ring, struct kvsink_stream *s,
 			norm_rows(chip, s, c->layer, token,
 				  chip->config.hbm + page + v->plane + in_page * v->token_bytes);
 		}
+		if (kvsink_window_open(s))
+			continue; /* WINDOW_COMMIT writes the tail */
 		ring->sram_bytes +=
 			kvsink_tail_write(chip, s, c->layer, token,
 					  chip->config.hbm + page + k->plane + in_page * k->token_bytes,

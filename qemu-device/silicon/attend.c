@@ -188,16 +188,16 @@ void kvsink_sweep_v(struct unit *u, enum tier tier)
 }
 
 /*
- * Attention on the tile's tokens of rows whose query stands at `first` or later, each within its local
- * window's limit. `unit[row]` makes attention in units of 2^-32 from a weight.
+ * Attention on the tile's tokens of rows from `row` on, until `end`, whose query stands at `first` or later,
+ * each within its local window's limit. `unit[row]` makes attention in units of 2^-32 from a weight.
  */
 static void tile_attention(const struct unit *u, const struct tile *tile, const float *p, const double *unit,
-			   uint32_t first, uint64_t sum[TILE])
+			   uint32_t row, uint32_t end, uint32_t first, uint64_t sum[TILE])
 {
-	uint32_t row, token;
+	uint32_t token;
 
 	memset(sum, 0, TILE * sizeof(*sum));
-	for (row = 0; row < u->rows; row++) {
+	for (; row < end; row++) {
 		token = row_token(u, row);
 		if (unit[row] > 0.0 && token >= u->task->local_window && token >= first)
 			u->ops->score(sum, p + row * TILE, unit[row],
@@ -214,17 +214,50 @@ static void add_to_tokens(uint64_t *to, const struct tile *tile, const uint64_t 
 			__atomic_fetch_add(&to[tile->token[lane]], sum[lane], __ATOMIC_RELAXED);
 }
 
-static void add_to_sinks(const struct unit *u, const struct tile *tile, const uint64_t sum[TILE])
+/* `to`: of the unit's KV head. */
+static void add_to_sinks(const struct unit *u, uint64_t *to, const struct tile *tile,
+			 const uint64_t sum[TILE])
 {
 	const uint64_t *sinks = u->task->sinks;
 	uint64_t mass = 0;
 	uint32_t lane;
 
-	for (lane = 0; sinks && lane < TILE; lane++)
+	for (lane = 0; lane < TILE; lane++)
 		if (sum[lane] && sinks[tile->token[lane] / 64] >> tile->token[lane] % 64 & 1)
 			mass += sum[lane];
 	if (mass)
-		__atomic_fetch_add(&u->task->sink_mass[u->head], mass, __ATOMIC_RELAXED);
+		__atomic_fetch_add(to, mass, __ATOMIC_RELAXED);
+}
+
+/* Each new query of the unit by itself. */
+static void observe_queries(const struct unit *u, const struct tile *tile, const float *p, const double *unit)
+{
+	const struct kvsink_attend_task *task = u->task;
+	uint64_t sum[TILE] __attribute__((aligned(64)));
+	uint32_t row;
+
+	for (row = 0; row < u->rows; row += u->heads) {
+		size_t query = row_token(u, row) - task->observe_first;
+
+		if (row_token(u, row) < task->observe_first)
+			continue;
+		tile_attention(u, tile, p, unit, row, row + u->heads, 0, sum);
+		add_to_tokens(task->observed + query * task->observe_pitch, tile, sum);
+		add_to_sinks(u, task->sink_mass + query * task->rows.kv_heads + u->head, tile, sum);
+	}
+}
+
+/* All of them in one sum. */
+static void observe_unit(const struct unit *u, const struct tile *tile, const float *p, const double *unit,
+			 uint64_t sum[TILE])
+{
+	const struct kvsink_attend_task *task = u->task;
+
+	if (task->sinks)
+		add_to_sinks(u, &task->sink_mass[u->head], tile, sum);
+	if (task->observed && row_token(u, 0) < task->observe_first)
+		tile_attention(u, tile, p, unit, 0, u->rows, task->observe_first, sum);
+	add_to_tokens(task->observed, tile, sum);
 }
 
 static void sweep_score(struct unit *u, enum tier tier, const double *unit)
@@ -238,15 +271,13 @@ static void sweep_score(struct unit *u, enum tier tier, const double *unit)
 
 	while (kvsink_tile_next(u, &c, &tile)) {
 		p = kvsink_kept(u) ? kvsink_tile_slot(u) : compute_weights(u, &tile, tier, false);
-		tile_attention(u, &tile, p, unit, 0, sum);
+		tile_attention(u, &tile, p, unit, 0, u->rows, 0, sum);
 		add_to_tokens(task->score, &tile, sum);
 		add_to_tokens(mass, &tile, sum);
-		add_to_sinks(u, &tile, sum);
-		if (!task->observed)
-			continue;
-		if (row_token(u, 0) < task->observe_first)
-			tile_attention(u, &tile, p, unit, task->observe_first, sum);
-		add_to_tokens(task->observed, &tile, sum);
+		if (task->observe_pitch)
+			observe_queries(u, &tile, p, unit);
+		else
+			observe_unit(u, &tile, p, unit, sum);
 	}
 }
 

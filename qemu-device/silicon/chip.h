@@ -25,7 +25,9 @@
  */
 #define KVSINK_QUANTUM (4u << 20)
 #define KVSINK_STEP_COST (64u << 10)
-#define KVSINK_OBSERVE_TOKENS (4u << 20) /* that one ATTEND can observe, summed over its items */
+/* Tokens that one ATTEND can observe, summed over its items; in a replay window over their new queries. */
+#define KVSINK_OBSERVE_TOKENS (4u << 20)
+#define KVSINK_SINK_SUMS ((size_t)KVSINK_MAX_ITEMS * KVSINK_MAX_WINDOW_TOKENS * KVSINK_MAX_KV_HEADS)
 
 /* Byte offset of a field in its command, for BAD_FIELD. */
 #define KVSINK_FIELD(member) ((uint64_t)offsetof(struct kvsink_cmd, member))
@@ -80,6 +82,17 @@ struct kvsink_swap {
 	struct kvsink_checksum sum; /* of what was copied so far */
 };
 
+/* A replay window: rows behind the stream's length that are kept or dropped one by one. */
+struct kvsink_window {
+	uint32_t tokens;		/* rows that it may have in all; 0 = none is open */
+	uint32_t first;			/* the stream's length at WINDOW_BEGIN: its row 0 in the journal */
+	uint64_t journal;		/* HBM offset, see kvsink_window_bytes() */
+	uint64_t begin_ns;		/* host time of WINDOW_BEGIN */
+	uint32_t ring;			/* whose WINDOW_COMMIT is under way; KVSINK_NONE */
+	uint32_t rows;			/* that it had when that began */
+	uint64_t hbm_bytes, sram_bytes; /* bus bytes that it has moved */
+};
+
 /* One sequence's KV state. Slots are fixed; `id` 0 means free. */
 struct kvsink_stream {
 	uint64_t id;
@@ -105,6 +118,7 @@ struct kvsink_stream {
 	uint32_t sram_bytes;   /* granted to them and to the tails */
 	uint32_t locks;	       /* items in flight that read its rows */
 	struct kvsink_swap swap;
+	struct kvsink_window window;
 	struct kvsink_stream *prefix; /* that it begins with, or NULL */
 	uint32_t shared;	      /* tokens below are the prefix's */
 	uint32_t own_page;	      /* pages of its table before this one are the prefix's */
@@ -124,7 +138,8 @@ struct kvsink_layer_params {
 	uint32_t scored;		       /* queries that SCORE has seen */
 	uint32_t weight;		       /* in scores and EMA, units of 2^-16 */
 	uint32_t observed_first, observed_end; /* queries of the open step whose attention is in B */
-	uint64_t profiled; /* queries times query heads of one KV head that the profile has seen */
+	uint64_t profiled;  /* queries times query heads of one KV head that the profile has seen */
+	uint64_t journaled; /* bit i: the journal has the query at row i of the open window */
 };
 
 /* An entry of the tag array: rows of one token in SRAM. */
@@ -296,12 +311,12 @@ struct kvsink_item_work {
 	uint64_t *score;		  /* [KVSINK_MAX_TOKENS], zero between items */
 	uint64_t *mass;			  /* [KVSINK_STAGE_BYTES / 4], likewise; sums per KV head and token */
 	uint64_t mass_used;
-	uint64_t *observed; /* [KVSINK_OBSERVE_TOKENS], likewise; sums per token for the EMA */
-	uint64_t *sinks;    /* [KVSINK_OBSERVE_TOKENS / 64], bits of the same tokens */
-	uint64_t
-		*sink_mass; /* [KVSINK_MAX_ITEMS][KVSINK_MAX_KV_HEADS], zero between items: for the profile */
+	uint64_t *observed;	/* [KVSINK_OBSERVE_TOKENS], likewise; sums per token for the EMA */
+	uint64_t *sinks;	/* [KVSINK_OBSERVE_TOKENS / 64], bits of the same tokens */
+	uint64_t *sink_mass;	/* [KVSINK_SINK_SUMS], zero between items: for the profile */
 	uint32_t observed_used; /* of both arrays by tokens, a multiple of 64 */
-	const uint8_t **pages;	/* arena of page addresses, pages_max of them */
+	uint32_t sink_mass_used;
+	const uint8_t **pages; /* arena of page addresses, pages_max of them */
 	uint64_t pages_used, pages_max;
 	struct kvsink_resident *resident; /* arena of resident lists, residents_max of them */
 	uint64_t residents_used, residents_max;
@@ -460,6 +475,7 @@ kvsink_handler kvsink_cmd_seal;					    /* seal.c */
 kvsink_handler kvsink_cmd_barrier, kvsink_cmd_advance;		    /* clock.c */
 kvsink_handler kvsink_cmd_swap_out, kvsink_cmd_swap_place;	    /* swap.c */
 kvsink_handler kvsink_cmd_swap_in;
+kvsink_handler kvsink_cmd_window_begin, kvsink_cmd_window_commit;			      /* window.c */
 kvsink_handler kvsink_cmd_prefix_publish, kvsink_cmd_prefix_attach, kvsink_cmd_prefix_detach; /* prefix.c */
 
 /* ---- gart.c: operands in the three spaces ---- */
@@ -525,6 +541,31 @@ bool kvsink_swapped_out(const struct kvsink_stream *stream);
 uint64_t kvsink_swap_image_bytes(const struct kvsink_stream *stream);
 /* A reset ends a move that is under way: the stream stays where it was. */
 void kvsink_swap_reset(struct kvsink_stream *stream);
+
+/* ---- window.c: replay windows ---- */
+
+static inline bool kvsink_window_open(const struct kvsink_stream *stream)
+{
+	return stream->window.tokens;
+}
+/* May APPEND add so many rows to a layer? */
+bool kvsink_window_has_room(const struct kvsink_stream *stream, uint32_t layer, uint32_t count);
+/* Rows that it has, in the layer with most; 0 without one. */
+uint32_t kvsink_window_rows(const struct kvsink_stream *stream);
+/* Does an open window still keep the stream's entries and tails from giving way? */
+bool kvsink_window_pins(const struct kvsink_chip *chip, const struct kvsink_stream *stream);
+/* Has the journal the attention of all queries of a layer at tokens [first, end)? */
+bool kvsink_window_knows(const struct kvsink_stream *stream, uint32_t layer, uint32_t first, uint32_t end);
+/* ATTEND has retired: what it has observed enters the journal, each query once. */
+void kvsink_window_observe(struct kvsink_chip *chip, struct kvsink_stream *stream, uint32_t layer,
+			   const struct kvsink_attend_task *task);
+/* A reset ends it: what it changed is as before, but for rows that are part of the stream already. */
+void kvsink_window_reset(struct kvsink_chip *chip, struct kvsink_stream *stream);
+
+/* ---- step.c ---- */
+
+/* `count` rows, which every layer has, become part of the stream, and what follows from that. */
+void kvsink_step_make(struct kvsink_ring *ring, struct kvsink_stream *stream, uint32_t count);
 
 /* ---- page.c: page tables and row addresses ---- */
 

@@ -100,8 +100,11 @@ struct kvsink_attend_task {
 	const uint64_t *sinks;	/* bit t % 64 of word t / 64: token t is a sink */
 	uint64_t *sink_mass;	/* [kv_heads], on sinks; not NULL if sinks is not */
 	uint32_t observe_first; /* token */
-	uint32_t local_window;	/* at least 1 in RAW mode */
-	uint32_t read_already;	/* for the ledger: tokens below are read once for this and an earlier task */
+	/* not 0: each of those queries has so many tokens of `observed`, and kv_heads sums of `sink_mass`, to
+	 * itself; others have none */
+	uint32_t observe_pitch;
+	uint32_t local_window; /* at least 1 in RAW mode */
+	uint32_t read_already; /* for the ledger: tokens below are read once for this and an earlier task */
 	/* results, added atomically (2^-32 units and row bytes) */
 	uint64_t *mass_sram; /* may be NULL */
 	/* set by another thread: end early, nobody wants the results; may be NULL */

@@ -4,8 +4,8 @@
  *
  * APPEND and SEAL write the norm of each row as it is stored, rounded up to binary16, and keep the largest of
  * each layer and KV head. Both are upper bounds: a row that is not finite, or too large, has the norm
- * infinity. A dropped step leaves its maximum behind, which is an upper bound still. They lie in HBM behind
- * the scores and are counted as bytes.
+ * infinity. A dropped step leaves its maximum behind, which is an upper bound still; a replay window
+ * (window.c) does not. They lie in HBM behind the scores and are counted as bytes.
  */
 #include "fp.h"
 

@@ -5,7 +5,8 @@
  * are not read for it. A stream with PLACEMENT OFF is left alone: no sum is taken, no score byte read.
  *
  * Queries of a layer are observed in order: [observed_first, observed_end) of its layer, begun anywhere in
- * the open step.
+ * the open step. In a replay window each query of it is a step to be, and is observed by itself, in any
+ * order; older queries then count for nothing.
  */
 #include <string.h>
 
@@ -54,28 +55,60 @@ static void copy_sinks(struct kvsink_ring *ring, struct kvsink_stream *s, uint32
 	kvsink_ledger_add(ring->chip, s, KVSINK_COUNTER_SCORE_HBM, (uint64_t)tokens * sizeof(*state));
 }
 
+/* Sums for task i, `rows` times as many as it has tokens and KV heads. */
+static uint32_t take_sums(struct kvsink_ring *ring, uint32_t i, uint32_t rows)
+{
+	struct kvsink_item_work *work = &ring->work;
+	struct kvsink_attend_task *task = &work->task[i];
+	uint32_t tokens = task->first + task->count;
+	uint64_t room = (uint64_t)((tokens + 63) & ~63u) * rows;
+
+	if (room > KVSINK_OBSERVE_TOKENS - work->observed_used)
+		return kvsink_fault(ring, KVSINK_CODE_TOO_BIG, room * sizeof(uint64_t));
+	task->observed = work->observed + work->observed_used;
+	task->sinks = work->sinks + work->observed_used / 64;
+	task->sink_mass = work->sink_mass + work->sink_mass_used;
+	copy_sinks(ring, work->stream[i], kvsink_stream_group(work->stream[i], work->layer[i]),
+		   work->sinks + work->observed_used / 64, tokens);
+	work->observed_used += (uint32_t)room;
+	work->sink_mass_used += rows * task->rows.kv_heads;
+	return KVSINK_CODE_OK;
+}
+
+/* In a replay window: the queries of its rows, each by itself. */
+static uint32_t stage_window(struct kvsink_ring *ring, uint32_t i)
+{
+	struct kvsink_attend_task *task = &ring->work.task[i];
+	const struct kvsink_stream *s = ring->work.stream[i];
+	uint32_t end = task->first + task->count, first = task->first;
+
+	if (first < s->length)
+		first = s->length;
+	if (first >= end || kvsink_window_knows(s, ring->work.layer[i], first, end))
+		return KVSINK_CODE_OK;
+	task->observe_first = first;
+	task->observe_pitch = (end + 63) & ~63u;
+	return take_sums(ring, i, end - first);
+}
+
 uint32_t kvsink_observe_stage(struct kvsink_ring *ring, uint32_t i)
 {
 	struct kvsink_item_work *work = &ring->work;
 	struct kvsink_attend_task *task = &work->task[i];
-	struct kvsink_stream *s = work->stream[i];
-	uint32_t tokens = task->first + task->count, room = (tokens + 63) & ~63u, first;
+	const struct kvsink_stream *s = work->stream[i];
+	uint32_t code, first;
 
 	if (kvsink_param(s, KVSINK_PARAM_PLACEMENT) == KVSINK_PLACEMENT_OFF)
 		return KVSINK_CODE_OK;
-	if (room > KVSINK_OBSERVE_TOKENS - work->observed_used)
-		return kvsink_fault(ring, KVSINK_CODE_TOO_BIG, (uint64_t)room * sizeof(uint64_t));
+	if (kvsink_window_open(s))
+		return stage_window(ring, i);
 	first = first_new(work, i);
-	if (first < tokens) {
-		task->observed = work->observed + work->observed_used;
+	code = take_sums(ring, i, 1);
+	if (first < task->first + task->count)
 		task->observe_first = first;
-	}
-	copy_sinks(ring, s, kvsink_stream_group(s, work->layer[i]), work->sinks + work->observed_used / 64,
-		   tokens);
-	task->sinks = work->sinks + work->observed_used / 64;
-	task->sink_mass = work->sink_mass + (size_t)i * KVSINK_MAX_KV_HEADS;
-	work->observed_used += room;
-	return KVSINK_CODE_OK;
+	else
+		task->observed = NULL;
+	return code;
 }
 
 /* Another ring may have come first with the same queries, or with ones that these do not follow. */
@@ -111,6 +144,10 @@ void kvsink_observe_retire(struct kvsink_item_work *work)
 		const struct kvsink_attend_task *task = &work->task[i];
 		struct kvsink_stream *s = work->stream[i];
 
+		if (task->observe_pitch) {
+			kvsink_window_observe(chip, s, work->layer[i], task);
+			continue;
+		}
 		if (task->sinks)
 			kvsink_profile_add(chip, s, work->layer[i], task->count, task->sink_mass);
 		if (task->observed && still_new(&s->layer[work->layer[i]], task->observe_first))
@@ -121,7 +158,5 @@ void kvsink_observe_retire(struct kvsink_item_work *work)
 void kvsink_observe_clear(struct kvsink_item_work *work)
 {
 	memset(work->observed, 0, work->observed_used * sizeof(*work->observed));
-	if (work->observed_used)
-		memset(work->sink_mass, 0,
-		       (size_t)work->tasks * KVSINK_MAX_KV_HEADS * sizeof(*work->sink_mass));
+	memset(work->sink_mass, 0, work->sink_mass_used * sizeof(*work->sink_mass));
 }

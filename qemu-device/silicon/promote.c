@@ -4,8 +4,9 @@
  *
  * PROMOTE first decides on paper (chip->trial): which entries and tails have to give way, and whether all of
  * the grant fits then. Only if it does, something happens. What gives way goes in the order priority, EMA,
- * age; contracts in force never do. The host's lock is held meanwhile, so who comes first is found out once
- * for each kind of lack, and a plan ends after KVSINK_PLAN_LOOKS.
+ * age; contracts in force never do, nor does what an open replay window pins. The host's lock is held
+ * meanwhile, so who comes first is found out once for each kind of lack, and a plan ends after
+ * KVSINK_PLAN_LOOKS.
  */
 #include <stdlib.h>
 
@@ -290,7 +291,8 @@ static bool helps(const struct plan *p, enum kvsink_lack lack, const struct kvsi
 
 static bool yields(const struct plan *p, const struct kvsink_tag *tag)
 {
-	if (!tag->stream || tag->leaving || kvsink_in_force(p->ring->chip, tag))
+	if (!tag->stream || tag->leaving || kvsink_in_force(p->ring->chip, tag) ||
+	    kvsink_window_pins(p->ring->chip, tag->stream))
 		return false;
 	return p->terms->deadline_ns || (tag->priority < p->terms->priority &&
 					 kvsink_account(tag->stream) == kvsink_account(p->stream));
@@ -333,6 +335,8 @@ static void consider_tails(const struct plan *p, enum kvsink_lack lack, struct o
 	for (uint32_t i = 0; i < chip->config.streams; i++) {
 		struct kvsink_stream *s = &chip->streams[i];
 
+		if (kvsink_window_pins(chip, s))
+			continue;
 		for (uint32_t g = 0; s->id && s->sram_bytes && helps(p, lack, s) && g < s->score_groups;
 		     g++) {
 			struct victim v = {.entry = KVSINK_NONE, .stream = s, .group = g};

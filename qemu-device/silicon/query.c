@@ -10,7 +10,7 @@
 #include "chip.h"
 
 /* Records are built on the stack: padding would show what lay there before. */
-_Static_assert(sizeof(struct kvsink_stream_rec) == 136, "no padding in a stream's record");
+_Static_assert(sizeof(struct kvsink_stream_rec) == 152, "no padding in a stream's record");
 _Static_assert(sizeof(struct kvsink_tag_rec) == 80 && sizeof(struct kvsink_event_rec) == 40 &&
 		       sizeof(struct kvsink_span_rec) == 48 && sizeof(struct kvsink_verdict_rec) == 32,
 	       "no padding in the others");
@@ -81,6 +81,9 @@ static void emit_stream(struct answer *to, const struct kvsink_stream *s)
 		.closed = s->closed,
 		.own_page = s->own_page,
 		.key = {s->key[0], s->key[1]},
+		.window = s->window.tokens,
+		.window_rows = kvsink_window_rows(s),
+		.window_ns = s->window.begin_ns,
 	};
 
 	for (uint32_t g = 0; g < s->score_groups; g++)

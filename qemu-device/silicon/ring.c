@@ -20,6 +20,7 @@ struct op_desc {
 	bool mutates;	  /* changes or frees rows: waits for items that read the stream */
 	bool stages;	  /* leaves an item of arithmetic behind */
 	bool open;	  /* its stream may not be a prefix: that does not change */
+	bool settled;	  /* of a stream without an open replay window */
 };
 
 #define OP(name, kind, ...)                                                                                  \
@@ -32,29 +33,32 @@ static const struct op_desc ops[KVSINK_OP_COUNT] = {
 	OP(STREAM_DESTROY, stream_destroy, .privileged = true, .mutates = true),
 	OP(PAGE_MAP, page_map, .privileged = true, .open = true),
 	OP(GART_INVALIDATE, gart_invalidate, .privileged = true),
-	OP(CONFIG, config, .mutates = true),
+	OP(CONFIG, config, .mutates = true, .settled = true),
 	OP(QUERY, query),
 	OP(APPEND, append, .mutates = true, .open = true),
 	OP(COPY, copy),
 	OP(FILL, fill, .privileged = true),
-	OP(SCORE, score, .mutates = true, .stages = true, .open = true),
-	OP(CLASSIFY, classify, .mutates = true),
-	OP(PROMOTE, promote, .flags = KVSINK_PROMOTE_PARTIAL),
-	OP(EVICT, evict, .flags = KVSINK_EVICT_ANY, .mutates = true),
+	OP(SCORE, score, .mutates = true, .stages = true, .open = true, .settled = true),
+	OP(CLASSIFY, classify, .mutates = true, .settled = true),
+	OP(PROMOTE, promote, .flags = KVSINK_PROMOTE_PARTIAL, .settled = true),
+	OP(EVICT, evict, .flags = KVSINK_EVICT_ANY, .mutates = true, .settled = true),
 	OP(BARRIER, barrier),
 	OP(ATTEND, attend, .stages = true),
-	OP(STEP_END, step_end, .flags = KVSINK_STEP_ABORT, .mutates = true, .open = true),
+	OP(STEP_END, step_end, .flags = KVSINK_STEP_ABORT, .mutates = true, .open = true, .settled = true),
 	OP(ADVANCE, advance),
-	OP(CONTRACT, contract),
-	OP(SCORE_IMPORT, score_import, .mutates = true, .open = true),
-	OP(LAYER_HEADS, layer_heads, .mutates = true, .open = true),
-	OP(SEAL, seal, .mutates = true, .open = true),
-	OP(SWAP_OUT, swap_out, .mutates = true, .open = true),
+	OP(CONTRACT, contract, .settled = true),
+	OP(SCORE_IMPORT, score_import, .mutates = true, .open = true, .settled = true),
+	OP(LAYER_HEADS, layer_heads, .mutates = true, .open = true, .settled = true),
+	OP(SEAL, seal, .mutates = true, .open = true, .settled = true),
+	OP(SWAP_OUT, swap_out, .mutates = true, .open = true, .settled = true),
 	OP(SWAP_PLACE, swap_place, .flags = KVSINK_PLACE_NONE, .privileged = true),
 	OP(SWAP_IN, swap_in),
-	OP(PREFIX_PUBLISH, prefix_publish, .privileged = true, .mutates = true, .open = true),
-	OP(PREFIX_ATTACH, prefix_attach, .privileged = true, .mutates = true, .open = true),
-	OP(PREFIX_DETACH, prefix_detach, .privileged = true, .mutates = true, .open = true),
+	OP(PREFIX_PUBLISH, prefix_publish, .privileged = true, .mutates = true, .open = true,
+	   .settled = true),
+	OP(PREFIX_ATTACH, prefix_attach, .privileged = true, .mutates = true, .open = true, .settled = true),
+	OP(PREFIX_DETACH, prefix_detach, .privileged = true, .mutates = true, .open = true, .settled = true),
+	OP(WINDOW_BEGIN, window_begin, .privileged = true, .mutates = true, .open = true, .settled = true),
+	OP(WINDOW_COMMIT, window_commit, .mutates = true),
 };
 
 _Static_assert(sizeof(struct kvsink_job_desc) == 64, "a slot is 64 bytes");
@@ -301,12 +305,25 @@ static bool stream_locked(struct kvsink_ring *ring, const struct kvsink_cmd *cmd
 	return stream && stream->locks;
 }
 
-/* Of another tenant it is not even said that it is a prefix. */
+/* May the job know anything of it? */
+static bool seen(const struct kvsink_ring *ring, const struct kvsink_stream *stream)
+{
+	return stream && (stream->tenant == ring->desc.tenant || kvsink_privileged(ring));
+}
+
+/* Of another tenant it is not even said that it is a prefix, or has an open replay window. */
 static bool stream_closed(struct kvsink_ring *ring, const struct kvsink_cmd *cmd)
 {
 	const struct kvsink_stream *stream = stream_of(ring, cmd);
 
-	return stream && stream->closed && (stream->tenant == ring->desc.tenant || kvsink_privileged(ring));
+	return seen(ring, stream) && stream->closed;
+}
+
+static bool in_window(struct kvsink_ring *ring, const struct kvsink_cmd *cmd)
+{
+	const struct kvsink_stream *stream = stream_of(ring, cmd);
+
+	return seen(ring, stream) && kvsink_window_open(stream);
 }
 
 static uint32_t execute(struct kvsink_ring *ring, const struct kvsink_cmd *cmd)
@@ -323,6 +340,8 @@ static uint32_t execute(struct kvsink_ring *ring, const struct kvsink_cmd *cmd)
 		return kvsink_fault(ring, KVSINK_CODE_TENANT, 0);
 	if (op->open && stream_closed(ring, cmd))
 		return kvsink_fault(ring, KVSINK_CODE_CLOSED, cmd->words[0]);
+	if (op->settled && in_window(ring, cmd))
+		return kvsink_fault(ring, KVSINK_CODE_WINDOW, cmd->words[0]);
 	if ((op->mutates && stream_locked(ring, cmd)) ||
 	    (op->stages && kvsink_another_waits(ring, KVSINK_WAIT_ITEMS)))
 		return KVSINK_STALL;

@@ -35,7 +35,7 @@ int kvsink_work_init(struct kvsink_ring *ring)
 	work->mass = calloc(KVSINK_STAGE_BYTES / sizeof(float), sizeof(*work->mass));
 	work->observed = calloc(KVSINK_OBSERVE_TOKENS, sizeof(*work->observed));
 	work->sinks = calloc(KVSINK_OBSERVE_TOKENS / 64, sizeof(*work->sinks));
-	work->sink_mass = calloc((size_t)KVSINK_MAX_ITEMS * KVSINK_MAX_KV_HEADS, sizeof(*work->sink_mass));
+	work->sink_mass = calloc(KVSINK_SINK_SUMS, sizeof(*work->sink_mass));
 	work->pages = calloc(work->pages_max, sizeof(*work->pages));
 	work->resident = calloc(work->residents_max, sizeof(*work->resident));
 	work->scratch = calloc(KVSINK_MAX_PARTS * KVSINK_SCRATCH_FLOATS, sizeof(*work->scratch));
@@ -308,6 +308,7 @@ static void work_begin(struct kvsink_item_work *work, bool scoring)
 	work->residents_used = 0;
 	work->mass_used = 0;
 	work->observed_used = 0;
+	work->sink_mass_used = 0;
 	work->epoch = work->ring->chip->epoch;
 }
 

@@ -2,7 +2,7 @@
 /*
  * STEP_END: the rows appended since the last step become part of the stream, all layers together, or are
  * dropped. This is the one moment at which the controller acts by itself: E and comparator move, then, in
- * AUTO mode, entries.
+ * AUTO mode, entries. WINDOW_COMMIT (window.c) makes steps in the same way.
  */
 #include "chip.h"
 
@@ -18,6 +18,18 @@ static uint32_t step_abort(struct kvsink_ring *ring, struct kvsink_stream *s)
 	kvsink_ema_abort(ring->chip, s);
 	forget_open_step(s);
 	return KVSINK_CODE_OK;
+}
+
+void kvsink_step_make(struct kvsink_ring *ring, struct kvsink_stream *s, uint32_t count)
+{
+	for (uint32_t l = 0; l < s->layers; l++)
+		s->layer[l].appended -= count;
+	s->length += count;
+	kvsink_ledger_add(ring->chip, s, KVSINK_COUNTER_STEPS, count);
+	kvsink_ema_step(ring, s);
+	kvsink_tail_step(ring->chip, s);
+	if (kvsink_param(s, KVSINK_PARAM_PLACEMENT) == KVSINK_PLACEMENT_AUTO)
+		kvsink_place_auto(ring, s);
 }
 
 uint32_t kvsink_cmd_step_end(struct kvsink_ring *ring, const struct kvsink_cmd *cmd)
@@ -38,12 +50,6 @@ uint32_t kvsink_cmd_step_end(struct kvsink_ring *ring, const struct kvsink_cmd *
 		if (s->layer[l].appended != c->count)
 			return kvsink_fault(ring, KVSINK_CODE_SEQUENCE,
 					    (uint64_t)s->length + s->layer[l].appended);
-	forget_open_step(s);
-	s->length += c->count;
-	kvsink_ledger_add(ring->chip, s, KVSINK_COUNTER_STEPS, c->count);
-	kvsink_ema_step(ring, s);
-	kvsink_tail_step(ring->chip, s);
-	if (kvsink_param(s, KVSINK_PARAM_PLACEMENT) == KVSINK_PLACEMENT_AUTO)
-		kvsink_place_auto(ring, s);
+	kvsink_step_make(ring, s, c->count);
 	return KVSINK_CODE_OK;
 }

@@ -26,6 +26,8 @@ void kvsink_streams_reset(struct kvsink_chip *chip, enum kvsink_reset_kind kind)
 		/* what is on its way has no open step */
 		if (stream->id && stream->swap.state == KVSINK_SWAP_NONE)
 			kvsink_ema_abort(chip, stream);
+		if (stream->id)
+			kvsink_window_reset(chip, stream);
 		kvsink_swap_reset(stream);
 		for (uint32_t l = 0; l < stream->layers; l++)
 			stream->layer[l].appended = 0;

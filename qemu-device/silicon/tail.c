@@ -6,7 +6,8 @@
  *
  * Token t is in the tail for a layer iff t >= from and t >= end of the layer's rows - tokens. One that is set
  * up while a step is open begins behind the rows that the step has. Sealed tokens are not in it: their rows
- * changed. It is leased: STEP_END moves the deadline; when the stream has not stepped for
+ * changed. Rows of a replay window are not in it before they are committed: what they would overwrite may be
+ * wanted again. It is leased: STEP_END moves the deadline; when the stream has not stepped for
  * MAX_LEASE, a grant with a contract may take its place.
  */
 #include <string.h>
@@ -225,7 +226,8 @@ uint64_t kvsink_tail_write(struct kvsink_chip *chip, struct kvsink_stream *s, ui
 struct kvsink_tail_range kvsink_tail_range(const struct kvsink_stream *s, uint32_t layer)
 {
 	const struct kvsink_tail *tail = &s->group[kvsink_stream_group(s, layer)].tail;
-	uint32_t end = s->length + s->layer[layer].appended, next = tail->from;
+	uint32_t open = kvsink_window_open(s) ? 0 : s->layer[layer].appended;
+	uint32_t end = s->length + open, next = tail->from;
 
 	if (!tail->tokens || layer < tail->begin || layer >= tail->end)
 		return (struct kvsink_tail_range){0};

@@ -409,6 +409,49 @@ int kvs_stream_fork(struct kvs_stream *stream, uint32_t tokens, struct kvs_strea
  */
 int kvs_stream_detach(struct kvs_stream *stream);
 
+/* ---- replay windows: rows on trial --------------------------------------------------------------- */
+
+/**
+ * kvs_window_begin - open a replay window: the rows to come are kept or dropped one by one
+ * @stream: the stream, with no step and no window open
+ * @tokens: rows that it may have, 1 to 64
+ *
+ * For speculative decoding: append the rows of a draft and attend with all of its queries, in any number of
+ * batches but without kvs_batch_step_end(); then kvs_window_commit() those that were right. Meanwhile entries
+ * and tails stay where they are (for max_lease_ns at the longest), and what would change them, or scores,
+ * parameters, sealed rows or the length, fails with -EBUSY. A window takes 8 bytes of HBM for each of its
+ * rows, score group and token of context.
+ *
+ * Returns 0, -EINVAL (@tokens), -EBUSY (a step or a window is open: windows do not nest), -ENOSPC (HBM),
+ * -ENODATA (the stream is swapped out), -EACCES, -ECANCELED (a reset came: no window is open).
+ */
+int kvs_window_begin(struct kvs_stream *stream, uint32_t tokens);
+
+/**
+ * kvs_window_commit - end the window: its first rows become part of the stream
+ * @stream: the stream
+ * @tokens: rows that stay; every layer has appended as many rows
+ *
+ * Length, scores, EMA, entries, dwell, contracts, tails and norms are then what @tokens single steps would
+ * have left, each of one row with the query at its place; outputs in canonical mode have been the same. The
+ * other rows are dropped. Bytes that were moved and time that has passed stay counted.
+ *
+ * Returns 0, -ENOENT (no window is open; a reset ends them), -EINVAL (it has fewer rows), -EILSEQ (its layers
+ * have not the same number of rows), -ECANCELED (a reset came: some of the rows may have become part of the
+ * stream, see its length). After -EINVAL and -EILSEQ it is still open.
+ */
+int kvs_window_commit(struct kvs_stream *stream, uint32_t tokens);
+
+/**
+ * kvs_window_rollback - end the window: the stream is as it was
+ * @stream: the stream
+ *
+ * kvs_window_commit() of 0 tokens; its layers may have different numbers of rows.
+ *
+ * Returns 0, -ENOENT (no window is open), -ECANCELED (a reset came: it has rolled back).
+ */
+int kvs_window_rollback(struct kvs_stream *stream);
+
 /* ---- batch: a job under construction; operations run in order ------------------------------------ */
 
 /**

@@ -364,6 +364,8 @@ static void print_why(char *line, size_t size, struct kvs_device *device, int er
 	} else if (err == -EINVAL) {
 		used = snprintf(line, size, "allowed are ");
 		print_allowed(line + used, size - (size_t)used, device, stream, args->param);
+	} else if (args->code == KVSINK_CODE_WINDOW) {
+		snprintf(line, size, "EBUSY: a replay window is open");
 	} else if (args->code == KVSINK_CODE_BUSY) {
 		snprintf(line, size, "%s: it is fixed once scores or EMA exist", kvs_errno_text(err));
 	} else if (args->code && err == -ENOSPC) {

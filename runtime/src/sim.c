@@ -93,6 +93,8 @@ static const struct {
 	{DRM_IOCTL_KVSINK_PREFIX_EXPORT, sim_ioctl_prefix_export},
 	{DRM_IOCTL_KVSINK_PREFIX_ATTACH, sim_ioctl_prefix_attach},
 	{DRM_IOCTL_KVSINK_PREFIX_DETACH, sim_ioctl_prefix_detach},
+	{DRM_IOCTL_KVSINK_WINDOW_BEGIN, sim_ioctl_window_begin},
+	{DRM_IOCTL_KVSINK_WINDOW_COMMIT, sim_ioctl_window_commit},
 };
 
 static int sim_ioctl(void *backend, unsigned long request, void *arg)

@@ -37,6 +37,12 @@ struct sim_bo {
 	uint32_t gart_page; /* its first one */
 };
 
+/* HBM that the chip may use as the journal of a window. */
+struct sim_journal {
+	struct sim_journal *next;
+	uint64_t offset, bytes;
+};
+
 struct sim_stream {
 	struct sim_stream *next; /* of the chip's */
 	struct sim_file *owner;
@@ -51,6 +57,7 @@ struct sim_stream {
 	uint32_t own_page;	   /* pages before this one are the prefix's */
 	uint32_t tokens;	   /* of a prefix */
 	uint32_t users;		   /* of a prefix: handles, and streams and prefixes that begin with it */
+	struct sim_journal *journals; /* until the chip has said that no window is open */
 };
 
 /* What is simulated, as the options say. */
@@ -154,6 +161,8 @@ struct sim_stream *sim_stream_find(struct sim_chip *chip, uint64_t id);
 /* Page table, scores and its own of `pages` pages, all or none; and all of it cleared and given back. */
 int sim_stream_alloc(struct sim_chip *chip, struct sim_stream *stream, uint32_t pages);
 void sim_stream_scrub(struct sim_chip *chip, struct sim_stream *stream);
+/* One more range, cleared and given back. */
+void sim_stream_scrub_range(struct sim_chip *chip, uint64_t offset, uint64_t bytes);
 /* Pages [page_count, total) enter the chip's page table, as many a job as its items can name. Done again if a
  * reset overtakes a job, which may have done its work all the same. */
 int sim_stream_map(struct sim_file *file, struct sim_stream *stream, struct sim_job *job, uint32_t total);
@@ -182,6 +191,12 @@ int sim_ioctl_prefix_detach(struct sim_file *file, void *data);
 void sim_prefixes_close(struct sim_file *file);
 /* One user less; the last one ends it. NULL is none. */
 void sim_prefix_put(struct sim_chip *chip, struct sim_stream *prefix);
+
+/* sim_window.c */
+/* No window of the stream is open: they are cleared and given back. */
+void sim_window_ended(struct sim_chip *chip, struct sim_stream *stream);
+int sim_ioctl_window_begin(struct sim_file *file, void *data);
+int sim_ioctl_window_commit(struct sim_file *file, void *data);
 
 /* sim_submit.c */
 int sim_ioctl_submit(struct sim_file *file, void *data);

@@ -149,6 +149,18 @@ void sim_stream_scrub(struct sim_chip *chip, struct sim_stream *stream)
 	free(scrub);
 }
 
+void sim_stream_scrub_range(struct sim_chip *chip, uint64_t offset, uint64_t bytes)
+{
+	struct scrub *scrub = calloc(1, sizeof(*scrub));
+
+	if (!scrub)
+		return; /* it stays taken */
+	scrub->chip = chip;
+	scrub_add(scrub, offset, bytes);
+	scrub_flush(scrub);
+	free(scrub);
+}
+
 /* The chip drops it, then all of its memory is scrubbed. */
 static void retire(struct sim_chip *chip, struct sim_stream *stream, uint32_t pages)
 {
@@ -163,6 +175,8 @@ static void retire(struct sim_chip *chip, struct sim_stream *stream, uint32_t pa
 	scrub->job.cmds = 0;
 	if (stream->where != KVSINK_LOGIC_OUT && (!err || err == -ENOENT))
 		scrub_stream(scrub, stream, pages);
+	if (!err || err == -ENOENT)
+		sim_window_ended(chip, stream);
 	free(scrub);
 }
 

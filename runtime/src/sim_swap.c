@@ -21,6 +21,7 @@ static int run_command(struct sim_file *file, struct sim_job *job)
 static void left(struct sim_chip *chip, struct sim_stream *stream, const struct kvsink_completion *said)
 {
 	stream->where = KVSINK_LOGIC_OUT;
+	sim_window_ended(chip, stream); /* the chip swaps no stream out that has one */
 	sim_stream_scrub(chip, stream);
 	stream->page_count = said->result[2];
 }

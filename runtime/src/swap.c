@@ -43,7 +43,10 @@ static int swap(struct kvs_stream *stream, const char *name, unsigned long reque
 			stream->device, err,
 			"%s: stream %llu: the image has %llu bytes, more than the buffer from there on", name,
 			id, (unsigned long long)args.bytes);
-	return err ? kvs_fail(stream->device, err, "%s: stream %llu: %s", name, id, kvs_errno_text(err)) : 0;
+	return err ? kvs_fail(stream->device, err, "%s: stream %llu: %s", name, id,
+			      args.code == KVSINK_CODE_WINDOW ? "EBUSY: a replay window is open"
+							      : kvs_errno_text(err))
+		   : 0;
 }
 
 KVS_PUBLIC int kvs_stream_swap_out(struct kvs_stream *stream, struct kvs_place image)

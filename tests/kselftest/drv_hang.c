@@ -213,4 +213,58 @@ TEST_F_TIMEOUT(hang, moves_that_a_reset_overtakes_are_done_or_not, 200)
 	close(fd);
 }
 
+/* ---- replay windows ---- */
+
+/*
+ * Windows until a job of one was hit. There is none then, whatever was hit; the stream has the rows of
+ * commits that were answered, and of the one that was hit all or none. Returns its length, or -errno.
+ */
+static int speculate_until_hit(int fd, uint64_t stream, uint32_t length, const char *fault)
+{
+	uint64_t generation = kvt_generation(fd);
+	struct kvsink_stream_rec rec;
+	int err = 0;
+
+	ask_for(fault);
+	for (int i = 0; i < 4000 && kvt_generation(fd) == generation; i++) {
+		usleep(3000);
+		err = kvt_window(fd, DRM_IOCTL_KVSINK_WINDOW_BEGIN, stream, 4);
+		if (!err)
+			err = kvt_draft(fd, stream, length, length, 2);
+		if (!err || kvt_generation(fd) == generation)
+			err = kvt_window(fd, DRM_IOCTL_KVSINK_WINDOW_COMMIT, stream, i == 20 ? 2 : 0);
+		length += !err && i == 20 ? 2 : 0;
+	}
+	if (kvt_generation(fd) == generation)
+		return -3000;
+	err = kvt_record(fd, stream, &rec);
+	if (err)
+		return err;
+	return rec.window || (rec.length != length && rec.length != length + 2) ? -2000 : (int)rec.length;
+}
+
+TEST_F_TIMEOUT(hang, windows_that_a_reset_overtakes_are_over, 200)
+{
+	uint64_t stream, before = kvt_all_hbm();
+	int fd = kvt_open(), length = TOKENS;
+	float out[KVT_OUT];
+
+	ASSERT_GE(fd, 0);
+	stream = kvt_stream(fd);
+	ASSERT_EQ(0, kvt_fill(fd, stream, TOKENS));
+	for (int round = 0; round < 6; round++) {
+		length = speculate_until_hit(fd, stream, (uint32_t)length, round % 2 ? "hang" : "lost");
+		ASSERT_GE(length, TOKENS)
+		TH_LOG("round %d: %d", round, length);
+		EXPECT_EQ(0, kvt_window(fd, DRM_IOCTL_KVSINK_WINDOW_BEGIN, stream, 4));
+		EXPECT_EQ(0, kvt_draft(fd, stream, (uint32_t)length, (uint32_t)length, 1));
+		EXPECT_EQ(0, kvt_window(fd, DRM_IOCTL_KVSINK_WINDOW_COMMIT, stream, 1));
+		length++;
+		EXPECT_EQ(0, kvt_attend(fd, stream, (uint32_t)length, out));
+	}
+	EXPECT_EQ(0, kvt_destroy(fd, stream));
+	close(fd);
+	EXPECT_EQ(before, kvt_all_hbm());
+}
+
 TEST_HARNESS_MAIN

@@ -178,34 +178,6 @@ TEST_F(swap, of_an_open_step_is_ebusy)
 
 /* ---- HBM that is short ---- */
 
-/* Take all HBM: how much that was, in units of its own. The streams end with the file. */
-static uint64_t hog(int fd)
-{
-	struct drm_kvsink_stream_create args = kvt_stream_args();
-	struct drm_kvsink_stream_reserve reserve = {0};
-	uint64_t taken;
-
-	args.kv_heads = args.q_heads = 32;
-	args.d_k = args.d_v = 512;
-	args.max_tokens = KVSINK_MAX_TOKENS;
-	args.reserve_tokens = 0;
-	if (kvt_ioctl(fd, DRM_IOCTL_KVSINK_STREAM_CREATE, &args))
-		return 0;
-	reserve.stream = args.stream;
-	for (uint32_t step = 1024; step >= KVT_PAGE; step /= 2)
-		for (;;) {
-			reserve.tokens += step;
-			if (!kvt_ioctl(fd, DRM_IOCTL_KVSINK_STREAM_RESERVE, &reserve))
-				continue;
-			reserve.tokens -= step;
-			break;
-		}
-	taken = reserve.tokens * 1024ull;
-	while (kvt_stream(fd))
-		taken++;
-	return taken;
-}
-
 TEST_F(swap, in_without_hbm_is_enospc_and_works_later)
 {
 	float out[KVT_Q_HEADS * KVT_DV];
@@ -213,7 +185,7 @@ TEST_F(swap, in_without_hbm_is_enospc_and_works_later)
 
 	ASSERT_GE(other, 0);
 	ASSERT_EQ(0, swap_out(self->fd, self->stream, self->image.handle));
-	ASSERT_NE(0, hog(other));
+	ASSERT_NE(0, kvt_hog(other));
 	for (int round = 0; round < 3; round++) {
 		EXPECT_EQ(-ENOSPC, swap_in(self->fd, self->stream, self->image.handle));
 		EXPECT_EQ(1, kvt_is_out(self->fd, self->stream));
@@ -302,18 +274,9 @@ static int kill_one(bool stay_out, unsigned int after_us)
 	return WIFSIGNALED(status) ? 0 : WEXITSTATUS(status);
 }
 
-static uint64_t all_hbm(void)
-{
-	int fd = kvt_open();
-	uint64_t taken = hog(fd);
-
-	close(fd);
-	return taken;
-}
-
 TEST_F_TIMEOUT(swap, a_killed_process_leaves_nothing, 200)
 {
-	uint64_t before = all_hbm();
+	uint64_t before = kvt_all_hbm();
 
 	ASSERT_NE(0, before);
 	for (unsigned int round = 0; round < KILLS; round++) {
@@ -321,20 +284,20 @@ TEST_F_TIMEOUT(swap, a_killed_process_leaves_nothing, 200)
 		EXPECT_EQ(0, kill_one(round % 4 == 0, round * 3700));
 		EXPECT_EQ(1, kvt_total(self->fd, DRM_KVSINK_QUERY_STREAMS));
 	}
-	EXPECT_EQ(before, all_hbm());
+	EXPECT_EQ(before, kvt_all_hbm());
 	ASSERT_EQ(0, swap_out(self->fd, self->stream, self->image.handle));
 	ASSERT_EQ(0, swap_in(self->fd, self->stream, self->image.handle));
 }
 
 TEST_F(swap, a_stream_that_is_out_may_end)
 {
-	uint64_t before = all_hbm();
+	uint64_t before = kvt_all_hbm();
 
 	ASSERT_EQ(0, swap_out(self->fd, self->stream, self->image.handle));
 	ASSERT_EQ(0, kvt_destroy(self->fd, self->stream));
 	EXPECT_EQ(-ENOENT, swap_in(self->fd, self->stream, self->image.handle));
 	EXPECT_EQ(0, kvt_total(self->fd, DRM_KVSINK_QUERY_STREAMS));
-	EXPECT_LT(before, all_hbm());
+	EXPECT_LT(before, kvt_all_hbm());
 }
 
 TEST_HARNESS_MAIN

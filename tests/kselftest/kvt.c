@@ -221,7 +221,8 @@ struct drm_kvsink_op kvt_step_end(uint64_t stream, uint32_t count)
 	};
 }
 
-int kvt_grow(int fd, uint64_t stream, uint32_t first, uint32_t tokens)
+/* Rows of tokens [as, as + tokens), behind `first` tokens; with `end` they become a step. */
+static int append_rows(int fd, uint64_t stream, uint32_t first, uint32_t as, uint32_t tokens, bool end)
 {
 	struct drm_kvsink_op ops[KVT_LAYERS + 1];
 	struct drm_kvsink_job_status status;
@@ -236,19 +237,29 @@ int kvt_grow(int fd, uint64_t stream, uint32_t first, uint32_t tokens)
 		uint64_t k = (uint64_t)((char *)at - (char *)rows.map), v;
 
 		for (uint32_t i = 0; i < tokens * KVT_KV_HEADS * KVT_DK; i++)
-			*at++ = kvt_value(first + i / (KVT_KV_HEADS * KVT_DK), l, i / KVT_DK % KVT_KV_HEADS,
+			*at++ = kvt_value(as + i / (KVT_KV_HEADS * KVT_DK), l, i / KVT_DK % KVT_KV_HEADS,
 					  i % KVT_DK, false);
 		v = (uint64_t)((char *)at - (char *)rows.map);
 		for (uint32_t i = 0; i < tokens * KVT_KV_HEADS * KVT_DV; i++)
-			*at++ = kvt_value(first + i / (KVT_KV_HEADS * KVT_DV), l, i / KVT_DV % KVT_KV_HEADS,
+			*at++ = kvt_value(as + i / (KVT_KV_HEADS * KVT_DV), l, i / KVT_DV % KVT_KV_HEADS,
 					  i % KVT_DV, true);
 		ops[l] = kvt_append(stream, l, first, tokens, rows.handle, k, v);
 	}
 	ops[KVT_LAYERS] = kvt_step_end(stream, tokens);
-	err = kvt_run(fd, &result, ops, KVT_LAYERS + 1, 0, &status);
+	err = kvt_run(fd, &result, ops, KVT_LAYERS + end, 0, &status);
 	kvt_bo_free(fd, &rows);
 	kvt_bo_free(fd, &result);
 	return err ? err : (int)status.code;
+}
+
+int kvt_grow(int fd, uint64_t stream, uint32_t first, uint32_t tokens)
+{
+	return append_rows(fd, stream, first, first, tokens, true);
+}
+
+int kvt_draft(int fd, uint64_t stream, uint32_t first, uint32_t as, uint32_t tokens)
+{
+	return append_rows(fd, stream, first, as, tokens, false);
 }
 
 int kvt_fill(int fd, uint64_t stream, uint32_t tokens)
@@ -288,7 +299,7 @@ int kvt_swap(int fd, unsigned long request, uint64_t stream, uint32_t handle, ui
 	return kvt_ioctl(fd, request, args);
 }
 
-int kvt_is_out(int fd, uint64_t stream)
+int kvt_record(int fd, uint64_t stream, struct kvsink_stream_rec *rec)
 {
 	struct {
 		struct drm_kvsink_list_head head;
@@ -296,7 +307,59 @@ int kvt_is_out(int fd, uint64_t stream)
 	} answer = {0};
 	int err = kvt_query(fd, DRM_KVSINK_QUERY_STREAMS, stream, &answer, sizeof(answer));
 
-	return err ? err : (int)answer.rec.swapped;
+	*rec = answer.rec;
+	return err;
+}
+
+int kvt_is_out(int fd, uint64_t stream)
+{
+	struct kvsink_stream_rec rec;
+	int err = kvt_record(fd, stream, &rec);
+
+	return err ? err : (int)rec.swapped;
+}
+
+int kvt_window(int fd, unsigned long request, uint64_t stream, uint32_t tokens)
+{
+	struct drm_kvsink_window args = {.stream = stream, .tokens = tokens};
+
+	return kvt_ioctl(fd, request, &args);
+}
+
+uint64_t kvt_hog(int fd)
+{
+	struct drm_kvsink_stream_create args = kvt_stream_args();
+	struct drm_kvsink_stream_reserve reserve = {0};
+	uint64_t taken;
+
+	args.kv_heads = args.q_heads = 32;
+	args.d_k = args.d_v = 512;
+	args.max_tokens = KVSINK_MAX_TOKENS;
+	args.reserve_tokens = 0;
+	if (kvt_ioctl(fd, DRM_IOCTL_KVSINK_STREAM_CREATE, &args))
+		return 0;
+	reserve.stream = args.stream;
+	for (uint32_t step = 1024; step >= KVT_PAGE; step /= 2)
+		for (;;) {
+			reserve.tokens += step;
+			if (!kvt_ioctl(fd, DRM_IOCTL_KVSINK_STREAM_RESERVE, &reserve))
+				continue;
+			reserve.tokens -= step;
+			break;
+		}
+	taken = reserve.tokens * 1024ull;
+	while (kvt_stream(fd))
+		taken++;
+	return taken;
+}
+
+uint64_t kvt_all_hbm(void)
+{
+	int fd = kvt_open();
+	uint64_t taken = kvt_hog(fd);
+
+	close(fd);
+	return taken;
 }
 
 struct drm_kvsink_place kvt_rows(uint32_t token)

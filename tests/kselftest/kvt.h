@@ -63,6 +63,8 @@ int kvt_run(int fd, struct kvt_bo *status_bo, const struct drm_kvsink_op *ops, u
 float kvt_value(uint32_t token, uint32_t layer, uint32_t head, uint32_t element, bool v);
 int kvt_fill(int fd, uint64_t stream, uint32_t tokens);
 int kvt_grow(int fd, uint64_t stream, uint32_t first, uint32_t tokens); /* the same, behind `first` tokens */
+/* Without STEP_END, and with the rows of tokens `as` and later. */
+int kvt_draft(int fd, uint64_t stream, uint32_t first, uint32_t as, uint32_t tokens);
 struct drm_kvsink_op kvt_append(uint64_t stream, uint32_t layer, uint32_t first, uint32_t count,
 				uint32_t handle, uint64_t k, uint64_t v);
 struct drm_kvsink_op kvt_step_end(uint64_t stream, uint32_t count);
@@ -94,6 +96,13 @@ int kvt_attend(int fd, uint64_t stream, uint32_t tokens, float out[KVT_OUT]);
 int kvt_swap(int fd, unsigned long request, uint64_t stream, uint32_t handle, uint64_t bytes,
 	     struct drm_kvsink_swap *args);
 int kvt_is_out(int fd, uint64_t stream); /* 1, 0 or -errno */
+int kvt_record(int fd, uint64_t stream, struct kvsink_stream_rec *rec);
+/* WINDOW_BEGIN or WINDOW_COMMIT. */
+int kvt_window(int fd, unsigned long request, uint64_t stream, uint32_t tokens);
+/* Take all HBM: how much that was, in units of its own. The streams end with the file. And how much there is
+ * to take. */
+uint64_t kvt_hog(int fd);
+uint64_t kvt_all_hbm(void);
 
 uint32_t kvt_syncobj(int fd);
 int kvt_wait_point(int fd, uint32_t syncobj, uint64_t point, int64_t seconds);

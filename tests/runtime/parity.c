@@ -22,6 +22,8 @@
 
 #define STEPS 24
 #define SWAPS 6
+#define WINDOWS 8
+#define WINDOW_ROWS 5
 #define PREFILL 150
 #define CHUNK 50
 #define MAX_TOKENS 512
@@ -136,7 +138,8 @@ static int go(struct run *run, const char *what)
 	return err;
 }
 
-static void append(struct run *run, unsigned s, uint32_t count)
+/* Rows of all layers, behind those that there are. */
+static void append_rows(struct run *run, unsigned s, uint32_t count)
 {
 	const struct kvs_geometry *g = &geometries[s];
 	uint64_t offset = 0;
@@ -150,6 +153,11 @@ static void append(struct run *run, unsigned s, uint32_t count)
 				      at(run, offset), at(run, offset + 4ull * k)));
 		offset += 4ull * (k + v);
 	}
+}
+
+static void append(struct run *run, unsigned s, uint32_t count)
+{
+	append_rows(run, s, count);
 	must(run, "step_end", kvs_batch_step_end(run->batch, run->stream[s], count));
 	run->length[s] += count;
 }
@@ -488,6 +496,37 @@ static void swaps(struct run *run)
 	print_hash(run, "swaps", SWAPS);
 }
 
+/* Drafts of which some rows stay, and calls that are refused. As with swaps, no copy may meet the scrubs. */
+static void windows(struct run *run)
+{
+	for (unsigned s = 0; s < 2; s++) {
+		must(run, "placement",
+		     kvs_config_set(run->device, kvs_stream_id(run->stream[s]), KVSINK_GROUP_ALL,
+				    KVSINK_PARAM_PLACEMENT, KVSINK_PLACEMENT_OBSERVE));
+		must(run, "barrier", kvs_batch_barrier(run->batch, run->stream[s]));
+	}
+	go(run, "barrier");
+	for (uint32_t i = 0; i < WINDOWS; i++) {
+		unsigned s = i & 1;
+
+		must(run, "begin", kvs_window_begin(run->stream[s], WINDOW_ROWS));
+		printf("nested: %d\n", kvs_window_begin(run->stream[s], WINDOW_ROWS));
+		append_rows(run, s, WINDOW_ROWS);
+		go(run, "draft");
+		run->length[s] += WINDOW_ROWS;
+		attend(run, i % 2 ? DRM_KVSINK_ATTEND_CANONICAL : DRM_KVSINK_ATTEND_SPLIT);
+		run->length[s] -= WINDOW_ROWS;
+		must(run, "step_end", kvs_batch_step_end(run->batch, run->stream[s], WINDOW_ROWS));
+		printf("step: %d\n", kvs_batch_run(run->batch, NULL));
+		kvs_batch_reset(run->batch);
+		printf("more: %d\n", kvs_window_commit(run->stream[s], WINDOW_ROWS + 1));
+		must(run, "commit", kvs_window_commit(run->stream[s], i % (WINDOW_ROWS + 1)));
+		run->length[s] += i % (WINDOW_ROWS + 1);
+		printf("none: %d\n", kvs_window_rollback(run->stream[s]));
+	}
+	print_hash(run, "windows", WINDOWS);
+}
+
 /* Until what a client before us left to the kernel (freed buffers, say) is done: its jobs would be counted.
  */
 static void settle(struct run *run)
@@ -561,6 +600,10 @@ int main(int argc, char **argv)
 	records(&run);
 	print_counters(&run, "swapped stream 0", kvs_stream_id(run.stream[0]), NULL);
 	print_counters(&run, "swapped stream 1", kvs_stream_id(run.stream[1]), NULL);
+	windows(&run);
+	records(&run);
+	print_counters(&run, "speculating stream 0", kvs_stream_id(run.stream[0]), NULL);
+	print_counters(&run, "speculating stream 1", kvs_stream_id(run.stream[1]), NULL);
 	tear_down(&run);
 	return 0;
 }

@@ -18,6 +18,9 @@ $(SILICON_TESTS): $(B)/tests/silicon-%: $(B)/obj/tests/silicon/test_%.o $(B)/obj
 $(B)/tests/silicon-reference: $(patsubst %.c,$(B)/obj/%.o,$(sort $(wildcard tests/silicon/reference_*.c \
 	tests/silicon/lockstep*.c)))
 
+# What both tests of replay windows compare.
+$(B)/tests/silicon-window $(B)/tests/silicon-window_end: $(B)/obj/tests/silicon/window_same.o
+
 .PHONY: silicon-tests silicon-asan
 silicon-tests: $(SILICON_TESTS)
 

@@ -19,6 +19,7 @@ struct lockstep {
 	const char *doing;	   /* the operation, for messages */
 	unsigned long verdicts;	   /* that were compared */
 	unsigned long granted;	   /* entries, by PROMOTE */
+	unsigned long committed;   /* rows of replay windows */
 	uint64_t broken_told;	   /* contracts that CONTRACT_BROKEN events have named */
 };
 
@@ -81,6 +82,18 @@ void lockstep_step(unsigned s);
 void lockstep_ecc(void); /* at most one injected error at a time */
 void lockstep_reset(void);
 void lockstep_time_passes(void);
+
+/* An injected error may have struck in this layer: then the model loses the same. */
+void lockstep_after_attend(unsigned s, uint32_t layer);
+/* APPEND of random rows: its code. */
+uint32_t lockstep_append(unsigned s, uint32_t layer, uint32_t first, uint32_t count);
+
+/* ---- lockstep_window.c ------------------------------------------------------------------------------ */
+
+/* A replay window is opened, grows or ends. */
+void lockstep_window(unsigned s);
+/* It ends now, if one is open; sometimes after a step that is refused. */
+void lockstep_window_end(unsigned s);
 
 /* ---- lockstep_swap.c -------------------------------------------------------------------------------- */
 

@@ -151,6 +151,23 @@ static void look_at_scores(unsigned s)
 	}
 }
 
+static void look_at_window(unsigned s)
+{
+	const struct ref_stream *st = &both.ref.stream[s];
+	struct kvsink_stream_rec rec = {0};
+	uint32_t rows = 0;
+
+	if (!st->used)
+		return;
+	lockstep_ask(KVSINK_QUERY_STREAMS, both.streams[s].id, 0, 0, 1, &rec, sizeof(rec));
+	for (uint32_t l = 0; l < REF_LAYERS; l++)
+		rows = st->replay.rows[l] > rows ? st->replay.rows[l] : rows;
+	SAME(rec.length, st->length, "length");
+	SAME(rec.window, st->replay.tokens, "rows that a window may have");
+	SAME(rec.window_rows, rows, "rows of a window");
+	SAME(rec.window_ns, st->replay.since, "begin of a window");
+}
+
 static void look_at_counters(unsigned s)
 {
 	const struct ref_stream *st = &both.ref.stream[s];
@@ -195,6 +212,7 @@ void lockstep_look(void)
 
 	look_at_tags();
 	look_at_scores(s);
+	look_at_window(s);
 	look_at_counters(s);
 	look_at_events();
 	if (below(4) == 0)

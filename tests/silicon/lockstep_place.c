@@ -101,7 +101,7 @@ void lockstep_evict(unsigned s)
 	cmd->evict = (struct kvsink_cmd_evict){.stream = both.streams[s].id, .item_count = count};
 	push(places, count);
 	want = ref_evict(&both.ref, s, places, count);
-	if (cmd->flags)
+	if (cmd->flags && want.code == KVSINK_CODE_NOT_RESIDENT)
 		want.code = KVSINK_CODE_OK;
 	SAME(lockstep_run(s), want.code, "code");
 	if (!want.code)

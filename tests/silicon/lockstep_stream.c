@@ -150,16 +150,21 @@ static void find_the_loss(unsigned s, uint32_t layer)
 	ecc_pending = lost == 0;
 }
 
+void lockstep_after_attend(unsigned s, uint32_t layer)
+{
+	if (ecc_pending)
+		find_the_loss(s, layer);
+}
+
 static void attend(unsigned s, uint32_t layer, uint32_t first, uint32_t count)
 {
 	h_attend_cmd(&both.h, &both.streams[s], layer, first, count);
 	SAME(lockstep_run(s), KVSINK_CODE_OK, "ATTEND");
 	ref_attend(&both.ref, s, layer, first, count);
-	if (ecc_pending)
-		find_the_loss(s, layer);
+	lockstep_after_attend(s, layer);
 }
 
-static void append(unsigned s, uint32_t layer, uint32_t count)
+uint32_t lockstep_append(unsigned s, uint32_t layer, uint32_t first, uint32_t count)
 {
 	struct kvsink_cmd *cmd = h_cmd(&both.h, KVSINK_OP_APPEND);
 	uint32_t from = below(16) * 512; /* rows lie there for the whole test */
@@ -167,12 +172,19 @@ static void append(unsigned s, uint32_t layer, uint32_t count)
 	cmd->append = (struct kvsink_cmd_append){
 		.stream = both.streams[s].id,
 		.layer = layer,
-		.first = both.ref.stream[s].length + both.ref.stream[s].appended[layer],
+		.first = first,
 		.count = count,
 		.k = h_gart(H_K + from),
 		.v = h_gart(H_V + from),
 	};
-	SAME(lockstep_run(s), KVSINK_CODE_OK, "APPEND");
+	return lockstep_run(s);
+}
+
+static void append(unsigned s, uint32_t layer, uint32_t count)
+{
+	uint32_t first = both.ref.stream[s].length + both.ref.stream[s].appended[layer];
+
+	SAME(lockstep_append(s, layer, first, count), KVSINK_CODE_OK, "APPEND");
 	ref_append(&both.ref, s, layer, count);
 }
 
@@ -235,6 +247,7 @@ void lockstep_step(unsigned s)
 	}
 	while (both.ref.stream[s].swapped)
 		lockstep_swap(s);
+	lockstep_window_end(s);
 	for (uint32_t l = 0; l < REF_LAYERS; l++) {
 		if (!both.ref.stream[s].appended[l])
 			continue;

@@ -54,6 +54,14 @@ struct ref_group {
 	struct ref_tail tail;
 };
 
+/* A replay window: rows and queries on trial. */
+struct ref_window {
+	uint32_t tokens; /* 0 = none is open */
+	uint32_t rows[REF_LAYERS];
+	bool seen[REF_LAYERS][REF_TOKENS]; /* queries of its rows */
+	uint64_t since;
+};
+
 struct ref_stream {
 	bool used;
 	uint64_t id;
@@ -67,6 +75,7 @@ struct ref_stream {
 	uint32_t first_seen[REF_LAYERS], end_seen[REF_LAYERS]; /* observed queries of it */
 	uint32_t weight[REF_LAYERS];
 	bool swapped; /* out of HBM: no rows, no scores, no steps */
+	struct ref_window replay;
 	uint64_t broken, displaced, promotions, evictions, automatic_in, automatic_out,
 		refusals; /* counters */
 };
@@ -125,6 +134,12 @@ void ref_step_abort(struct ref *r, unsigned s);
 /* What SWAP_OUT, behind a BARRIER, and SWAP_IN of the right image answer. */
 uint32_t ref_swap_out(struct ref *r, unsigned s);
 uint32_t ref_swap_in(struct ref *r, unsigned s);
+/* mass[i][g][t] of COMMIT: attention of the query at row i, as it lies in the chip's journal */
+uint32_t ref_window_begin(struct ref *r, unsigned s, uint32_t tokens);
+uint32_t ref_window_append(struct ref *r, unsigned s, uint32_t layer, uint32_t count);
+void ref_window_attend(struct ref *r, unsigned s, uint32_t layer, uint32_t first, uint32_t count);
+uint32_t ref_window_commit(struct ref *r, unsigned s, uint32_t count,
+			   const uint64_t *const mass[][REF_GROUPS]);
 /* an uncorrectable error in the first valid entry of a layer, as the chip reports it */
 void ref_lose(struct ref *r, uint32_t generation);
 void ref_lose_tail(struct ref *r, unsigned s, uint32_t group);

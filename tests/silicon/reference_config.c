@@ -92,6 +92,8 @@ uint32_t ref_config(struct ref *r, unsigned s, uint32_t group, uint32_t param, u
 	bool device = s == ALL_ONES;
 	uint32_t code;
 
+	if (!device && r->stream[s].replay.tokens)
+		return KVSINK_CODE_WINDOW;
 	if (param >= KVSINK_PARAM_COUNT)
 		return KVSINK_CODE_BAD_FIELD;
 	if (group != KVSINK_GROUP_ALL &&

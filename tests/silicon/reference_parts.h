@@ -49,6 +49,11 @@ uint32_t ref_check_terms(const struct ref *r, struct ref_terms *terms);
 /* An entry was made: its token was promoted in this step. */
 void ref_note_promotion(struct ref *r, unsigned s, const struct kvsink_place_item *p);
 
+/* ---- reference_window.c ----------------------------------------------------------------------------- */
+
+/* Do the stream's entries and tails stay where they are, whoever wants their place? */
+bool ref_pinned(const struct ref *r, unsigned s);
+
 /* ---- reference_tail.c ------------------------------------------------------------------------------- */
 
 /* A new ring for the tail of group g, or the code why there is none; then the old one stays. */

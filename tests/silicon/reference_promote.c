@@ -70,7 +70,7 @@ static bool next_victim(struct ref *r, unsigned s, enum lack lack, const struct 
 		struct ref_entry *e = &r->entry[i];
 		struct victim v = {e, NULL, e->stream, e->priority, 0, e->generation};
 
-		if (!e->used || ref_in_force(r, e))
+		if (!e->used || ref_in_force(r, e) || ref_pinned(r, e->stream))
 			continue;
 		if (!terms->deadline &&
 		    (ref_account(r, e->stream) != ref_account(r, s) || e->priority >= terms->priority))
@@ -86,8 +86,8 @@ static bool next_victim(struct ref *r, unsigned s, enum lack lack, const struct 
 			struct ref_group *group = &r->stream[t].group[g];
 			struct victim v = {NULL, group, t, 0, 0, 0};
 
-			if (group->tail.units && r->now >= group->tail.deadline && helps(r, s, lack, &v) &&
-			    (!found || before(&v, best))) {
+			if (group->tail.units && !ref_pinned(r, t) && r->now >= group->tail.deadline &&
+			    helps(r, s, lack, &v) && (!found || before(&v, best))) {
 				*best = v;
 				found = true;
 			}
@@ -168,6 +168,8 @@ struct ref_answer ref_promote(struct ref *r, unsigned s, const struct kvsink_pla
 	uint32_t next = r->generation + 1 ? r->generation + 1 : 1;
 	enum lack lack = NOTHING;
 
+	if (r->stream[s].replay.tokens)
+		a.code = KVSINK_CODE_WINDOW;
 	if (!a.code)
 		a.code = ref_check_terms(r, &terms);
 	if (!a.code)

@@ -108,6 +108,8 @@ uint32_t ref_swap_out(struct ref *r, unsigned s)
 {
 	struct ref_stream *st = &r->stream[s];
 
+	if (st->replay.tokens)
+		return KVSINK_CODE_WINDOW;
 	if (st->swapped)
 		return KVSINK_CODE_SWAPPED;
 	for (uint32_t l = 0; l < REF_LAYERS; l++)
@@ -144,5 +146,6 @@ void ref_reset(struct ref *r)
 			ref_drop_tail(&r->stream[s].group[g]);
 		}
 		forget_step(&r->stream[s]);
+		memset(&r->stream[s].replay, 0, sizeof(r->stream[s].replay));
 	}
 }

@@ -94,6 +94,10 @@ struct ref_answer ref_evict(struct ref *r, unsigned s, const struct kvsink_place
 {
 	struct ref_answer a = {0};
 
+	if (r->stream[s].replay.tokens) {
+		a.code = KVSINK_CODE_WINDOW;
+		return a;
+	}
 	for (uint32_t j = 0; j < count; j++)
 		for (unsigned i = 0; i < REF_ENTRIES; i++)
 			if (r->entry[i].used && r->entry[i].stream == s && named(&r->entry[i], &items[j])) {
@@ -122,6 +126,8 @@ struct ref_answer ref_contract(struct ref *r, unsigned s, const struct kvsink_pl
 	struct ref_answer a = {.code = ref_check_terms(r, &terms)};
 	bool seen[REF_ENTRIES] = {false};
 
+	if (r->stream[s].replay.tokens)
+		a.code = KVSINK_CODE_WINDOW;
 	for (uint32_t j = 0; j < count && !a.code; j++)
 		for (unsigned i = 0; i < REF_ENTRIES; i++) {
 			struct ref_entry *e = &r->entry[i];

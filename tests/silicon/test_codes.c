@@ -238,6 +238,21 @@ static void swapping(void)
 	expect(h_swap_in(&h, &moved, H_FREE), KVSINK_CODE_IMAGE, 2, "SWAP_IN of a changed image");
 }
 
+static void windows(void)
+{
+	struct h_stream tried = h_geometry(3);
+	struct kvsink_cmd *cmd;
+
+	h_stream(&h, &tried);
+	h_fill(&h, &tried, 0, 5);
+	h_cmd(&h, KVSINK_OP_WINDOW_COMMIT)->window_commit.stream = 3;
+	expect(h_do(&h), KVSINK_CODE_NO_WINDOW, 3, "WINDOW_COMMIT without a window");
+	cmd = h_cmd(&h, KVSINK_OP_WINDOW_BEGIN);
+	cmd->window_begin = (struct kvsink_cmd_window_begin){3, 8 << 20, 1 << 20, 4, 0};
+	expect(h_priv(&h), KVSINK_CODE_OK, 0, "WINDOW_BEGIN");
+	expect(h_step_end(&h, &tried, 1), KVSINK_CODE_WINDOW, 3, "STEP_END in a window");
+}
+
 static void many_streams(struct kvsink_chip_config *config)
 {
 	config->streams = 32;
@@ -292,6 +307,7 @@ int main(void)
 	fragmentation();
 	sealing();
 	swapping();
+	windows();
 	sharing();
 	all_seen();
 	h_close(&h);

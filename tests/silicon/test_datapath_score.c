@@ -143,6 +143,65 @@ static void gathered(uint32_t group, uint32_t first, uint32_t count, uint32_t wi
 	dp_free(&c);
 }
 
+/* One query's sums, alone: of all tokens, and by KV head of the sinks. */
+static bool same_alone(struct dp_case *c, uint32_t token, const uint64_t *sinks, const uint64_t *observed,
+		       const uint64_t *sink_mass)
+{
+	const float *q = c->task.q;
+	uint32_t first = c->task.first, count = c->task.count;
+	uint64_t *mass = calloc(3 * (token + 1), 8), want[3] = {0};
+	bool same;
+
+	c->task.q += (size_t)(token - first) * c->task.q_heads * c->task.rows.d_k;
+	c->task.first = token;
+	c->task.count = 1;
+	c->task.mass = mass;
+	dp_run(c, 1);
+	for (uint32_t t = 0; t <= token; t++)
+		for (uint32_t kv = 0; kv < 3; kv++)
+			want[kv] += sinks[t / 64] >> t % 64 & 1 ? mass[kv * (token + 1) + t] : 0;
+	same = !memcmp(observed, c->score, (token + 1) * 8) && !memcmp(want, sink_mass, sizeof(want));
+	c->task.q = q;
+	c->task.first = first;
+	c->task.count = count;
+	c->task.mass = NULL;
+	free(mass);
+	return same;
+}
+
+/* With a pitch, queries are gathered each by itself; those before the first have no place. */
+static void apart(uint32_t group, uint32_t first, uint32_t count, uint32_t window, unsigned parts,
+		  const char *name)
+{
+	struct dp_geometry g = {
+		KVSINK_FORMAT_FP16, 3, group, 32, 24, 4, first, count, window, 0, 10, 15, 16, true, 0};
+	uint32_t pitch = (first + count + 63) & ~63u, from = first + count / 3, rows = first + count - from;
+	uint64_t *observed = calloc((size_t)rows * pitch, 8), *sink_mass = calloc(rows * 3, 8);
+	uint64_t *sinks = calloc(pitch / 64, 8);
+	uint32_t same = 0;
+	struct dp_case c;
+
+	dp_new(&c, &g);
+	for (uint32_t t = 0; t < pitch / 64; t++)
+		sinks[t] = (uint64_t)dp_random(1u << 31) << 32 | dp_random(1u << 31);
+	c.task.observed = observed;
+	c.task.observe_first = from;
+	c.task.observe_pitch = pitch;
+	c.task.sinks = sinks;
+	c.task.sink_mass = sink_mass;
+	dp_run(&c, parts);
+	c.task.observed = c.task.sink_mass = NULL;
+	c.task.sinks = NULL;
+	c.task.observe_pitch = 0;
+	for (uint32_t r = 0; r < rows; r++)
+		same += same_alone(&c, from + r, sinks, observed + (size_t)r * pitch, sink_mass + r * 3);
+	tap_ok(same == rows, "gathered apart: %s: %u of %u queries as if alone", name, same, rows);
+	free(observed);
+	free(sink_mass);
+	free(sinks);
+	dp_free(&c);
+}
+
 static void weights(void)
 {
 	static const uint32_t q16[] = {1 << 16, 3 << 15, 0}; /* 1, 1.5, 0 */
@@ -298,6 +357,9 @@ int main(void)
 	gathered(3, 150, 4, 0, 2, "a few queries");
 	gathered(30, 70, 9, 50, 3, "heads in several units, sliding window");
 	gathered(24, 4890, 10, 0, 1, "tiles that are computed again");
+	apart(1, 100, 3, 0, 1, "three queries");
+	apart(4, 70, 33, 0, 3, "blocks of queries in three parts");
+	apart(8, 150, 17, 40, 2, "a sliding window in two parts");
 	observers();
 	modes();
 	weights();

@@ -63,6 +63,18 @@ static void some_create(struct kvsink_cmd *cmd)
 	};
 }
 
+/* Journals lie where no stream does, mostly; windows are short, so that many end. */
+static void some_window(struct kvsink_cmd *cmd, uint64_t stream)
+{
+	if (cmd->opcode == KVSINK_OP_WINDOW_COMMIT)
+		cmd->window_commit = (struct kvsink_cmd_window_commit){stream, below(4), 0};
+	else
+		cmd->window_begin = (struct kvsink_cmd_window_begin){
+			stream, (14u << 20) + below(64) * 4096ull, 1u << 18, 1 + below(8), 0};
+	if (!below(20))
+		cmd->window_begin.journal = odd_value();
+}
+
 /* Some take several calls of kvsink_run(). */
 static void some_move(struct kvsink_cmd *cmd)
 {
@@ -82,6 +94,10 @@ static void some_move(struct kvsink_cmd *cmd)
 		break;
 	case KVSINK_OP_GART_INVALIDATE:
 		cmd->gart_invalidate = (struct kvsink_cmd_gart_invalidate){below(8) * 128, 1 + below(200)};
+		break;
+	case KVSINK_OP_WINDOW_BEGIN:
+	case KVSINK_OP_WINDOW_COMMIT:
+		some_window(cmd, cmd->words[0]);
 		break;
 	}
 }

@@ -25,6 +25,7 @@
 	X(CONFIG, 300, "config", lockstep_config_any())                                                      \
 	X(TIME, 200, "time", lockstep_time_passes())                                                         \
 	X(SWAP, 60, "swap", lockstep_swap(lockstep_some_stream()))                                           \
+	X(WINDOW, 300, "window", lockstep_window(lockstep_some_stream()))                                    \
 	X(KILL, 12, "kill", unsigned s = lockstep_some_stream(); lockstep_destroy(s); lockstep_newborn(s))   \
 	X(ECC, 12, "ECC error", lockstep_ecc())                                                              \
 	X(RESET, 2, "reset", lockstep_reset())
@@ -95,7 +96,7 @@ static void report(void)
 {
 	for (unsigned k = 0; k < KIND_COUNT; k++)
 		tap_diag("%-9s %lu", kinds[k].name, tried[k]);
-	tap_diag("verdicts compared %lu", both.verdicts);
+	tap_diag("verdicts compared %lu, rows of windows committed %lu", both.verdicts, both.committed);
 	tap_diag("entries granted %lu, made by STEP_END %llu, displaced %llu, contracts broken %llu",
 		 both.granted, (unsigned long long)h_counter(&both.h, KVSINK_COUNTER_AUTO_PROMOTIONS),
 		 (unsigned long long)h_counter(&both.h, KVSINK_COUNTER_DISPLACED),
@@ -120,9 +121,9 @@ int main(void)
 	tap_ok(!both.differences, "%lu random operations: chip and model agree after each", both.ops);
 	tap_ok(h_counter(&both.h, KVSINK_COUNTER_CONTRACTS_BROKEN) &&
 		       h_counter(&both.h, KVSINK_COUNTER_DISPLACED) &&
-		       h_counter(&both.h, KVSINK_COUNTER_AUTO_EVICTIONS) && both.verdicts,
-	       "contracts were broken, entries displaced, automatic ones evicted, verdicts given: the mix "
-	       "reaches them");
+		       h_counter(&both.h, KVSINK_COUNTER_AUTO_EVICTIONS) && both.verdicts && both.committed,
+	       "contracts were broken, entries displaced, automatic ones evicted, verdicts given, windows "
+	       "committed: the mix reaches them");
 	nothing_left();
 	h_close(&both.h);
 	return tap_done();

@@ -10,6 +10,7 @@
  *   classify          the sinks of all groups, by score
  *   step HOT [COUNT]  decode steps: all layers appended and attended, every query looks at token HOT
  *   swap 1 | swap 0   the stream out of HBM, or back
+ *   window ROWS | window 0   a replay window with so many rows of draft, or rolled back
  *   extra 1 | extra 0 another stream, with every flag; or no longer
  *   later HOT COUNT   the same from another thread, a step every 20 ms; the next order but run waits for its
  * end advance NS        let modelled time pass deny N | allow    let every register read fail with -N, as a
@@ -237,6 +238,17 @@ static void finish_later(void)
 	later.running = false;
 }
 
+static int window(uint32_t rows)
+{
+	int error = rows ? kvs_window_begin(stream, rows + 1) : kvs_window_rollback(stream);
+
+	if (error || !rows)
+		return error;
+	kvs_batch_reset(batch);
+	add_append(rows);
+	return kvs_batch_run(batch, NULL);
+}
+
 static int extra(bool there)
 {
 	static struct kvs_stream *other;
@@ -291,6 +303,8 @@ static int order(char **argv)
 	if (!strcmp(argv[0], "swap"))
 		return first ? kvs_stream_swap_out(stream, at(IMAGE_AT))
 			     : kvs_stream_swap_in(stream, at(IMAGE_AT));
+	if (!strcmp(argv[0], "window"))
+		return window(first);
 	if (!strcmp(argv[0], "extra"))
 		return extra(first);
 	if (!strcmp(argv[0], "later"))

@@ -65,6 +65,25 @@ def tests_of(stage, keys):
         finally:
             stage.do("extra", "0")
 
+    def windows():
+        equal([w for w in stage.tool("windows")["windows"] if w["stream"] == stage.stream], [], "windows before")
+        stage.do("window", "3")
+        try:
+            window = stage.tool("windows", "--stream", sid)["windows"][0]
+            check_record(window, keys["windows"])
+            shape = {"length": TOKENS, "rows": 3, "max_rows": 4, "pins": True}
+            equal({key: window[key] for key in shape}, shape, "window")
+            assert 0 <= window["age_ns"] < 60 * 10**9, window["age_ns"]
+            rows = table(stage.run("windows", "--stream", sid).out)
+            equal((rows[0][2:5], rows[1][2:5]), (["LENGTH", "ROWS", "MAX"], [str(TOKENS), "3", "4"]), "table")
+            doc = document(stage.run("promote", "--stream", sid, "--token", "1", "--json"), 1)
+            equal((doc["errors"][0]["code"], doc["errors"][0]["status"]), ("EBUSY", "WINDOW"), "promote in a window")
+        finally:
+            stage.do("window", "0")
+        equal(stage.tool("windows", "--stream", sid)["windows"], [], "windows behind")
+        words = stage.tool("events", "--stream", sid, "--last", "1")["events"][0]["text"]
+        assert "0 of 3 rows stay" in words, words
+
     def swapped():
         stage.do("swap", "1")
         try:
@@ -224,6 +243,7 @@ def tests_of(stage, keys):
     state = {}
     return [("streams shows the geometry", streams),
             ("streams shows the flags of a geometry", flags),
+            ("windows shows an open replay window", windows),
             ("streams shows a stream that is swapped out", swapped),
             ("an unknown stream is ENOENT", no_stream),
             ("promote grants all layers and heads by default", promote_all),

@@ -55,6 +55,9 @@ const struct sc_command sc_commands[] = {
 	{ "contracts", "", 0, 0, SC_BIT(STREAM), 0, SC_READS, &sc_contract_view, NULL, sc_contracts,
 	  "show the contracts in force: dwell and time left, priority",
 	  "A contract holds while both are left, those that are set." },
+	{ "windows", "", 0, 0, SC_BIT(STREAM), 0, SC_READS, &sc_window_view, NULL, sc_windows,
+	  "show the open replay windows: rows on trial, and for how long",
+	  "One's own streams; all streams for administrators. A window pins its stream's entries for a minute at most." },
 	{ "counters", "", 0, 0, SC_BIT(STREAM), 0, SC_READS, &sc_counter_view, NULL, sc_counters,
 	  "show the byte ledger and the other counters",
 	  "Of the device for administrators (\"scope\": \"device\"), summed over one's own streams for others\n"

@@ -57,6 +57,9 @@ static void detail_text(const struct kvsink_event_rec *event, char *text, size_t
 	case KVSINK_EVENT_COPY_LATE:
 		snprintf(text, size, "%u ns too late (modelled)", detail);
 		break;
+	case KVSINK_EVENT_WINDOW_COMMITTED:
+		snprintf(text, size, "%u of %u rows stay", detail & 0xffff, detail >> 16);
+		break;
 	}
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 /*
- * tags, contracts, streams, counters: what the device says about the caller's streams, or all for
+ * tags, contracts, streams, windows, counters: what the device says about the caller's streams, or all for
  * administrators. And the queries that the other commands share.
  */
 #include "sinkctl.h"
@@ -271,6 +271,44 @@ int sc_streams(struct sc_run *run, struct sc_device *device)
 		return count;
 	for (int i = 0; i < count; i++)
 		json_object_array_add(list, stream_record((struct kvsink_stream_rec *)(streams + i * bytes)));
+	free(streams);
+	return 0;
+}
+
+/* ---- windows --------------------------------------------------------------------------------- */
+
+static json_object *window_record(const struct kvsink_stream_rec *stream, uint64_t now)
+{
+	uint64_t age = now > stream->window_ns ? now - stream->window_ns : 0;
+	json_object *record = json_object_new_object();
+
+	sc_put_u64(record, "stream", stream->stream);
+	sc_put_u64(record, "tenant", stream->tenant);
+	sc_put_u64(record, "length", stream->length);
+	sc_put_u64(record, "rows", stream->window_rows);
+	sc_put_u64(record, "max_rows", stream->window);
+	sc_put_u64(record, "age_ns", age);
+	sc_put_bool(record, "pins", age < KVSINK_MAX_LEASE_NS);
+	return record;
+}
+
+int sc_windows(struct sc_run *run, struct sc_device *device)
+{
+	json_object *list = sc_list(run, device, "windows");
+	uint64_t now = monotonic_ns();
+	size_t bytes;
+	char *streams = NULL;
+	int count = sc_query(run, device, DRM_KVSINK_QUERY_STREAMS, run->target.stream, 0,
+			     sizeof(struct kvsink_stream_rec), &streams, &bytes);
+
+	if (count < 0)
+		return count;
+	for (int i = 0; i < count; i++) {
+		const struct kvsink_stream_rec *stream = (void *)(streams + i * bytes);
+
+		if (stream->window)
+			json_object_array_add(list, window_record(stream, now));
+	}
 	free(streams);
 	return 0;
 }

@@ -122,6 +122,17 @@ static const struct sc_key stream_keys[] = {
 	END
 };
 
+static const struct sc_key window_keys[] = {
+	INT("stream", "STREAM", "stream id"),
+	INT("tenant", "TENANT", "owner, a uid"),
+	INT("length", "LENGTH", "tokens of the stream: its rows behind them are on trial"),
+	INT("rows", "ROWS", "rows on trial, in the layer that has most"),
+	INT("max_rows", "MAX", "rows that the window was opened for"),
+	{ "age_ns", "integer", "AGE", sc_cell_ns, "time since it was opened" },
+	BOOL("pins", "PINS", "no grant displaces entries and tails of the stream"),
+	END
+};
+
 static const struct sc_key counter_keys[] = {
 	TEXT("name", "COUNTER", "name"),
 	INT("value", "VALUE", "the count"),
@@ -306,6 +317,7 @@ const struct sc_view sc_tag_view = { .list = "tags", .keys = tag_keys };
 const struct sc_view sc_map_view = { .list = "layers", .keys = map_keys, .draw = sc_draw_map };
 const struct sc_view sc_contract_view = { .list = "contracts", .keys = contract_keys };
 const struct sc_view sc_stream_view = { .list = "streams", .keys = stream_keys };
+const struct sc_view sc_window_view = { .list = "windows", .keys = window_keys };
 const struct sc_view sc_counter_view = { .list = "counters", .keys = counter_keys };
 const struct sc_view sc_score_view = { .list = "scores", .keys = score_keys };
 const struct sc_view sc_verdict_view = { .list = "verdicts", .keys = verdict_keys };
