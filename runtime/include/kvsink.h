@@ -362,13 +362,21 @@ int kvs_prefix_export(struct kvs_prefix *prefix);
  */
 int kvs_prefix_import(struct kvs_device *device, int fd, struct kvs_prefix **prefix);
 
-/** kvs_prefix_id - its id, as QUERY STREAMS shows it */
+/**
+ * kvs_prefix_id - the id of a prefix, as QUERY STREAMS shows it; 0 if it came by a descriptor
+ */
 uint64_t kvs_prefix_id(const struct kvs_prefix *prefix);
 
-/** kvs_prefix_tokens - how many tokens it has */
+/**
+ * kvs_prefix_tokens - how many tokens a prefix has
+ */
 uint32_t kvs_prefix_tokens(const struct kvs_prefix *prefix);
 
-/** kvs_prefix_free - give the handle back; NULL does nothing. Streams that begin with the prefix keep it. */
+/**
+ * kvs_prefix_free - give the handle back; NULL does nothing
+ *
+ * Streams that begin with the prefix keep it.
+ */
 void kvs_prefix_free(struct kvs_prefix *prefix);
 
 /**
