@@ -666,6 +666,12 @@ void kvsink_ema_abort(struct kvsink_chip *chip, struct kvsink_stream *stream);
 /* binary16 [kv_heads][max_tokens] and binary32 patterns [kv_heads] of a layer, both upper bounds. */
 uint16_t *kvsink_norms(const struct kvsink_chip *chip, const struct kvsink_stream *stream, uint32_t layer);
 uint32_t *kvsink_norm_max(const struct kvsink_chip *chip, const struct kvsink_stream *stream, uint32_t layer);
+/* The largest of binary16 norms, as a binary32 pattern; 0 for none. */
+uint32_t kvsink_norm_largest(const uint16_t *norms, uint32_t count);
+/* A layer's maxima from the norms of its rows; returns the bus bytes. */
+uint64_t kvsink_norm_renew(struct kvsink_chip *chip, struct kvsink_stream *stream, uint32_t layer);
+/* Maxima without the open step's rows, before these are dropped; returns the bus bytes. */
+uint64_t kvsink_norm_abort(struct kvsink_chip *chip, struct kvsink_stream *stream);
 /* A token's V row of a KV head was stored. */
 void kvsink_norm_row(struct kvsink_chip *chip, struct kvsink_stream *stream, uint32_t layer, uint32_t head,
 		     uint32_t token, const struct kvsink_row *v);

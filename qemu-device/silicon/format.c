@@ -263,6 +263,21 @@ void kvsink_format_store(uint32_t format, void *row, const float *src, unsigned 
 	formats[format].store(row, src, n);
 }
 
+/* The bits of a quiet NaN in place of infinities; NaNs stay as they are. */
+void kvsink_format_append(uint32_t format, void *row, const float *src, unsigned n)
+{
+	uint32_t bytes = kvsink_format_bytes(format);
+	uint8_t *at = row;
+	float value;
+
+	kvsink_format_store(format, row, src, n);
+	for (unsigned i = 0; i < n; i++, at += bytes) {
+		formats[format].load(&value, at, NULL, 1);
+		if (value - value != 0.0f)
+			kvsink_format_store(format, at, &(float){NAN}, 1);
+	}
+}
+
 void kvsink_format_load(uint32_t format, float *dst, const void *row, unsigned n)
 {
 	formats[format].load(dst, row, NULL, n);

@@ -278,11 +278,18 @@ static uint32_t seal_page(struct kvsink_ring *ring, struct kvsink_stream *s, con
 	return KVSINK_CODE_OK;
 }
 
+/* Codes may be shorter than the rows that they stand for. */
+static void renew_maxima(struct kvsink_ring *ring, struct kvsink_stream *s)
+{
+	for (uint32_t l = 0; l < s->layers; l++)
+		ring->progress += kvsink_norm_renew(ring->chip, s, l);
+}
+
 uint32_t kvsink_cmd_seal(struct kvsink_ring *ring, const struct kvsink_cmd *cmd)
 {
 	const struct kvsink_cmd_seal *c = &cmd->seal;
 	const union kvsink_item *items = kvsink_items(ring, c->first_item);
-	struct kvsink_stream *s;
+	struct kvsink_stream *s = NULL;
 	uint32_t code = kvsink_stream_get_hbm(ring, c->stream, &s);
 
 	if (!code)
@@ -300,6 +307,8 @@ uint32_t kvsink_cmd_seal(struct kvsink_ring *ring, const struct kvsink_cmd *cmd)
 			return KVSINK_MORE;
 		code = seal_page(ring, s, &page);
 	}
+	if (ring->progress && s && s->seal_v)
+		renew_maxima(ring, s);
 	ring->hbm_bytes = ring->progress;
 	return code;
 }
