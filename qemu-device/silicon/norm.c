@@ -88,32 +88,22 @@ static uint32_t largest_of(struct kvsink_chip *chip, struct kvsink_stream *s, co
 	return kvsink_norm_largest(norms + first, count);
 }
 
-uint64_t kvsink_norm_renew(struct kvsink_chip *chip, struct kvsink_stream *s, uint32_t layer)
+bool kvsink_norm_reached(struct kvsink_chip *chip, struct kvsink_stream *s, uint32_t layer, uint32_t head,
+			 uint32_t first, uint32_t count, uint64_t *bus)
 {
-	const uint16_t *norms = kvsink_norms(chip, s, layer);
-	uint32_t *max = kvsink_norm_max(chip, s, layer);
-	uint64_t bus = 0;
+	const uint16_t *norms = kvsink_norms(chip, s, layer) + (size_t)head * s->max_tokens;
 
-	for (uint32_t h = 0; h < s->kv_heads; h++, norms += s->max_tokens)
-		max[h] = largest_of(chip, s, norms, 0, s->length + s->layer[layer].appended, &bus);
-	wrote(chip, max, s->kv_heads * sizeof(*max));
-	return bus;
+	return largest_of(chip, s, norms, first, count, bus) >= kvsink_norm_max(chip, s, layer)[head];
 }
 
-/* Unless a dropped row is as long as the longest, the maximum is that of the others already. */
-static uint64_t abort_layer(struct kvsink_chip *chip, struct kvsink_stream *s, uint32_t layer)
+void kvsink_norm_renew(struct kvsink_chip *chip, struct kvsink_stream *s, uint32_t layer, uint32_t head,
+		       uint32_t tokens, uint64_t *bus)
 {
-	const uint16_t *norms = kvsink_norms(chip, s, layer);
-	uint32_t *max = kvsink_norm_max(chip, s, layer);
-	uint64_t bus = 0;
+	const uint16_t *norms = kvsink_norms(chip, s, layer) + (size_t)head * s->max_tokens;
+	uint32_t *max = kvsink_norm_max(chip, s, layer) + head;
 
-	for (uint32_t h = 0; h < s->kv_heads; h++, norms += s->max_tokens) {
-		if (largest_of(chip, s, norms, s->length, s->layer[layer].appended, &bus) < max[h])
-			continue;
-		max[h] = largest_of(chip, s, norms, 0, s->length, &bus);
-		wrote(chip, &max[h], sizeof(*max));
-	}
-	return bus;
+	*max = largest_of(chip, s, norms, 0, tokens, bus);
+	wrote(chip, max, sizeof(*max));
 }
 
 uint64_t kvsink_norm_abort(struct kvsink_chip *chip, struct kvsink_stream *s)
@@ -121,8 +111,9 @@ uint64_t kvsink_norm_abort(struct kvsink_chip *chip, struct kvsink_stream *s)
 	uint64_t bus = 0;
 
 	for (uint32_t l = 0; l < s->layers && !(s->flags & KVSINK_STREAM_V_IN_K); l++)
-		if (s->layer[l].appended)
-			bus += abort_layer(chip, s, l);
+		for (uint32_t h = 0; h < s->kv_heads && s->layer[l].appended; h++)
+			if (kvsink_norm_reached(chip, s, l, h, s->length, s->layer[l].appended, &bus))
+				kvsink_norm_renew(chip, s, l, h, s->length, &bus);
 	return bus;
 }
 
