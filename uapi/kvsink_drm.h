@@ -250,10 +250,11 @@ struct drm_kvsink_stream_create {
 	/**
 	 * @seal_k: enum drm_kvsink_format that SEAL turns K rows into; 0: they stay as they are. Per row @d_k must be a
 	 * multiple of 32, for INT4_CHANNEL of 2, and a page must have room for the scales. A plane that is
-	 * sealed has at most 4 MiB in a page and layer (EINVAL of @page_tokens).
+	 * sealed has at most 4 MiB in a page and layer (EINVAL of @page_tokens). 0 with DRM_KVSINK_STREAM_V_IN_K: a
+	 * value inside its key would need the scales of the key.
 	 */
 	__u16 seal_k;
-	/** @seal_v: the same for V rows; INT8 or INT4. */
+	/** @seal_v: the same for V rows; INT8 or INT4, 0 with DRM_KVSINK_STREAM_V_IN_K. */
 	__u16 seal_v;
 	/** @pad: 0. */
 	__u32 pad;

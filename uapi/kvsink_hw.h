@@ -494,7 +494,7 @@ enum kvsink_opcode {
  * Flags of STREAM_CREATE.
  * PER_HEAD: query heads have an ALiBi slope and a learned sink each, see LAYER_HEADS.
  * V_IN_K: a value is the first d_v elements of its key row (d_v <= d_k): no V rows are stored, copied or read, and none have
- * norms; GATED has nothing to leave unread and is SPLIT.
+ * norms; GATED has nothing to leave unread and is SPLIT. Such a stream is never sealed: seal_k and seal_v are 0.
  */
 #define KVSINK_STREAM_PER_HEAD 1u
 #define KVSINK_STREAM_V_IN_K 2u
