@@ -228,7 +228,7 @@ struct kvs_geometry {
 	/** @flags: DRM_KVSINK_STREAM_*; default none. */
 	uint32_t flags;
 	/** @seal_k: enum kvsink_format that kvs_batch_seal() turns K rows into; default 0: they stay as they
-	 * are. */
+	 * are, as they always do with DRM_KVSINK_STREAM_V_IN_K. */
 	uint32_t seal_k;
 	/** @seal_v: the same for V rows. */
 	uint32_t seal_v;

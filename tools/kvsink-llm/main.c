@@ -285,7 +285,7 @@ static int run(int (*command)(const struct options *), const struct options *opt
 {
 	int rc = command(options);
 
-	return !rc ? 0 : rc == REFUSED ? EXIT_REFUSED : EXIT_FAILED;
+	return !rc ? 0 : rc == REFUSED ? EXIT_REFUSED : rc == USAGE ? EXIT_USAGE : EXIT_FAILED;
 }
 
 int main(int argc, char **argv)
