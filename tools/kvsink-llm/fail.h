@@ -14,6 +14,8 @@ enum { EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_REFUSED = 3 };
 
 /* Returned instead of -1 where the model is at fault: main() turns it into EXIT_REFUSED. */
 #define REFUSED (-2)
+/* Returned where a file that the user named says what cannot be done: EXIT_USAGE. */
+#define BAD_INPUT (-3)
 
 __attribute__((format(printf, 1, 2))) static inline int fail(const char *format, ...)
 {
