@@ -87,11 +87,15 @@ static int attach_prefix(struct serve *s, struct served *r)
 /* 0, -1, or 1 if there is no room. */
 static int admit(struct serve *s, struct served *r)
 {
-	int rc = serve_stream_open(&s->device, &r->stream, served_total(r), 1);
+	int rc = serve_stream_open(&s->device, &r->stream, served_total(r));
 
-	if (rc > 0)
+	rc = rc ? rc : attach_prefix(s, r);
+	rc = rc ? rc : serve_stream_reserve(&s->device, &r->stream, r->asked->prompt);
+	if (rc > 0) {
+		serve_stream_drop(&r->stream);
 		return s->running || s->preempted ? 1 : too_small(s, r);
-	if (rc || attach_prefix(s, r))
+	}
+	if (rc)
 		return -1;
 	r->state = SERVED_RUNNING;
 	r->first_step = s->step;

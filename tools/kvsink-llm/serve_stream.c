@@ -29,12 +29,12 @@ static int open_policy(struct serve_device *d, struct serve_stream *s)
 	return 0;
 }
 
-int serve_stream_open(struct serve_device *d, struct serve_stream *s, uint32_t max_tokens, uint32_t tokens)
+int serve_stream_open(struct serve_device *d, struct serve_stream *s, uint32_t max_tokens)
 {
 	struct groups groups = attention_groups(d->hook->geometry.layers);
 	int rc;
 
-	*s = (struct serve_stream){.attention = {.format = d->format, .reserve = tokens}, .reserved = tokens};
+	*s = (struct serve_stream){.attention = {.format = d->format, .reserve = 1}};
 	rc = attention_create(&s->attention, d->device, d->hook, max_tokens, &groups);
 	if (rc == -ENOSPC)
 		return 1;
@@ -72,7 +72,11 @@ static int ledger(struct serve_device *d, const struct serve_stream *s, uint64_t
 	return rc < 0 ? serve_fail(d, "cannot read counters", rc) : 0;
 }
 
-/* ---- contracts: entries that were resident after the first step of decode stay for dwell_steps more ---- */
+/*
+ * ---- contracts ----
+ * What is resident after the first step of decode shall serve dwell_steps more: it may go at the STEP_END of
+ * the last of them, so it is looked at after the one before.
+ */
 
 static int is_pledged(const struct serve_stream *s, const struct kvsink_tag_rec *tag)
 {
@@ -144,7 +148,8 @@ static int ask(struct serve_device *d, struct serve_stream *s)
 	return rc;
 }
 
-/* The contracts have run out, or the request ends: which entries are still there? */
+/* Which entries are still there, now that the last step begins for which they were asked? Or the request
+ * ends. */
 static int look_back(struct serve_device *d, struct serve_stream *s)
 {
 	struct kvsink_tag_rec *tags;
@@ -180,9 +185,9 @@ int serve_stream_stepped(struct serve_device *d, struct serve_stream *s)
 	if (rc)
 		return serve_fail(d, "placement", rc);
 	s->decoded++;
-	if (d->dwell_steps && s->decoded == 1)
-		return ask(d, s);
-	return s->decoded == 1 + d->dwell_steps ? look_back(d, s) : 0;
+	if (d->dwell_steps && s->decoded == 1 && ask(d, s))
+		return -1;
+	return s->decoded == d->dwell_steps ? look_back(d, s) : 0;
 }
 
 int serve_stream_close(struct serve_device *d, struct serve_stream *s)
@@ -212,6 +217,7 @@ int serve_stream_out(struct serve_device *d, struct serve_stream *s)
 		rc = kvs_stream_swap_out(s->attention.stream, (struct kvs_place){.buffer = s->image});
 	if (rc)
 		return serve_fail(d, "preemption", rc);
+	s->reserved = 0;
 	d->swaps++;
 	return 0;
 }
