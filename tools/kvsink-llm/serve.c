@@ -80,14 +80,14 @@ static int load_trace(struct serve *s)
 
 	if (rc)
 		return rc;
-	s->served = calloc(s->trace.count, sizeof(*s->served));
-	if (!s->served)
+	s->schedule.served = calloc(s->trace.count, sizeof(*s->schedule.served));
+	if (!s->schedule.served)
 		return fail("out of memory for %u requests", s->trace.count);
 	for (uint32_t i = 0; i < s->trace.count; i++) {
 		uint64_t step = s->trace.request[i].arrival_ms / o->step_ms;
 
-		s->served[i].asked = &s->trace.request[i];
-		s->served[i].arrival = step < UINT32_MAX / 2 ? (uint32_t)step : UINT32_MAX / 2;
+		s->schedule.served[i].asked = &s->trace.request[i];
+		s->schedule.served[i].arrival = step < UINT32_MAX / 2 ? (uint32_t)step : UINT32_MAX / 2;
 	}
 	return 0;
 }
@@ -97,7 +97,8 @@ static uint32_t longest(const struct serve *s)
 	uint32_t most = 0;
 
 	for (uint32_t i = 0; i < s->trace.count; i++)
-		most = served_total(&s->served[i]) > most ? served_total(&s->served[i]) : most;
+		most = served_total(&s->schedule.served[i]) > most ? served_total(&s->schedule.served[i])
+								   : most;
 	return most;
 }
 
@@ -106,10 +107,10 @@ static int check_lengths(const struct serve *s)
 	uint32_t context = (uint32_t)llama_model_n_ctx_train(s->model.llama);
 
 	for (uint32_t i = 0; i < s->trace.count; i++)
-		if (served_total(&s->served[i]) > context) {
+		if (served_total(&s->schedule.served[i]) > context) {
 			fail("%s:%u: %u tokens of prompt and output, the context of %s has %u",
-			     s->o->requests, s->served[i].asked->line, served_total(&s->served[i]),
-			     s->model.name, context);
+			     s->o->requests, s->schedule.served[i].asked->line,
+			     served_total(&s->schedule.served[i]), s->model.name, context);
 			return BAD_INPUT;
 		}
 	return 0;
@@ -160,9 +161,16 @@ static int open_device(struct serve *s)
 
 static int serve_memory(struct serve *s)
 {
+	struct schedule *q = &s->schedule;
+
+	q->device = &s->device;
+	q->attention = &s->attention;
+	q->count = s->trace.count;
+	q->parallel = s->o->parallel;
+	q->chunk = s->o->chunk;
+	q->prefixes = prefix_create(s->device.device, s->trace.block_tokens);
 	s->rows = calloc(s->o->chunk, sizeof(*s->rows));
-	s->prefixes = prefix_create(s->device.device, s->trace.block_tokens);
-	if (!s->rows || !s->prefixes)
+	if (!s->rows || !q->prefixes)
 		return fail("out of memory for the rows of a step");
 	return serve_attention_open(&s->attention, &s->device, s->o->chunk, longest(s));
 }
@@ -189,17 +197,17 @@ static int serve_open(struct serve *s)
 
 static void serve_close(struct serve *s)
 {
-	for (uint32_t i = 0; s->served && i < s->trace.count; i++) {
-		if (s->served[i].stream.attention.stream)
-			serve_stream_drop(&s->served[i].stream);
-		free(s->served[i].tokens);
+	for (uint32_t i = 0; s->schedule.served && i < s->trace.count; i++) {
+		if (s->schedule.served[i].stream.attention.stream)
+			serve_stream_drop(&s->schedule.served[i].stream);
+		free(s->schedule.served[i].tokens);
 	}
 	serve_attention_close(&s->attention);
-	prefix_free(s->prefixes);
+	prefix_free(s->schedule.prefixes);
 	kvs_close(s->device.device);
 	model_close(&s->model);
 	trace_free(&s->trace);
-	free(s->served);
+	free(s->schedule.served);
 	free(s->rows);
 	free(s->sample);
 }
@@ -211,7 +219,7 @@ static uint32_t fill_rows(struct serve *s)
 	uint32_t rows = 0;
 
 	for (uint32_t i = 0; i < s->attention.spans; i++) {
-		const struct served *r = s->of_span[i];
+		const struct served *r = s->schedule.of_span[i];
 		uint32_t end = r->position + r->planned;
 
 		for (uint32_t position = r->position; position < end; position++)
@@ -235,29 +243,22 @@ static void choose(struct serve *s, struct served *r, uint32_t row)
 }
 
 /* What a request does with the step that has just ended. */
-static int advance(struct serve *s, struct served *r, const struct serve_span *span)
+static int advance(struct serve *s, uint32_t i)
 {
-	int rc;
+	struct served *r = s->schedule.of_span[i];
+	const struct serve_span *span = &s->schedule.span[i];
+	int rc = schedule_evaluated(&s->schedule, i);
 
-	r->position += span->count;
-	if (span->decode)
-		rc = serve_stream_stepped(&s->device, &r->stream);
-	else
-		rc = prefix_computed(s->prefixes, r->stream.attention.stream, (uint32_t)(r - s->served),
-				     r->asked->hash, r->position / s->trace.block_tokens);
-	if (!span->decode && rc)
-		return serve_fail(&s->device, "prefix", rc);
-	if (rc || r->position < r->asked->prompt)
+	if (rc != 1)
 		return rc;
-	if (!span->decode && serve_stream_prefilled(&s->device, &r->stream))
-		return -1;
 	choose(s, r, span->row + span->count - 1);
-	return r->length == served_total(r) ? serve_finish(s, r) : 0;
+	return r->length == served_total(r) ? schedule_finish(&s->schedule, r) : 0;
 }
 
 static int look_around(struct serve *s)
 {
 	struct serve_sample *more = realloc(s->sample, (s->samples + 1) * sizeof(*more));
+	const struct schedule *q = &s->schedule;
 	struct serve_sample *to;
 	size_t bytes;
 	void *records;
@@ -269,8 +270,8 @@ static int look_around(struct serve *s)
 		return fail("out of memory for samples");
 	s->sample = more;
 	to = &s->sample[s->samples++];
-	*to = (struct serve_sample){.step = s->step, .running = s->running, .preempted = s->preempted};
-	for (uint32_t i = s->next; i < s->trace.count && s->served[i].arrival <= s->step; i++)
+	*to = (struct serve_sample){.step = q->step, .running = q->running, .preempted = q->preempted};
+	for (uint32_t i = q->next; i < q->count && q->served[i].arrival <= q->step; i++)
 		to->waiting++;
 	for (int i = 0; i < count; i++) {
 		const struct kvsink_stream_rec *rec =
@@ -288,12 +289,10 @@ static int serve_step(struct serve *s)
 	uint32_t rows, spans;
 	int rc;
 
-	if (serve_schedule(s))
+	if (schedule_step(&s->schedule))
 		return -1;
 	rows = fill_rows(s);
 	spans = s->attention.spans;
-	if (!spans)
-		return fail("step %u: nobody can run", s->step);
 	model_forget(&s->model);
 	rc = model_eval_rows(&s->model, s->rows, rows);
 	rc = rc ? rc : serve_attention_step(&s->attention);
@@ -302,24 +301,23 @@ static int serve_step(struct serve *s)
 	s->running_steps += spans;
 	s->most_running = spans > s->most_running ? spans : s->most_running;
 	for (uint32_t i = 0; i < spans && !rc; i++)
-		rc = advance(s, s->of_span[i], &s->span[i]);
-	s->step++;
+		rc = advance(s, i);
+	s->schedule.step++;
 	s->evaluations++;
 	return rc;
 }
 
 static int serve_run(struct serve *s)
 {
+	const struct schedule *q = &s->schedule;
 	uint32_t said = 0;
 	int rc = 0;
 
 	s->seconds = -seconds_now();
-	while (!rc && s->done < s->trace.count) {
+	for (; !rc && q->done < q->count; said = q->done) {
 		rc = serve_step(s);
-		if (s->done / 8 != said / 8 || s->done == s->trace.count)
-			say("serve: %u of %u requests done in %u steps", s->done, s->trace.count,
-			    s->evaluations);
-		said = s->done;
+		if (q->done / 8 != said / 8 || (q->done == q->count && !rc))
+			say("serve: %u of %u requests done in %u steps", q->done, q->count, s->evaluations);
 	}
 	s->seconds += seconds_now();
 	return rc;

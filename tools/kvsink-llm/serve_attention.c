@@ -2,8 +2,8 @@
 /* Ragged attention of an evaluation; see serve_attention.h. */
 #include <string.h>
 
+#include "difference.h"
 #include "fail.h"
-#include "probe.h"
 #include "serve_attention.h"
 
 #define ALIGN 64 /* bytes; of the operands within the buffer */

@@ -69,6 +69,11 @@ void prefix_free(struct prefix_table *t)
 	free(t);
 }
 
+uint32_t prefix_block_tokens(const struct prefix_table *t)
+{
+	return t->block_tokens;
+}
+
 uint64_t prefix_key(uint64_t before, uint64_t block_hash)
 {
 	const uint64_t both[2] = {before, block_hash};

@@ -20,6 +20,7 @@ struct prefix_table;
 
 struct prefix_table *prefix_create(struct kvs_device *device, uint32_t block_tokens);
 void prefix_free(struct prefix_table *table);
+uint32_t prefix_block_tokens(const struct prefix_table *table);
 
 /* prefix_key - the key of a block whose predecessor has the key `before` (0 for the first block) */
 uint64_t prefix_key(uint64_t before, uint64_t block_hash);

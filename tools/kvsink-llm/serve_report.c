@@ -50,13 +50,13 @@ static void work_json(const struct serve *s, struct json_object *o)
 	uint64_t prompt = 0, shared = 0, known = 0, output = 0;
 
 	for (uint32_t i = 0; i < s->trace.count; i++) {
-		prompt += s->served[i].asked->prompt;
-		output += s->served[i].asked->output;
-		shared += s->served[i].shared;
-		known += s->served[i].known;
+		prompt += s->schedule.served[i].asked->prompt;
+		output += s->schedule.served[i].asked->output;
+		shared += s->schedule.served[i].shared;
+		known += s->schedule.served[i].known;
 	}
 	json_integer(o, "requests", s->trace.count);
-	json_integer(o, "requests_done", s->done);
+	json_integer(o, "requests_done", s->schedule.done);
 	json_integer(o, "prompt_tokens", prompt);
 	json_integer(o, "prefilled_tokens", prompt - shared);
 	json_integer(o, "shared_tokens", shared);
@@ -148,7 +148,7 @@ static struct json_object *streams_json(const struct serve *s)
 	char hash[20];
 
 	for (uint32_t i = 0; i < s->trace.count; i++) {
-		const struct served *r = &s->served[i];
+		const struct served *r = &s->schedule.served[i];
 		struct json_object *o = json_object_new_object();
 
 		snprintf(hash, sizeof(hash), "%016llx", (unsigned long long)r->logits_hash);

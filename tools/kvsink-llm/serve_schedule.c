@@ -7,32 +7,32 @@
  * a request has ended. The oldest is never preempted, so there is always progress.
  */
 #include "fail.h"
-#include "serve.h"
+#include "serve_schedule.h"
 
 static uint32_t left_of_prompt(const struct served *r)
 {
 	return r->asked->prompt - r->position;
 }
 
-static int too_small(const struct serve *s, const struct served *r)
+static int too_small(const struct schedule *s, const struct served *r)
 {
 	return fail("%s: HBM is too small for the request in line %u by itself: %s",
-		    kvs_device_name(s->device.device), r->asked->line, kvs_device_error(s->device.device));
+		    kvs_device_name(s->device->device), r->asked->line, kvs_device_error(s->device->device));
 }
 
 /* ---- leaving and coming back ---- */
 
-int serve_finish(struct serve *s, struct served *r)
+int schedule_finish(struct schedule *s, struct served *r)
 {
 	r->state = SERVED_DONE;
 	r->last_step = s->step;
 	s->running--;
 	s->done++;
 	s->crowded = false;
-	return serve_stream_close(&s->device, &r->stream);
+	return serve_stream_close(s->device, &r->stream);
 }
 
-static int preempt(struct serve *s, struct served *r)
+static int preempt(struct schedule *s, struct served *r)
 {
 	r->state = SERVED_PREEMPTED;
 	r->planned = 0;
@@ -40,10 +40,10 @@ static int preempt(struct serve *s, struct served *r)
 	s->running--;
 	s->preempted++;
 	s->crowded = true;
-	return serve_stream_out(&s->device, &r->stream);
+	return serve_stream_out(s->device, &r->stream);
 }
 
-static struct served *youngest(struct serve *s)
+static struct served *youngest(struct schedule *s)
 {
 	for (uint32_t i = s->next; i-- > 0;)
 		if (s->served[i].state == SERVED_RUNNING)
@@ -51,15 +51,15 @@ static struct served *youngest(struct serve *s)
 	return NULL;
 }
 
-static int bring_back(struct serve *s)
+static int bring_back(struct schedule *s)
 {
-	for (uint32_t i = 0; i < s->next && s->preempted && s->running < s->o->parallel; i++) {
+	for (uint32_t i = 0; i < s->next && s->preempted && s->running < s->parallel; i++) {
 		struct served *r = &s->served[i];
 		int rc;
 
 		if (r->state != SERVED_PREEMPTED)
 			continue;
-		rc = serve_stream_in(&s->device, &r->stream);
+		rc = serve_stream_in(s->device, &r->stream);
 		if (rc > 0)
 			return s->running ? 0 : too_small(s, r);
 		if (rc)
@@ -73,24 +73,24 @@ static int bring_back(struct serve *s)
 
 /* ---- admission ---- */
 
-static int attach_prefix(struct serve *s, struct served *r)
+static int attach_prefix(struct schedule *s, struct served *r)
 {
 	int64_t tokens = prefix_attach(s->prefixes, r->stream.attention.stream, r->asked->hash,
 				       r->asked->blocks, r->asked->prompt - 1, &r->known);
 
 	if (tokens < 0)
-		return serve_fail(&s->device, "prefix", (int)tokens);
+		return serve_fail(s->device, "prefix", (int)tokens);
 	r->shared = r->position = (uint32_t)tokens;
 	return 0;
 }
 
 /* 0, -1, or 1 if there is no room. */
-static int admit(struct serve *s, struct served *r)
+static int admit(struct schedule *s, struct served *r)
 {
-	int rc = serve_stream_open(&s->device, &r->stream, served_total(r));
+	int rc = serve_stream_open(s->device, &r->stream, served_total(r));
 
 	rc = rc ? rc : attach_prefix(s, r);
-	rc = rc ? rc : serve_stream_reserve(&s->device, &r->stream, r->asked->prompt);
+	rc = rc ? rc : serve_stream_reserve(s->device, &r->stream, r->asked->prompt);
 	if (rc > 0) {
 		serve_stream_drop(&r->stream);
 		return s->running || s->preempted ? 1 : too_small(s, r);
@@ -104,13 +104,13 @@ static int admit(struct serve *s, struct served *r)
 	return 0;
 }
 
-static int admit_all(struct serve *s)
+static int admit_all(struct schedule *s)
 {
 	int rc = 0;
 
-	if (!s->running && !s->preempted && s->next < s->trace.count && s->served[s->next].arrival > s->step)
+	if (!s->running && !s->preempted && s->next < s->count && s->served[s->next].arrival > s->step)
 		s->step = s->served[s->next].arrival; /* nothing to do until then */
-	while (!rc && !s->preempted && s->running < s->o->parallel && s->next < s->trace.count &&
+	while (!rc && !s->preempted && s->running < s->parallel && s->next < s->count &&
 	       s->served[s->next].arrival <= s->step)
 		rc = admit(s, &s->served[s->next]);
 	return rc < 0 ? rc : 0;
@@ -119,12 +119,12 @@ static int admit_all(struct serve *s)
 /* ---- who brings what ---- */
 
 /* Pages for what r wants to bring, at the cost of the youngest. Afterwards r may be preempted itself. */
-static int reserve(struct serve *s, struct served *r, uint32_t tokens)
+static int reserve(struct schedule *s, struct served *r, uint32_t tokens)
 {
 	int rc;
 
 	while (r->state == SERVED_RUNNING &&
-	       (rc = serve_stream_reserve(&s->device, &r->stream, r->position + tokens))) {
+	       (rc = serve_stream_reserve(s->device, &r->stream, r->position + tokens))) {
 		if (rc < 0)
 			return rc;
 		if (s->running == 1)
@@ -136,9 +136,9 @@ static int reserve(struct serve *s, struct served *r, uint32_t tokens)
 	return 0;
 }
 
-static int plan(struct serve *s)
+static int plan(struct schedule *s)
 {
-	uint32_t room = s->o->chunk, tokens;
+	uint32_t room = s->chunk, tokens;
 
 	for (uint32_t i = 0; i < s->next; i++)
 		room -= s->served[i].state == SERVED_RUNNING && served_decodes(&s->served[i]);
@@ -156,9 +156,9 @@ static int plan(struct serve *s)
 	return 0;
 }
 
-static void add_span(struct serve *s, struct served *r, uint32_t *row)
+static void add_span(struct schedule *s, struct served *r, uint32_t *row)
 {
-	struct serve_attention *a = &s->attention;
+	struct serve_attention *a = s->attention;
 
 	s->of_span[a->spans] = r;
 	s->span[a->spans++] = (struct serve_span){
@@ -171,9 +171,9 @@ static void add_span(struct serve *s, struct served *r, uint32_t *row)
 	*row += r->planned;
 }
 
-static void make_spans(struct serve *s)
+static void make_spans(struct schedule *s)
 {
-	struct serve_attention *a = &s->attention;
+	struct serve_attention *a = s->attention;
 	uint32_t row = 0;
 
 	a->span = s->span;
@@ -187,12 +187,34 @@ static void make_spans(struct serve *s)
 			add_span(s, &s->served[i], &row);
 }
 
-int serve_schedule(struct serve *s)
+int schedule_step(struct schedule *s)
 {
 	if ((!s->crowded || !s->running) && (bring_back(s) || admit_all(s)))
 		return -1;
 	if (plan(s))
 		return -1;
 	make_spans(s);
-	return 0;
+	return s->attention->spans ? 0 : fail("step %u: nobody can run", s->step);
+}
+
+/* ---- after the evaluation ---- */
+
+static int chunk_done(struct schedule *s, struct served *r)
+{
+	int rc = prefix_computed(s->prefixes, r->stream.attention.stream, (uint32_t)(r - s->served),
+				 r->asked->hash, r->position / prefix_block_tokens(s->prefixes));
+
+	if (rc)
+		return serve_fail(s->device, "prefix", rc);
+	return served_decodes(r) ? serve_stream_prefilled(s->device, &r->stream) : 0;
+}
+
+int schedule_evaluated(struct schedule *s, uint32_t i)
+{
+	struct served *r = s->of_span[i];
+	int rc;
+
+	r->position += s->span[i].count;
+	rc = s->span[i].decode ? serve_stream_stepped(s->device, &r->stream) : chunk_done(s, r);
+	return rc ? rc : served_decodes(r);
 }

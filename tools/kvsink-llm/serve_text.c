@@ -49,7 +49,7 @@ int serve_text(struct serve *s)
 		rc = BAD_INPUT;
 	}
 	for (uint32_t i = 0; i < s->trace.count && !rc; i++)
-		rc = fill(s, &s->served[i], tokens, (uint32_t)n);
+		rc = fill(s, &s->schedule.served[i], tokens, (uint32_t)n);
 	free(tokens);
 	return rc;
 }
