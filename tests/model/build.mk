@@ -18,7 +18,7 @@ $(B)/tests/model-serve: $(B)/obj/tests/model/test_serve.o $(SERVE_OBJS) $(B)/lib
 	$(CC) $(LINK_PROG) -o $@ $^ $(shell pkg-config --libs $(LLM_PKGS)) -lpthread -lm
 
 ifneq ($(LLAMA),)
-TESTS_HOST += tests/model/host tests/model/architectures tests/model/smollm tests/model/quality
+TESTS_HOST += tests/model/host tests/model/architectures tests/model/smollm tests/model/quality tests/model/serve
 TESTS_GUEST += tests/model/guest
 TESTS_BUILD += $(B)/tests/kvsink-llm-nohook $(LLM_TINY) $(LLM_SMOL)
 endif
