@@ -339,6 +339,18 @@ static struct json_object *ratios_json(const struct serve_bench *b, unsigned i)
 	return o;
 }
 
+/* Before runs that may take hours. Nothing is lost of a file that is there. */
+static int check_output(const struct serve_bench *b)
+{
+	FILE *file = b->json ? fopen(b->json, "a") : NULL;
+
+	if (b->json && !file)
+		return fail("--json=%s: %s", b->json, strerror(errno));
+	if (file)
+		fclose(file);
+	return 0;
+}
+
 static int document(const struct serve_bench *b)
 {
 	struct json_object *o = json_object_new_object(), *runs = json_object_new_array(),
@@ -361,7 +373,7 @@ int serve_command(int argc, char **argv)
 
 	if (!rc && b.help)
 		return fputs(usage_text, stdout) < 0 ? EXIT_FAILED : 0;
-	if (!rc && find_program(&b))
+	if (!rc && (find_program(&b) || check_output(&b)))
 		rc = EXIT_FAILED;
 	rc = rc ? rc : run_all(&b);
 	if (!rc && (b.as_json || b.json) && document(&b))

@@ -262,13 +262,14 @@ static int look_around(struct serve *s)
 	struct serve_sample *to;
 	size_t bytes;
 	void *records;
-	int count = kvs_query(s->device.device, DRM_KVSINK_QUERY_STREAMS, 0, 0, &records, &bytes);
+	int count;
 
-	if (count < 0)
-		return serve_fail(&s->device, "cannot list streams", count);
 	if (!more)
 		return fail("out of memory for samples");
 	s->sample = more;
+	count = kvs_query(s->device.device, DRM_KVSINK_QUERY_STREAMS, 0, 0, &records, &bytes);
+	if (count < 0)
+		return serve_fail(&s->device, "cannot list streams", count);
 	to = &s->sample[s->samples++];
 	*to = (struct serve_sample){.step = q->step, .running = q->running, .preempted = q->preempted};
 	for (uint32_t i = q->next; i < q->count && q->served[i].arrival <= q->step; i++)

@@ -16,7 +16,7 @@ static uint32_t left_of_prompt(const struct served *r)
 
 static int too_small(const struct schedule *s, const struct served *r)
 {
-	return fail("%s: HBM is too small for the request in line %u by itself: %s",
+	return fail("%s: no room for the request in line %u by itself: %s",
 		    kvs_device_name(s->device->device), r->asked->line, kvs_device_error(s->device->device));
 }
 

@@ -23,6 +23,8 @@ static int open_policy(struct serve_device *d, struct serve_stream *s)
 	int rc = kvs_policy_open(d->device, kvs_stream_id(s->attention.stream), d->policy, &options,
 				 &s->policy);
 
+	if (rc == -ENOSPC) /* SRAM in one piece for its tail */
+		return 1;
 	if (rc)
 		return serve_fail(d, d->policy, rc);
 	d->wants_mass = kvs_policy_wants_mass(s->policy);
@@ -121,10 +123,10 @@ static int ask_some(struct serve_device *d, const struct serve_stream *s, const 
 			.head_mask = tags[i].head_mask,
 		};
 	rc = kvs_contract(d->device, kvs_stream_id(s->attention.stream), places, count, &contract);
-	if (rc < 0)
+	if (rc < 0 && rc != -ENOENT)
 		return serve_fail(d, "contract", rc);
 	d->asked += count;
-	d->granted += (unsigned)rc;
+	d->granted += rc > 0 ? (unsigned)rc : 0;
 	return 0;
 }
 

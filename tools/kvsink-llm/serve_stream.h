@@ -41,7 +41,7 @@ struct serve_stream {
 /* serve_fail - the line for a failed call of the library; returns -1 */
 int serve_fail(const struct serve_device *d, const char *what, int error);
 
-/* serve_stream_open - with next to no pages yet: 0, -1, or 1 if HBM or the number of streams is short */
+/* serve_stream_open - with next to no pages yet: 0, -1, or 1 if HBM, streams or SRAM for a tail are short */
 int serve_stream_open(struct serve_device *d, struct serve_stream *s, uint32_t max_tokens);
 /* serve_stream_reserve - pages for so many tokens in all: 0, -1, or 1 if HBM is short */
 int serve_stream_reserve(struct serve_device *d, struct serve_stream *s, uint32_t tokens);
