@@ -24,7 +24,13 @@ struct prefix_table {
 	uint32_t block_tokens;
 };
 
-/* ---- the seam: kvs_prefix_find() with kvs_stream_attach(), kvs_prefix_publish(), kvs_prefix_free() ---- */
+/*
+ * ---- the seam ----
+ * share_attach() will be kvs_prefix_find() and kvs_stream_attach() on a stream that is empty but configured
+ * by its policy; share_publish() kvs_prefix_publish() after the STEP_END that made the block complete, the
+ * handle kept in the entry until kvs_prefix_free(). libllama has nothing to share: its cache is emptied each
+ * step.
+ */
 
 /* Attach the prefix of that key and so many tokens to an empty stream: 0, or -ENOENT if it is not shared. */
 static int share_attach(struct prefix_table *t, struct kvs_stream *stream, uint64_t key, uint32_t tokens)
