@@ -43,6 +43,7 @@ struct serve_bench {
 	const char *policy[MAX_RUNS];
 	struct json_object *run[MAX_RUNS]; /* the document of each */
 	unsigned count;			   /* of policies */
+	unsigned done;			   /* of them, runs that are over */
 	char *word[MAX_WORDS];		   /* for kvsink-llm */
 	unsigned words;
 	bool as_json, help, device;
@@ -181,8 +182,10 @@ static int run_policy(struct serve_bench *b, unsigned i, char *path)
 	if (rc)
 		return rc;
 	b->run[i] = json_object_from_file(path);
-	if (b->run[i])
+	if (b->run[i]) {
+		b->done++;
 		return 0;
+	}
 	fail("%s: no document in it", path);
 	return EXIT_FAILED;
 }
@@ -216,7 +219,7 @@ static double value(struct json_object *o, const char *key)
 /* The run of a policy, NULL if it is not among them. */
 static struct json_object *run_of(const struct serve_bench *b, const char *policy)
 {
-	for (unsigned i = 0; i < b->count; i++)
+	for (unsigned i = 0; i < b->done; i++)
 		if (!strcmp(b->policy[i], policy))
 			return b->run[i];
 	return NULL;
@@ -257,9 +260,9 @@ static unsigned same_tokens(const struct serve_bench *b, struct json_object *run
 /* ---- output ---- */
 
 static const char *const headings[] = {
-	"POLICY", "MASS %",   "HIT %",	   "HBM KB/TOKEN", "BUS KB/TOKEN", "OF PAGING",
-	"OF LRU", "us/TOKEN", "OF PAGING", "PROMOTED",	   "ASKED",	   "KEPT",
-	"BROKEN", "SRAM %",   "PREEMPTED", "SWAPPED KB",   "DONE",	   "SAME",
+	"POLICY",    "MASS %",	   "HIT %",    "HBM KB/TOKEN", "BUS KB/TOKEN", "OF PAGING", "OF LRU",
+	"us/TOKEN",  "OF PAGING",  "PROMOTED", "ASKED",	       "KEPT",	       "BROKEN",    "SRAM %",
+	"PREEMPTED", "SWAPPED KB", "STEPS",    "DONE",	       "SAME",
 };
 
 static void cell(struct libscols_line *line, size_t *column, const char *format, double v)
@@ -291,6 +294,7 @@ static void fill(struct libscols_line *line, const struct serve_bench *b, unsign
 	cell(line, &c, "%.1f", 100 * occupancy(r));
 	cell(line, &c, "%.0f", value(r, "preemptions"));
 	cell(line, &c, "%.0f", value(r, "swap_out_bytes") / 1000);
+	cell(line, &c, "%.0f", value(r, "steps"));
 	cell(line, &c, "%.0f", value(r, "requests_done"));
 	cell(line, &c, "%.0f", same_tokens(b, r));
 }
@@ -308,7 +312,7 @@ static int table(const struct serve_bench *b)
 	       value(r, "prompt_tokens"), value(r, "generated_tokens"), value(r, "most_running"));
 	for (size_t c = 0; c < sizeof(headings) / sizeof(*headings); c++)
 		scols_table_new_column(t, headings[c], 0, c ? SCOLS_FL_RIGHT : 0);
-	for (unsigned i = 0; i < b->count; i++)
+	for (unsigned i = 0; i < b->done; i++)
 		fill(scols_table_new_line(t, NULL), b, i);
 	scols_print_table(t);
 	scols_unref_table(t);
@@ -357,13 +361,20 @@ static int document(const struct serve_bench *b)
 			   *ratios = json_object_new_array();
 
 	json_string(o, "schema", "kvsink-bench-serve/1");
-	for (unsigned i = 0; i < b->count; i++) {
+	for (unsigned i = 0; i < b->done; i++) {
 		json_object_array_add(runs, json_object_get(b->run[i]));
 		json_object_array_add(ratios, ratios_json(b, i));
 	}
 	json_object_object_add(o, "ratios", ratios);
 	json_object_object_add(o, "runs", runs);
 	return json_output(o, b->json);
+}
+
+static int report(const struct serve_bench *b)
+{
+	int rc = b->as_json || b->json ? document(b) : 0;
+
+	return b->as_json || !table(b) ? rc : -1;
 }
 
 int serve_command(int argc, char **argv)
@@ -376,10 +387,8 @@ int serve_command(int argc, char **argv)
 	if (!rc && (find_program(&b) || check_output(&b)))
 		rc = EXIT_FAILED;
 	rc = rc ? rc : run_all(&b);
-	if (!rc && (b.as_json || b.json) && document(&b))
-		rc = EXIT_FAILED;
-	if (!rc && !b.as_json && table(&b))
-		rc = EXIT_FAILED;
+	if (b.done && report(&b)) /* what was measured before a failure is true */
+		rc = rc ? rc : EXIT_FAILED;
 	for (unsigned i = 0; i < b.count; i++)
 		json_object_put(b.run[i]);
 	return rc;

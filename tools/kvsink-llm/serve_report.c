@@ -102,6 +102,7 @@ static void placement_json(const struct serve *s, struct json_object *o)
 	json_integer(o, "evictions", whole(s, KVSINK_COUNTER_EVICTIONS));
 	json_integer(o, "refusals", whole(s, KVSINK_COUNTER_REFUSALS));
 	json_integer(o, "dma_bytes", whole(s, KVSINK_COUNTER_DMA_COPY));
+	json_integer(o, "sram_waits", d->sram_waits);
 	json_integer(o, "dwell_steps", d->dwell_steps);
 	json_integer(o, "contracts_asked", d->asked);
 	json_integer(o, "contracts_granted", d->granted);
@@ -198,6 +199,7 @@ static const struct {
 	{"promotions", "entries promoted", "%.0f", 1},
 	{"evictions", "  evicted", "%.0f", 1},
 	{"refusals", "  refused", "%.0f", 1},
+	{"sram_waits", "waits for SRAM in one piece", "%.0f steps", 1},
 	{"contracts_asked", "contracts asked for", "%.0f", 1},
 	{"contracts_kept", "  kept", "%.0f", 1},
 	{"contracts_broken", "  broken by the device", "%.0f", 1},

@@ -23,8 +23,10 @@ static int open_policy(struct serve_device *d, struct serve_stream *s)
 	int rc = kvs_policy_open(d->device, kvs_stream_id(s->attention.stream), d->policy, &options,
 				 &s->policy);
 
-	if (rc == -ENOSPC) /* SRAM in one piece for its tail */
+	if (rc == -ENOSPC) { /* SRAM is free, but a tail wants it in one piece */
+		d->sram_waits++;
 		return 1;
+	}
 	if (rc)
 		return serve_fail(d, d->policy, rc);
 	d->wants_mass = kvs_policy_wants_mass(s->policy);

@@ -24,6 +24,7 @@ struct serve_device {
 	/* sums over the streams that have ended */
 	uint64_t prefill[KVSINK_COUNTER_COUNT], decode[KVSINK_COUNTER_COUNT];
 	uint64_t swaps;		       /* streams swapped out */
+	uint64_t sram_waits;	       /* times that a stream found no SRAM in one piece for its tail */
 	uint64_t asked, granted, kept; /* contracts, one an entry */
 };
 
