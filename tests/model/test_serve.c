@@ -42,7 +42,7 @@ struct fake {
 struct outcome {
 	int32_t tokens[REQUESTS][MAX_TOKENS];
 	uint32_t preemptions[REQUESTS];
-	uint64_t swaps, asked, kept;
+	uint64_t swaps, asked, kept, waits;
 	uint32_t at_once;
 	int failed;
 };
@@ -184,6 +184,7 @@ static struct outcome serve(const char *name, const char *policy, uint32_t paral
 	o.swaps = f->device.swaps;
 	o.asked = f->device.asked;
 	o.kept = f->device.kept;
+	o.waits = f->device.sram_waits;
 	o.at_once = f->at_once;
 	close_fake(f);
 	return o;
@@ -221,6 +222,15 @@ static void test_preemption(const struct outcome *alone)
 		       "HBM too small, %s: preempted streams go on as if nothing had been", policies[i]);
 		tap_ok(!o.preemptions[0], "HBM too small, %s: the oldest is never preempted", policies[i]);
 	}
+}
+
+/* Entries of requests that come and go leave SRAM in pieces, too small for the tail of the next. */
+static void test_pieces(const struct outcome *alone)
+{
+	struct outcome o = serve("sim:sram=1300K,hbm=64M", "1b", 6);
+
+	tap_ok(same(&o, alone) && o.waits > 0, "SRAM in pieces: who finds none for a tail waits (%llu times)",
+	       (unsigned long long)o.waits);
 }
 
 static void test_contracts(void)
@@ -342,6 +352,7 @@ int main(void)
 	test_prefixes();
 	test_ragged(&alone);
 	test_preemption(&alone);
+	test_pieces(&alone);
 	test_contracts();
 	test_comparison();
 	return tap_done();
