@@ -6,8 +6,19 @@ LLM_KINDS := llama other granite mixture window alibi sinks mla wide mamba
 LLM_TINY := $(LLM_KINDS:%=$(B)/tests/model/%.gguf)
 LLM_SMOL := $(B)/model/SmolLM2-135M-Instruct.F32.gguf
 
+# Serving without a model: what of it needs no libllama.
+SERVE_OBJS := $(patsubst %,$(B)/obj/tools/kvsink-llm/%.o,attention difference hash serve_attention serve_prefix \
+	serve_schedule serve_stream serve_trace)
+TESTS_HOST += $(B)/tests/model-serve
+
+$(B)/obj/tests/model/test_serve.o: EXTRA = -Itests -Itools/kvsink-llm $(LLM_FLAGS)
+
+$(B)/tests/model-serve: $(B)/obj/tests/model/test_serve.o $(SERVE_OBJS) $(B)/lib/libkvsink.a
+	@mkdir -p $(@D)
+	$(CC) $(LINK_PROG) -o $@ $^ $(shell pkg-config --libs $(LLM_PKGS)) -lpthread -lm
+
 ifneq ($(LLAMA),)
-TESTS_HOST += tests/model/host tests/model/architectures tests/model/smollm tests/model/quality
+TESTS_HOST += tests/model/host tests/model/architectures tests/model/smollm tests/model/quality tests/model/serve
 TESTS_GUEST += tests/model/guest
 TESTS_BUILD += $(B)/tests/kvsink-llm-nohook $(LLM_TINY) $(LLM_SMOL)
 endif

@@ -155,15 +155,6 @@ static int load(struct quality *q)
 		       : 0;
 }
 
-static struct groups eighths(uint32_t layers)
-{
-	struct groups groups = {.count = layers < KVSINK_MAX_SCORE_GROUPS ? layers : KVSINK_MAX_SCORE_GROUPS};
-
-	for (uint32_t g = 0; g < groups.count; g++)
-		groups.end[g] = (uint16_t)((2 * (g + 1) * layers + groups.count) / (2 * groups.count));
-	return groups;
-}
-
 static int memory(struct quality *q)
 {
 	const struct options *o = q->o;
@@ -206,7 +197,7 @@ static int open_all(struct quality *q)
 		return -1;
 	if (kvs_open(q->o->device, &q->device))
 		return fail("--device %s: %s", q->o->device, kvs_open_error());
-	groups = eighths(q->state.geometry.layers);
+	groups = attention_groups(q->state.geometry.layers);
 	if (q->o->apart)
 		q->attention.copies = q->state.geometry.q_heads / q->state.geometry.kv_heads;
 	if (attention_open(&q->attention, q->device, &q->model.hook, q->state.rows + q->chunk, q->state.rows,
