@@ -11,6 +11,7 @@
  *   step HOT [COUNT]  decode steps: all layers appended and attended, every query looks at token HOT
  *   swap 1 | swap 0   the stream out of HBM, or back
  *   window ROWS | window 0   a replay window with so many rows of draft, or rolled back
+ *   share N | share 0 another stream begins with the first N tokens; or no longer
  *   extra 1 | extra 0 another stream, with every flag; or no longer
  *   later HOT COUNT   the same from another thread, a step every 20 ms; the next order but run waits for its
  * end advance NS        let modelled time pass deny N | allow    let every register read fail with -N, as a
@@ -269,6 +270,16 @@ static int extra(bool there)
 	return 0;
 }
 
+static int share(uint32_t tokens)
+{
+	static struct kvs_stream *fork;
+
+	if (tokens)
+		return kvs_stream_fork(stream, tokens, &fork);
+	kvs_stream_free(fork);
+	return kvs_stream_detach(stream);
+}
+
 static void run_tool(int argc, char **argv)
 {
 	char *text[2];
@@ -307,6 +318,8 @@ static int order(char **argv)
 		return window(first);
 	if (!strcmp(argv[0], "extra"))
 		return extra(first);
+	if (!strcmp(argv[0], "share"))
+		return share(first);
 	if (!strcmp(argv[0], "later"))
 		return start_later(first, second);
 	if (!strcmp(argv[0], "advance"))

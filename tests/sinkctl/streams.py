@@ -84,6 +84,26 @@ def tests_of(stage, keys):
         words = stage.tool("events", "--stream", sid, "--last", "1")["events"][0]["text"]
         assert "0 of 3 rows stay" in words, words
 
+    def prefixes():
+
+        stage.do("share", "9")
+        try:
+            shared = [p for p in stage.tool("prefixes")["prefixes"] if stage.stream in p["streams"]]
+            equal(len(shared), 1, "prefixes of the stream")
+            check_record(shared[0], keys["prefixes"])
+            shape = {"tokens": 9, "begins_with": 0, "users": 2, "entries": 0, "sram_bytes": 0, "key": "0" * 32}
+            equal({key: shared[0][key] for key in shape}, shape, "prefix")
+            equal((len(shared[0]["streams"]), stage.stream in shared[0]["streams"]), (2, True), "who shares")
+            rows = table(stage.run("prefixes").out)
+            assert ["PREFIX", "TENANT", "TOKENS"] == rows[0][:3], rows[0]
+            doc = document(stage.run("promote", "--stream", sid, "--token", "1", "--json"), 1)
+            equal((doc["errors"][0]["code"], doc["errors"][0]["status"]), ("EBUSY", "SHARED"), "promote of a shared token")
+            stage.tool("promote", "--stream", str(shared[0]["prefix"]), "--token", "1")
+            equal(stage.tool("prefixes")["prefixes"][-1]["entries"], 1, "promoted through the prefix")
+        finally:
+            stage.do("share", "0")
+        equal([p for p in stage.tool("prefixes")["prefixes"] if stage.stream in p["streams"]], [], "prefixes behind")
+
     def swapped():
         stage.do("swap", "1")
         try:
@@ -244,6 +264,7 @@ def tests_of(stage, keys):
     return [("streams shows the geometry", streams),
             ("streams shows the flags of a geometry", flags),
             ("windows shows an open replay window", windows),
+            ("prefixes shows who shares what", prefixes),
             ("streams shows a stream that is swapped out", swapped),
             ("an unknown stream is ENOENT", no_stream),
             ("promote grants all layers and heads by default", promote_all),

@@ -52,6 +52,7 @@ struct share {
 	struct kvs_batch *batch;
 	struct kvs_buffer *memory;
 	uint32_t attached;
+	uint64_t copied; /* by the device before the prefix was published */
 	struct line line[MAX_LIST];
 };
 
@@ -180,6 +181,7 @@ static int begin(struct share *s)
 {
 	struct kvs_geometry g = geometry(s);
 	uint64_t bytes = (uint64_t)MAX_TOKENS * KV_HEADS * WIDTH * sizeof(float);
+	uint64_t counters[KVSINK_COUNTER_COUNT];
 	int err;
 
 	if (kvs_open(s->device_name, &s->device))
@@ -189,6 +191,9 @@ static int begin(struct share *s)
 	err = err ? err : kvs_stream_create(s->device, &g, &s->publisher);
 	if (trouble(s, "publisher", err) || fill(s))
 		return -1;
+	if (trouble(s, "counters", kvs_counters(s->device, 0, counters)))
+		return -1;
+	s->copied = counters[KVSINK_COUNTER_DMA_COPY];
 	err = kvs_prefix_publish(s->publisher, s->tokens, NULL, &s->prefix);
 	return trouble(s, "publish", err) || promote(s) ? -1 : 0;
 }
@@ -268,7 +273,7 @@ static int measure(struct share *s, uint32_t streams, struct line *line)
 	if (attach_until(s, streams) || trouble(s, "counters", kvs_counters(s->device, 0, before)) ||
 	    attend_all(s) || trouble(s, "counters", kvs_counters(s->device, 0, after)))
 		return -1;
-	line->copied = after[KVSINK_COUNTER_DMA_COPY];
+	line->copied = after[KVSINK_COUNTER_DMA_COPY] - s->copied;
 	line->hbm = after[KVSINK_COUNTER_KV_HBM_READ] - before[KVSINK_COUNTER_KV_HBM_READ];
 	line->sram = after[KVSINK_COUNTER_KV_SRAM_READ] - before[KVSINK_COUNTER_KV_SRAM_READ];
 	line->saved = after[KVSINK_COUNTER_SHARED_HBM_SAVED] - before[KVSINK_COUNTER_SHARED_HBM_SAVED];

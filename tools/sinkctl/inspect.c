@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * tags, contracts, streams, windows, counters: what the device says about the caller's streams, or all for
- * administrators. And the queries that the other commands share.
+ * tags, contracts, streams, prefixes, windows, counters: what the device says about the caller's streams, or
+ * all for administrators. And the queries that the other commands share.
  */
 #include "sinkctl.h"
 
@@ -273,6 +273,60 @@ int sc_streams(struct sc_run *run, struct sc_device *device)
 		json_object_array_add(list, stream_record((struct kvsink_stream_rec *)(streams + i * bytes)));
 	free(streams);
 	return 0;
+}
+
+/* ---- prefixes -------------------------------------------------------------------------------- */
+
+/* Ids of the records that begin with the prefix. */
+static json_object *begin_with(uint64_t prefix, const char *streams, int count, size_t bytes)
+{
+	json_object *list = json_object_new_array();
+
+	for (int i = 0; i < count; i++) {
+		const struct kvsink_stream_rec *stream = (const void *)(streams + i * bytes);
+
+		if (stream->prefix == prefix)
+			json_object_array_add(list, json_object_new_uint64(stream->stream));
+	}
+	return list;
+}
+
+static json_object *prefix_record(const struct kvsink_stream_rec *prefix)
+{
+	json_object *record = json_object_new_object();
+
+	sc_put_u64(record, "prefix", prefix->stream);
+	sc_put_u64(record, "tenant", prefix->tenant);
+	sc_put_u64(record, "tokens", prefix->length);
+	sc_put_u64(record, "begins_with", prefix->prefix);
+	sc_put_u64(record, "users", prefix->users);
+	return record;
+}
+
+int sc_prefixes(struct sc_run *run, struct sc_device *device)
+{
+	json_object *list = sc_list(run, device, "prefixes"), *record;
+	size_t bytes;
+	char *streams = NULL, key[33];
+	int count = sc_query(run, device, DRM_KVSINK_QUERY_STREAMS, 0, 0, sizeof(struct kvsink_stream_rec),
+			     &streams, &bytes);
+
+	for (int i = 0; i < count; i++) {
+		const struct kvsink_stream_rec *prefix = (void *)(streams + i * bytes);
+
+		if (!prefix->closed)
+			continue;
+		record = prefix_record(prefix);
+		sc_put(record, "streams", begin_with(prefix->stream, streams, count, bytes));
+		sc_put_u64(record, "entries", prefix->entries);
+		sc_put_u64(record, "sram_bytes", prefix->sram_bytes);
+		snprintf(key, sizeof(key), "%016llx%016llx", (unsigned long long)prefix->key[0],
+			 (unsigned long long)prefix->key[1]);
+		sc_put_text(record, "key", key);
+		json_object_array_add(list, record);
+	}
+	free(streams);
+	return count < 0 ? count : 0;
 }
 
 /* ---- windows --------------------------------------------------------------------------------- */

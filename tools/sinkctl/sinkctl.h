@@ -202,9 +202,9 @@ bool sc_is_first_word(const char *name, const char *word);
 bool sc_is_group(const char *word);
 extern const struct sc_key sc_device_keys[];
 extern const struct sc_view sc_list_view, sc_info_view, sc_reg_list_view, sc_reg_view, sc_tag_view,
-	sc_map_view, sc_contract_view, sc_stream_view, sc_window_view, sc_counter_view, sc_score_view,
-	sc_verdict_view, sc_profile_view, sc_event_view, sc_trace_view, sc_config_view, sc_promote_view,
-	sc_contract_set_view, sc_evict_view, sc_place_view, sc_version_view, sc_help_view;
+	sc_map_view, sc_contract_view, sc_stream_view, sc_prefix_view, sc_window_view, sc_counter_view,
+	sc_score_view, sc_verdict_view, sc_profile_view, sc_event_view, sc_trace_view, sc_config_view,
+	sc_promote_view, sc_contract_set_view, sc_evict_view, sc_place_view, sc_version_view, sc_help_view;
 void sc_help_command(FILE *out, const struct sc_command *command);
 json_object *sc_command_record(const struct sc_command *command);
 int sc_help_prepare(struct sc_run *run);
@@ -303,6 +303,7 @@ int sc_tags(struct sc_run *run, struct sc_device *device);
 int sc_contracts(struct sc_run *run, struct sc_device *device);
 int sc_streams(struct sc_run *run, struct sc_device *device);
 int sc_windows(struct sc_run *run, struct sc_device *device);
+int sc_prefixes(struct sc_run *run, struct sc_device *device);
 int sc_counters(struct sc_run *run, struct sc_device *device);
 void sc_put_tag(json_object *record, const struct kvsink_tag_rec *tag, bool admin);
 

@@ -122,6 +122,19 @@ static const struct sc_key stream_keys[] = {
 	END
 };
 
+static const struct sc_key prefix_keys[] = {
+	INT("prefix", "PREFIX", "id of the prefix; commands on streams take it as one"),
+	INT("tenant", "TENANT", "uid that has published it and is charged for it"),
+	INT("tokens", "TOKENS", "its tokens"),
+	INT("begins_with", "BEGINS WITH", "id of the prefix that it begins with, 0 for none"),
+	INT("users", "USERS", "streams and prefixes that begin with it, those of other users among them"),
+	{ "streams", "array", "STREAMS", NULL, "ids of those that the caller may see" },
+	INT("entries", "ENTRIES", "entries in the tag array, read by all of them"),
+	BYTES("sram_bytes", "SRAM", "bytes granted to it"),
+	TEXT("key", "KEY", "what its publisher calls it, 32 hexadecimal digits"),
+	END
+};
+
 static const struct sc_key window_keys[] = {
 	INT("stream", "STREAM", "stream id"),
 	INT("tenant", "TENANT", "owner, a uid"),
@@ -317,6 +330,7 @@ const struct sc_view sc_tag_view = { .list = "tags", .keys = tag_keys };
 const struct sc_view sc_map_view = { .list = "layers", .keys = map_keys, .draw = sc_draw_map };
 const struct sc_view sc_contract_view = { .list = "contracts", .keys = contract_keys };
 const struct sc_view sc_stream_view = { .list = "streams", .keys = stream_keys };
+const struct sc_view sc_prefix_view = { .list = "prefixes", .keys = prefix_keys };
 const struct sc_view sc_window_view = { .list = "windows", .keys = window_keys };
 const struct sc_view sc_counter_view = { .list = "counters", .keys = counter_keys };
 const struct sc_view sc_score_view = { .list = "scores", .keys = score_keys };
