@@ -18,6 +18,7 @@
 #include "json.h"
 #include "logits.h"
 #include "options.h"
+#include "place.h"
 #include "state.h"
 
 #define CONTEXT 256   /* of libllama's cache, which holds one chunk at a time */
@@ -139,15 +140,6 @@ static int load(struct quality *q)
 		       : 0;
 }
 
-static struct groups eighths(uint32_t layers)
-{
-	struct groups groups = {.count = layers < KVSINK_MAX_SCORE_GROUPS ? layers : KVSINK_MAX_SCORE_GROUPS};
-
-	for (uint32_t g = 0; g < groups.count; g++)
-		groups.end[g] = (uint16_t)((2 * (g + 1) * layers + groups.count) / (2 * groups.count));
-	return groups;
-}
-
 static int memory(struct quality *q)
 {
 	const struct options *o = q->o;
@@ -195,7 +187,7 @@ static int open_all(struct quality *q)
 		return -1;
 	if (kvs_open(q->o->device, &q->device))
 		return fail("--device %s: %s", q->o->device, kvs_open_error());
-	groups = eighths(q->state.geometry.layers);
+	groups = place_eighths(q->state.geometry.layers);
 	q->attention.format = format;
 	if (q->o->apart)
 		q->attention.copies = q->state.geometry.q_heads / q->state.geometry.kv_heads;
