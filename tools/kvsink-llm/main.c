@@ -11,6 +11,7 @@
 
 #include <kvsink.h>
 
+#include "draft.h"
 #include "fail.h"
 #include "options.h"
 
@@ -27,8 +28,9 @@ static const struct command {
 	{"prefill", command_prefill, " model prompt state ", " tokens device threads json ", 0,
 	 "--model M --prompt FILE --tokens N --device D --state OUT"},
 	{"decode", command_decode, " model state ",
-	 " device tokens t-sink local-window groups mode threads logits trace json hold ", 0,
-	 "--model M --state S --device D [--tokens N] [--t-sink X] [--hold] ..."},
+	 " device tokens t-sink local-window groups mode attend policy sram draft threads logits trace json "
+	 "hold ",
+	 0, "--model M --state S --device D [--tokens N] [--t-sink X] [--draft N] [--hold] ..."},
 	{"stock", command_stock, " model state logits ", " tokens threads json ", 0,
 	 "--model M --state S [--tokens N] --logits OUT: libllama alone, from the same state"},
 	{"compare", command_compare, "", " json ", 2, "A B: two files of logits"},
@@ -40,6 +42,8 @@ static const struct command {
 	 "logits against threads "
 	 "json ",
 	 0, "--model M --state S --device D [--attend gated] ...: perplexity, KL and bytes of a forced text"},
+	{"drafts", command_drafts, "", " json ", 3,
+	 "DRAFT.json PLAIN.json COMPARE.json [--json OUT]: a decode with drafts beside one without"},
 	{"report", command_report, "", " json ", 3,
 	 "DECODE.json COMPARE.json PREFILL.json [--json OUT]: one table, one result"},
 };
@@ -60,7 +64,11 @@ static const char usage_text[] =
 	"  --logits FILE         write input, choice and logits of each step\n"
 	"  --trace FILE          decode: write Q, K, V of each step and layer\n"
 	"  --json FILE           write the result there instead of to standard output\n"
-	"  --attend MODE         quality: split (the default), canonical or gated\n"
+	"  --draft N             decode: up to N tokens (1 to 16) are guessed from the text so far and "
+	"verified\n"
+	"                        in one evaluation; the tokens are those of plain decoding\n"
+	"  --attend MODE         decode: split (the default) or canonical (always with --draft);\n"
+	"                        quality: split (the default), canonical or gated\n"
 	"  --gate mass|abs|rel   quality: criterion of gated attention (mass)\n"
 	"  --epsilon X           quality: its bound, above 0 and below 1 (0.03)\n"
 	"  --one-pass            quality: without the score buffer\n"
@@ -73,8 +81,9 @@ static const char usage_text[] =
 	"  --seal-v int8|int4    quality: the same of V\n"
 	"  --protect N           quality: the first N tokens are not quantised, 0 to 32 (0)\n"
 	"  --chunk N             quality: tokens of one evaluation (1)\n"
-	"  --policy NAME         quality: placement policy, with its own tail; default: nothing in SRAM\n"
-	"  --sram BYTES          quality: what the policy may use (all)\n"
+	"  --policy NAME         decode, quality: placement policy, with its own tail; default: nothing in "
+	"SRAM\n"
+	"  --sram BYTES          decode, quality: what the policy may use (all)\n"
 	"  --against FILE        quality: logits of another run of the same text\n"
 	"  --hold                decode: keep the stream open; read \"step [N]\" and \"quit\" from standard "
 	"input\n"
@@ -97,6 +106,7 @@ enum {
 	OPT_HELP,
 	OPT_CHUNK,
 	OPT_PROTECT,
+	OPT_DRAFT,
 	OPT_SRAM,
 	OPT_EPSILON,
 	OPT_ONE_PASS,
@@ -130,6 +140,7 @@ static const struct option long_options[] = {
 	{"policy", required_argument, NULL, OPT_STRING},
 	{"against", required_argument, NULL, OPT_STRING},
 	{"chunk", required_argument, NULL, OPT_CHUNK},
+	{"draft", required_argument, NULL, OPT_DRAFT},
 	{"sram", required_argument, NULL, OPT_SRAM},
 	{"epsilon", required_argument, NULL, OPT_EPSILON},
 	{"one-pass", no_argument, NULL, OPT_ONE_PASS},
@@ -214,6 +225,8 @@ static int parse_option(struct options *o, int option, const char *name, const c
 		return parse_number(name, value, 1, 256, &o->chunk);
 	case OPT_PROTECT:
 		return parse_number(name, value, 0, 32, &o->protect);
+	case OPT_DRAFT:
+		return parse_number(name, value, 1, DRAFT_MAX, &o->draft);
 	case OPT_SRAM:
 		return parse_number(name, value, 1, 1u << 31, &o->sram);
 	case OPT_EPSILON:
@@ -258,6 +271,27 @@ static int check_words(const struct command *c, const struct options *o, const b
 	return 0;
 }
 
+/* Options that contradict each other, and the default of --attend. */
+static int check_modes(struct options *o)
+{
+	if (o->draft && o->hold)
+		return fail("--draft %u: with --hold each step is one token", o->draft);
+	if (o->draft && o->trace)
+		return fail("--draft %u: --trace %s would have the rows of wrong guesses, too", o->draft,
+			    o->trace);
+	if (o->draft && o->attend && strcmp(o->attend, "canonical"))
+		return fail("--draft %u: --attend %s depends on what is resident; canonical does not",
+			    o->draft, o->attend);
+	if (o->sram && !o->policy)
+		return fail("--sram %u: it is what a policy may use, and there is no --policy", o->sram);
+	if (o->policy && o->t_sink > 0)
+		return fail("--policy %s: it places by itself, --t-sink %g is of policy 1A alone", o->policy,
+			    (double)o->t_sink);
+	if (!o->attend)
+		o->attend = o->draft ? "canonical" : "split";
+	return 0;
+}
+
 static int parse_options(const struct command *c, int argc, char **argv, struct options *o)
 {
 	bool given[sizeof(long_options) / sizeof(*long_options)] = {false};
@@ -278,7 +312,7 @@ static int parse_options(const struct command *c, int argc, char **argv, struct 
 			return fail("'%s': too many arguments", argv[optind]);
 		o->files[o->file_count++] = argv[optind];
 	}
-	return check_words(c, o, given);
+	return check_words(c, o, given) || check_modes(o) ? -1 : 0;
 }
 
 static int run(int (*command)(const struct options *), const struct options *options)
@@ -293,7 +327,6 @@ int main(int argc, char **argv)
 	struct options options = {.device = "drm:",
 				  .local_window = 64,
 				  .mode = "mean",
-				  .attend = "split",
 				  .gate = "mass",
 				  .format = "f32",
 				  .epsilon = 0.03f};

@@ -111,7 +111,8 @@ void model_close(struct model *m)
 	memset(m, 0, sizeof(*m));
 }
 
-static void model_fill_batch(struct model *m, const llama_token *tokens, uint32_t count, uint32_t first)
+static void model_fill_batch(struct model *m, const llama_token *tokens, uint32_t count, uint32_t first,
+			     bool every)
 {
 	m->batch.n_tokens = (int32_t)count;
 	for (uint32_t i = 0; i < count; i++) {
@@ -119,7 +120,7 @@ static void model_fill_batch(struct model *m, const llama_token *tokens, uint32_
 		m->batch.pos[i] = (llama_pos)(first + i);
 		m->batch.n_seq_id[i] = 1;
 		m->batch.seq_id[i][0] = 0;
-		m->batch.logits[i] = i + 1 == count;
+		m->batch.logits[i] = every || i + 1 == count;
 	}
 }
 
@@ -129,13 +130,13 @@ int model_refuse(const struct model *m, const char *why)
 	return REFUSED;
 }
 
-int model_eval(struct model *m, const llama_token *tokens, uint32_t count, uint32_t first)
+static int model_run(struct model *m, const llama_token *tokens, uint32_t count, uint32_t first, bool every)
 {
 	int rc, hooked;
 
 	if (!count || count > m->batch_tokens)
 		return fail("%u tokens in one evaluation: 1 to %u are possible", count, m->batch_tokens);
-	model_fill_batch(m, tokens, count, first);
+	model_fill_batch(m, tokens, count, first, every);
 	hook_begin(&m->hook, first, count);
 	first_error[0] = 0;
 	rc = llama_decode(m->context, m->batch);
@@ -144,6 +145,16 @@ int model_eval(struct model *m, const llama_token *tokens, uint32_t count, uint3
 		return m->hook.why[0] ? model_refuse(m, m->hook.why) : -1;
 	return rc ? fail("%s: libllama failed at position %u with %d: %s", m->path, first, rc, first_error)
 		  : 0;
+}
+
+int model_eval(struct model *m, const llama_token *tokens, uint32_t count, uint32_t first)
+{
+	return model_run(m, tokens, count, first, false);
+}
+
+int model_eval_every(struct model *m, const llama_token *tokens, uint32_t count, uint32_t first)
+{
+	return model_run(m, tokens, count, first, true);
 }
 
 /* Which layers hide tokens that are older than the window? `count` tokens are in the cache, one more than the
@@ -193,6 +204,11 @@ int model_look(struct model *m, bool windows)
 const float *model_logits(struct model *m)
 {
 	return llama_get_logits_ith(m->context, -1);
+}
+
+const float *model_logits_at(struct model *m, uint32_t index)
+{
+	return llama_get_logits_ith(m->context, (int32_t)index);
 }
 
 void model_forget(struct model *m)

@@ -45,6 +45,9 @@ int model_look(struct model *model, bool windows);
 /* model_eval - evaluate tokens at positions from first on; logits are those of the last one */
 int model_eval(struct model *model, const llama_token *tokens, uint32_t count, uint32_t first);
 const float *model_logits(struct model *model);
+/* model_eval_every - the same; model_logits_at() has those of each token, index 0 to count - 1 */
+int model_eval_every(struct model *model, const llama_token *tokens, uint32_t count, uint32_t first);
+const float *model_logits_at(struct model *model, uint32_t index);
 /* model_forget - empty libllama's cache */
 void model_forget(struct model *model);
 /* model_greedy - the token with the largest logit, the first of equals */
