@@ -187,6 +187,8 @@ struct kvsink_file {
 	struct mutex lock;
 	/** @streams: struct kvsink_stream.link. */
 	struct list_head streams;
+	/** @prefixes: handles: struct kvsink_stream of prefixes. */
+	struct xarray prefixes;
 	/** @answer_lock: protects @answer, held from the QUERY job until its bytes are copied. */
 	struct mutex answer_lock;
 	/** @answer: where the chip writes answers of QUERY; made when first needed. */
@@ -248,7 +250,7 @@ void kvsink_file_put(struct kvsink_file *file);
 
 /*
  * kvsink_ioctl.c, kvsink_query.c, kvsink_submit.c, kvsink_stream.c, kvsink_swap.c, kvsink_window.c,
- * kvsink_gem.c
+ * kvsink_prefix.c, kvsink_gem.c
  */
 int kvsink_ioctl_dev_query(struct drm_device *dev, void *data, struct drm_file *drm_file);
 int kvsink_ioctl_bo_create(struct drm_device *dev, void *data, struct drm_file *drm_file);
@@ -268,6 +270,12 @@ int kvsink_ioctl_swap_out(struct drm_device *dev, void *data, struct drm_file *d
 int kvsink_ioctl_swap_in(struct drm_device *dev, void *data, struct drm_file *drm_file);
 int kvsink_ioctl_window_begin(struct drm_device *dev, void *data, struct drm_file *drm_file);
 int kvsink_ioctl_window_commit(struct drm_device *dev, void *data, struct drm_file *drm_file);
+int kvsink_ioctl_prefix_publish(struct drm_device *dev, void *data, struct drm_file *drm_file);
+int kvsink_ioctl_prefix_open(struct drm_device *dev, void *data, struct drm_file *drm_file);
+int kvsink_ioctl_prefix_close(struct drm_device *dev, void *data, struct drm_file *drm_file);
+int kvsink_ioctl_prefix_export(struct drm_device *dev, void *data, struct drm_file *drm_file);
+int kvsink_ioctl_prefix_attach(struct drm_device *dev, void *data, struct drm_file *drm_file);
+int kvsink_ioctl_prefix_detach(struct drm_device *dev, void *data, struct drm_file *drm_file);
 int kvsink_ioctl_entry_read(struct drm_device *dev, void *data, struct drm_file *drm_file);
 
 #endif

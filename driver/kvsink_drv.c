@@ -55,6 +55,7 @@ static int kvsink_open(struct drm_device *dev, struct drm_file *drm_file)
 	mutex_init(&file->lock);
 	mutex_init(&file->answer_lock);
 	INIT_LIST_HEAD(&file->streams);
+	xa_init_flags(&file->prefixes, XA_FLAGS_ALLOC1);
 	init_waitqueue_head(&file->jobs_room);
 	err = kvsink_queue_init(file->kdev, &file->queue);
 	if (err) {
@@ -72,6 +73,7 @@ static void kvsink_postclose(struct drm_device *dev, struct drm_file *drm_file)
 
 	kvsink_queue_stop(&file->queue);
 	kvsink_streams_close(file);
+	kvsink_prefixes_close(file);
 	kvsink_queue_fini(&file->queue);
 	if (file->answer)
 		drm_gem_object_put(&file->answer->base.base);
@@ -98,6 +100,12 @@ static const struct drm_ioctl_desc kvsink_ioctls[] = {
 	DRM_IOCTL_DEF_DRV(KVSINK_CONTRACT, kvsink_ioctl_contract, 0),
 	DRM_IOCTL_DEF_DRV(KVSINK_SWAP_OUT, kvsink_ioctl_swap_out, 0),
 	DRM_IOCTL_DEF_DRV(KVSINK_SWAP_IN, kvsink_ioctl_swap_in, 0),
+	DRM_IOCTL_DEF_DRV(KVSINK_PREFIX_PUBLISH, kvsink_ioctl_prefix_publish, 0),
+	DRM_IOCTL_DEF_DRV(KVSINK_PREFIX_OPEN, kvsink_ioctl_prefix_open, 0),
+	DRM_IOCTL_DEF_DRV(KVSINK_PREFIX_CLOSE, kvsink_ioctl_prefix_close, 0),
+	DRM_IOCTL_DEF_DRV(KVSINK_PREFIX_EXPORT, kvsink_ioctl_prefix_export, 0),
+	DRM_IOCTL_DEF_DRV(KVSINK_PREFIX_ATTACH, kvsink_ioctl_prefix_attach, 0),
+	DRM_IOCTL_DEF_DRV(KVSINK_PREFIX_DETACH, kvsink_ioctl_prefix_detach, 0),
 	DRM_IOCTL_DEF_DRV(KVSINK_WINDOW_BEGIN, kvsink_ioctl_window_begin, 0),
 	DRM_IOCTL_DEF_DRV(KVSINK_WINDOW_COMMIT, kvsink_ioctl_window_commit, 0),
 };

@@ -55,6 +55,8 @@ int kvsink_hbm_init(struct kvsink_device *kdev);
 struct kvsink_hbm_range *kvsink_hbm_alloc(struct kvsink_device *kdev, u64 bytes);
 void kvsink_hbm_free_clean(struct kvsink_device *kdev, struct list_head *ranges);
 void kvsink_hbm_free(struct kvsink_device *kdev, struct list_head *ranges);
+int kvsink_hbm_carve(struct kvsink_device *kdev, struct list_head *ranges, u64 start, u64 bytes,
+		     struct list_head *to);
 void kvsink_hbm_lose(struct kvsink_device *kdev, struct list_head *ranges);
 int kvsink_hbm_scrub_all(struct kvsink_device *kdev);
 

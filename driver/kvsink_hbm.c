@@ -156,3 +156,79 @@ struct kvsink_hbm_range *kvsink_hbm_alloc(struct kvsink_device *kdev, u64 bytes)
 	}
 	return range;
 }
+
+/* ---- Parts of ranges ------------------------------------------------------------------------- */
+
+static struct kvsink_hbm_range *kvsink_hbm_find(struct list_head *ranges, u64 at)
+{
+	struct kvsink_hbm_range *range;
+
+	list_for_each_entry(range, ranges, link)
+		if (at >= range->node.start && at - range->node.start < range->node.size)
+			return range;
+	return NULL;
+}
+
+/* [start, end) becomes @part's; nothing if it is empty. The place was taken until now, so it is free. */
+static void kvsink_hbm_retake(struct kvsink_device *kdev, struct kvsink_hbm_range *part, u64 start, u64 end,
+			      struct list_head *list)
+{
+	part->node.start = start;
+	part->node.size = end - start;
+	if (start == end || WARN_ON(drm_mm_reserve_node(&kdev->hbm.mm, &part->node))) {
+		kfree(part);
+		return;
+	}
+	list_add_tail(&part->link, list);
+}
+
+/*
+ * [start, start + bytes), or as much of it as lies in one of @ranges, goes to @to; what is left of that range
+ * stays. Returns the bytes, or -ENOMEM and nothing has moved.
+ */
+static s64 kvsink_hbm_carve_some(struct kvsink_device *kdev, struct list_head *ranges, u64 start, u64 bytes,
+				 struct list_head *to)
+{
+	struct kvsink_hbm_range *range = kvsink_hbm_find(ranges, start), *part[3] = {0};
+	u64 first, end, last;
+	int i;
+
+	if (!range)
+		return -ENOENT;
+	for (i = 0; i < 3; i++) {
+		part[i] = kzalloc(sizeof(*part[i]), GFP_KERNEL);
+		if (!part[i])
+			goto nomem;
+	}
+	mutex_lock(&kdev->hbm.lock);
+	first = range->node.start;
+	last = first + range->node.size;
+	end = min(last, start + bytes);
+	drm_mm_remove_node(&range->node);
+	list_del(&range->link);
+	kvsink_hbm_retake(kdev, part[0], first, start, ranges);
+	kvsink_hbm_retake(kdev, part[1], start, end, to);
+	kvsink_hbm_retake(kdev, part[2], end, last, ranges);
+	mutex_unlock(&kdev->hbm.lock);
+	kfree(range);
+	return end - start;
+nomem:
+	while (i--)
+		kfree(part[i]);
+	return -ENOMEM;
+}
+
+/* All of it; after -ENOMEM some may have gone. */
+int kvsink_hbm_carve(struct kvsink_device *kdev, struct list_head *ranges, u64 start, u64 bytes,
+		     struct list_head *to)
+{
+	while (bytes) {
+		s64 some = kvsink_hbm_carve_some(kdev, ranges, start, bytes, to);
+
+		if (some < 0)
+			return some;
+		start += some;
+		bytes -= some;
+	}
+	return 0;
+}

@@ -21,6 +21,7 @@ static void kvsink_stream_release(struct kref *ref)
 
 	dma_fence_put(stream->after);
 	mutex_destroy(&stream->lock);
+	kvfree(stream->page_at);
 	kfree(stream);
 }
 
@@ -84,6 +85,8 @@ static void kvsink_stream_retire_work(struct work_struct *work)
 	}
 	kvsink_hbm_free(kdev, &stream->ranges);
 	mutex_unlock(&stream->lock);
+	if (stream->prefix)
+		kvsink_prefix_put(stream->prefix); /* the chip has counted it off as well */
 	complete_all(&stream->gone);
 	kvsink_stream_put(stream);
 }
@@ -202,6 +205,31 @@ u64 *kvsink_stream_list_pages(struct kvsink_stream *stream, struct list_head *ru
 	return pages;
 }
 
+/* If nobody knows how many pages the chip has for it, and how many of them are a prefix's: ask. */
+int kvsink_stream_settle_pages(struct kvsink_stream *stream, struct kvsink_file *file)
+{
+	const struct kvsink_completion *cpl;
+	struct kvsink_job *job;
+	int err;
+
+	if (!stream->unsure)
+		return 0;
+	job = kvsink_job_create(stream->kdev, file, true);
+	if (IS_ERR(job))
+		return PTR_ERR(job);
+	kvsink_logic_build_ask_pages(stream->geometry.id, kvsink_job_cmd(job));
+	err = kvsink_job_run(job);
+	cpl = kvsink_job_result(job);
+	if (cpl && cpl->code == KVSINK_CODE_SEQUENCE) {
+		stream->pages = cpl->result[0];
+		stream->own_page = cpl->result[1];
+		stream->unsure = false;
+		err = 0;
+	}
+	kvsink_job_put(job);
+	return err;
+}
+
 /*
  * One PAGE_MAP behind the @has pages that the chip has. It has more than we know of when nobody waited for
  * the end of an earlier one (reset, signal): -EILSEQ then, and @has is right again.
@@ -217,7 +245,9 @@ int kvsink_stream_map_some(struct kvsink_stream *stream, struct kvsink_file *fil
 	kvsink_logic_build_page_map(stream->geometry.id, *has, pages, count, 0, kvsink_job_cmd(job),
 				    job->mem->items);
 	job->desc.item_count = KVSINK_LOGIC_PAGE_ITEMS(count);
+	memcpy(stream->page_at + *has, pages, count * sizeof(*pages)); /* whatever becomes known of the job */
 	err = kvsink_job_run(job);
+	stream->unsure |= !kvsink_job_result(job);
 	if (!err)
 		*has += count;
 	else if (err == -EILSEQ)
@@ -267,9 +297,12 @@ static int kvsink_stream_grow_once(struct kvsink_stream *stream, struct kvsink_f
 
 static int kvsink_stream_grow(struct kvsink_stream *stream, struct kvsink_file *file, u32 pages)
 {
-	int err = -EILSEQ;
+	int err = kvsink_stream_settle_pages(stream, file);
 	u32 tries;
 
+	if (err)
+		return err;
+	err = -EILSEQ;
 	for (tries = 0; err == -EILSEQ && tries < 2; tries++)
 		err = pages > stream->pages ? kvsink_stream_grow_once(stream, file, pages - stream->pages)
 					    : 0;
@@ -278,7 +311,8 @@ static int kvsink_stream_grow(struct kvsink_stream *stream, struct kvsink_file *
 
 /* ---- STREAM_CREATE --------------------------------------------------------------------------- */
 
-static struct kvsink_stream *kvsink_stream_alloc(struct kvsink_file *file)
+/* Without an owner. */
+struct kvsink_stream *kvsink_stream_alloc(struct kvsink_device *kdev, u32 tenant)
 {
 	struct kvsink_stream *stream = kzalloc(sizeof(*stream), GFP_KERNEL);
 
@@ -291,9 +325,8 @@ static struct kvsink_stream *kvsink_stream_alloc(struct kvsink_file *file)
 	INIT_LIST_HEAD(&stream->link);
 	INIT_WORK(&stream->retire_work, kvsink_stream_retire_work);
 	init_completion(&stream->gone);
-	stream->kdev = file->kdev;
-	stream->owner = file;
-	stream->tenant = file->tenant;
+	stream->kdev = kdev;
+	stream->tenant = tenant;
 	return stream;
 }
 
@@ -338,7 +371,9 @@ static int kvsink_stream_set_up(struct kvsink_stream *stream, struct kvsink_file
 	u64 table, scores;
 	int err;
 
-	err = kvsink_stream_add_range(stream, &stream->ranges, layout->table_bytes, &table);
+	stream->page_at = kvcalloc(layout->max_pages, sizeof(*stream->page_at), GFP_KERNEL_ACCOUNT);
+	err = stream->page_at ? 0 : -ENOMEM;
+	err = err ? err : kvsink_stream_add_range(stream, &stream->ranges, layout->table_bytes, &table);
 	err = err ? err : kvsink_stream_add_range(stream, &stream->ranges, layout->score_bytes, &scores);
 	kref_get(&stream->ref); /* ours; the first one goes to kvsink_device.streams */
 	err = err ? err : kvsink_stream_publish(stream, file);
@@ -376,11 +411,12 @@ int kvsink_ioctl_stream_create(struct drm_device *dev, void *data, struct drm_fi
 	layers = kvsink_copy_array(&args->layers, sizeof(*layers));
 	if (IS_ERR(layers))
 		return PTR_ERR(layers);
-	stream = kvsink_stream_alloc(file);
+	stream = kvsink_stream_alloc(file->kdev, file->tenant);
 	if (IS_ERR(stream)) {
 		kvfree(layers);
 		return PTR_ERR(stream);
 	}
+	stream->owner = file;
 	kvsink_lookup_init(&lookup, drm_file, NULL);
 	err = kvsink_logic_stream_create(&lookup.env, args, layers, &stream->geometry, &stream->layout);
 	if (err)

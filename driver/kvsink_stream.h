@@ -27,7 +27,7 @@ struct kvsink_stream {
 	struct kvsink_logic_stream geometry;
 	/** @layout: sizes in HBM; constant. */
 	struct kvsink_logic_layout layout;
-	/** @lock: protects @ranges, @journals, @pages, @where and @retired. */
+	/** @lock: protects @ranges, @journals, @pages to @own_page, @where and @retired. */
 	struct mutex lock;
 	/** @ranges: all its HBM: page table, scores, runs of pages. */
 	struct list_head ranges;
@@ -35,8 +35,20 @@ struct kvsink_stream {
 	struct list_head journals;
 	/** @pages: pages that the chip has in its page table, or shall have after SWAP_IN. */
 	u32 pages;
+	/** @unsure: nobody saw the end of a job that may have changed @pages or @own_page. */
+	bool unsure;
+	/** @page_at: HBM offset of each page; [layout.max_pages]. */
+	u64 *page_at;
+	/** @prefix: that it begins with; holds a user of it. */
+	struct kvsink_stream *prefix;
+	/** @own_page: pages before this one are the prefix's. */
+	u32 own_page;
 	/** @where: its rows are; kvsink_swap_settle() ends UNKNOWN. */
 	enum kvsink_logic_where where;
+	/** @tokens: of a prefix; constant. */
+	u32 tokens;
+	/** @users: of a prefix: handles, descriptors, and what begins with it. */
+	struct kref users;
 	/** @retired: no longer to be used; its end is on its way. */
 	bool retired;
 	/** @link: in kvsink_file.streams. */
@@ -67,6 +79,13 @@ int kvsink_stream_alloc_pages(struct kvsink_stream *stream, u32 count, struct li
 u64 *kvsink_stream_list_pages(struct kvsink_stream *stream, struct list_head *runs, u32 count);
 int kvsink_stream_map_some(struct kvsink_stream *stream, struct kvsink_file *file, const u64 *pages,
 			   u32 count, u32 *has);
+
+struct kvsink_stream *kvsink_stream_alloc(struct kvsink_device *kdev, u32 tenant);
+int kvsink_stream_settle_pages(struct kvsink_stream *stream, struct kvsink_file *file);
+
+/* kvsink_prefix.c */
+void kvsink_prefix_put(struct kvsink_stream *prefix);
+void kvsink_prefixes_close(struct kvsink_file *file);
 
 /* kvsink_swap.c */
 int kvsink_swap_settle(struct kvsink_stream *stream, struct kvsink_file *file,

@@ -108,15 +108,16 @@ static int kvsink_swap_out(struct kvsink_stream *stream, struct kvsink_file *fil
 static int kvsink_swap_alloc(struct kvsink_stream *stream, u64 *table, u64 *scores, u64 **pages)
 {
 	const struct kvsink_logic_layout *layout = &stream->layout;
+	u32 own = stream->pages - stream->own_page;
 	LIST_HEAD(areas);
 	LIST_HEAD(runs);
 	int err;
 
 	err = kvsink_stream_add_range(stream, &areas, layout->table_bytes, table);
 	err = err ? err : kvsink_stream_add_range(stream, &areas, layout->score_bytes, scores);
-	err = err ? err : kvsink_stream_alloc_pages(stream, stream->pages, &runs);
+	err = err ? err : kvsink_stream_alloc_pages(stream, own, &runs);
 	if (!err) {
-		*pages = kvsink_stream_list_pages(stream, &runs, stream->pages);
+		*pages = kvsink_stream_list_pages(stream, &runs, own);
 		err = *pages ? 0 : -ENOMEM;
 	}
 	list_splice_tail(&runs, &areas);
@@ -126,7 +127,7 @@ static int kvsink_swap_alloc(struct kvsink_stream *stream, u64 *table, u64 *scor
 	}
 	list_splice_tail(&areas, &stream->ranges);
 	atomic64_set(&stream->hbm_bytes,
-		     layout->table_bytes + layout->score_bytes + stream->pages * layout->page_bytes);
+		     layout->table_bytes + layout->score_bytes + own * layout->page_bytes);
 	return 0;
 }
 
@@ -135,13 +136,13 @@ static int kvsink_swap_place(struct kvsink_stream *stream, struct kvsink_file *f
 {
 	struct kvsink_completion said;
 	struct kvsink_cmd cmd;
-	u32 has = 0;
+	u32 has = stream->own_page; /* the chip has mapped those */
 	int err;
 
 	kvsink_logic_build_swap_place(stream->geometry.id, table, scores, &cmd);
 	err = kvsink_swap_command(stream, file, &cmd, &said);
 	while (!err && has < stream->pages)
-		err = kvsink_stream_map_some(stream, file, pages + has,
+		err = kvsink_stream_map_some(stream, file, pages + has - stream->own_page,
 					     min_t(u32, stream->pages - has, KVSINK_MAP_PAGES), &has);
 	return err;
 }

@@ -267,10 +267,11 @@ struct drm_kvsink_stream_create {
 	/**
 	 * @seal_k: enum drm_kvsink_format that SEAL turns K rows into; 0: they stay as they are. Per row @d_k must be a
 	 * multiple of 32, for INT4_CHANNEL of 2, and a page must have room for the scales. A plane that is
-	 * sealed has at most 4 MiB in a page and layer (EINVAL of @page_tokens).
+	 * sealed has at most 4 MiB in a page and layer (EINVAL of @page_tokens). 0 with DRM_KVSINK_STREAM_V_IN_K: a
+	 * value inside its key would need the scales of the key.
 	 */
 	__u16 seal_k;
-	/** @seal_v: the same for V rows; INT8 or INT4. */
+	/** @seal_v: the same for V rows; INT8 or INT4, 0 with DRM_KVSINK_STREAM_V_IN_K. */
 	__u16 seal_v;
 	/** @pad: 0. */
 	__u32 pad;
@@ -486,6 +487,8 @@ enum drm_kvsink_op_type {
 
 /**
  * struct drm_kvsink_op_append - store rows of one layer behind those already there
+ *
+ * An element that is not finite in the stream's format (NaN, an infinity, beyond 65504 in FP16) is stored as NaN.
  */
 struct drm_kvsink_op_append {
 	/** @stream: id. */
@@ -635,8 +638,10 @@ enum drm_kvsink_attend_mode {
 /**
  * struct drm_kvsink_op_attend - decode attention of a ragged batch
  *
- * The items' queries lie behind one another in @q, @out and @stats. An output of rows that are not finite is not finite
- * either; nothing else changes.
+ * The items' queries lie behind one another in @q, @out and @stats. A query head that sees a K or V row with a NaN, or
+ * whose query is not finite, gets an output that is not finite, in every mode, and that is what tells: SPLIT and
+ * CANONICAL have no flag besides; GATED has a @bound of infinity. Other outputs stay as they are, except that SEAL per
+ * channel spreads a NaN in K to its element in all rows of the page and KV head that are not protected.
  */
 struct drm_kvsink_op_attend {
 	/** @items: array of struct drm_kvsink_attend_item; at most 256 in one job. */

@@ -212,7 +212,7 @@ enum kvsink_ring_state { KVSINK_RING_IDLE, KVSINK_RING_BUSY, KVSINK_RING_HALTED 
 	X(COMMANDS, "1", "commands that have ended, failed ones included; of the device only") \
 	X(V_SKIPPED, "B", "V bytes in HBM that gated ATTEND left unread, useful; KV_HBM_READ is without them") \
 	X(V_SKIPPED_BUS, "B", "the same in whole bursts")                                                    \
-	X(NORM_READ, "B", "bytes of V row norms that gated ATTEND read from HBM, useful")                    \
+	X(NORM_READ, "B", "bytes of V row norms that gated ATTEND, a dropped step and SEAL read from HBM, useful") \
 	X(NORM_READ_BUS, "B", "the same in whole bursts")                                                    \
 	X(NORM_WRITE, "B", "bytes of V row norms that APPEND and SEAL wrote to HBM")                         \
 	X(HEAD_PARAMS_HBM, "B", "bytes of slopes and sink logits of query heads read from and written to HBM") \
@@ -431,7 +431,7 @@ enum kvsink_attend_mode { KVSINK_ATTEND_SPLIT = 0, KVSINK_ATTEND_CANONICAL = 1, 
 
 /*
  * What gated ATTEND promises of the output o_S over the rows that were read, against o over all rows (as stored).
- * tau is the share of attention on unread rows, M the largest norm of a V row of that layer and KV head so far:
+ * tau is the share of attention on unread rows, M the largest norm of the V rows of that layer and KV head:
  * MASS: tau <= EPSILON. ABS: |o - o_S| <= EPSILON * M. REL: |o - o_S| <= EPSILON * |o_S|.
  */
 enum kvsink_gate { KVSINK_GATE_MASS = 0, KVSINK_GATE_ABS = 1, KVSINK_GATE_REL = 2, KVSINK_GATE_COUNT };
@@ -518,7 +518,7 @@ enum kvsink_opcode {
  * Flags of STREAM_CREATE.
  * PER_HEAD: query heads have an ALiBi slope and a learned sink each, see LAYER_HEADS.
  * V_IN_K: a value is the first d_v elements of its key row (d_v <= d_k): no V rows are stored, copied or read, and none have
- * norms; GATED has nothing to leave unread and is SPLIT.
+ * norms; GATED has nothing to leave unread and is SPLIT. Such a stream is never sealed: seal_k and seal_v are 0.
  */
 #define KVSINK_STREAM_PER_HEAD 1u
 #define KVSINK_STREAM_V_IN_K 2u
@@ -591,6 +591,7 @@ struct kvsink_cmd_query {
 	struct kvsink_ref dst; /* sizeof(head) + max * sizeof(record) bytes */
 };
 
+/* What is not finite in the stream's format is stored as NaN. */
 struct kvsink_cmd_append {
 	uint64_t stream;
 	uint32_t layer;
@@ -1080,7 +1081,7 @@ static inline uint32_t kvsink_row_bytes(uint32_t flags, uint32_t d_k, uint32_t d
  *   uint32_t promoted[max_tokens]  step of the last promotion, plus one
  * (padded to 8 bytes), then
  *   uint64_t profile[layers][kv_heads]             attention mass on sinks
- *   uint32_t norm_max[layers][kv_heads]            binary32: the largest norm of a V row so far
+ *   uint32_t norm_max[layers][kv_heads]            binary32: the largest of the norms of its rows
  *   uint16_t norm[layers][kv_heads][max_tokens]    binary16, rounded up: norm of each V row as stored
  * and with PER_HEAD, padded to 8 bytes:
  *   float head[layers][2][q_heads]                 slopes, then sink logits

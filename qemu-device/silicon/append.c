@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * APPEND: rows come in as binary32 and are stored in the stream's format. Rows behind the stream's length can
- * be read by ATTEND but belong to an open step, which STEP_END (step.c) closes or drops, or to a replay
- * window (window.c).
+ * APPEND: rows come in as binary32 and are stored in the stream's format; what is not finite in it is stored
+ * as NaN. Rows behind the stream's length can be read by ATTEND but belong to an open step, which STEP_END
+ * (step.c) closes or drops, or to a replay window (window.c).
  */
 #include "chip.h"
 
@@ -53,8 +53,8 @@ static uint64_t store(struct kvsink_chip *chip, const struct kvsink_stream *s, c
 {
 	uint64_t at = page + in->plane + in_page * in->token_bytes;
 
-	kvsink_format_store(s->format, chip->config.hbm + at, in->src + (size_t)i * in->elements,
-			    in->elements);
+	kvsink_format_append(s->format, chip->config.hbm + at, in->src + (size_t)i * in->elements,
+			     in->elements);
 	kvsink_dirty(chip, KVSINK_SPACE_HBM, at, in->token_bytes);
 	return kvsink_ledger_bursts(chip, at, in->token_bytes);
 }

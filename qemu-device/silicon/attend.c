@@ -288,6 +288,12 @@ static size_t query_index(const struct unit *u, uint32_t row)
 	return (size_t)(u->query + row / u->heads) * u->task->q_heads + query_head(u, row);
 }
 
+/* An infinity would pass for a row that is not visible, or for the end of a soft cap. */
+static double finite_or_nan(float x)
+{
+	return x - x == 0.0f ? x : NAN;
+}
+
 static void unit_load(struct unit *u)
 {
 	uint32_t d = u->task->rows.d_k, row, e, t;
@@ -296,7 +302,7 @@ static void unit_load(struct unit *u)
 	for (row = 0; row < u->rows; row++) {
 		q = u->task->q + query_index(u, row) * d;
 		for (e = 0; e < padded64(d); e++)
-			u->q[row * STRIDE + e] = e < d ? q[e] : 0.0;
+			u->q[row * STRIDE + e] = e < d ? finite_or_nan(q[e]) : 0.0;
 		for (t = 0; t < TIERS; t++) {
 			memset(u->acc[t] + row * STRIDE, 0, padded(u->task->rows.d_v) * sizeof(double));
 			u->part[t][row] = (struct partial){.max = -INFINITY};

@@ -745,8 +745,19 @@ void kvsink_ema_abort(struct kvsink_chip *chip, struct kvsink_stream *stream);
 /* binary16 [kv_heads][max_tokens] and binary32 patterns [kv_heads] of a layer, both upper bounds. */
 uint16_t *kvsink_norms(const struct kvsink_chip *chip, const struct kvsink_stream *stream, uint32_t layer);
 uint32_t *kvsink_norm_max(const struct kvsink_chip *chip, const struct kvsink_stream *stream, uint32_t layer);
-/* The largest of some norms, as norm_max holds it. */
+/* The largest of binary16 norms, as a binary32 pattern; 0 for none. */
 uint32_t kvsink_norm_largest(const uint16_t *norms, uint32_t count);
+/*
+ * Is one of the rows [first, first + count) of a KV head as long as the longest? Unless it is, the maximum is
+ * that of the others already. Adds the bus bytes.
+ */
+bool kvsink_norm_reached(struct kvsink_chip *chip, struct kvsink_stream *stream, uint32_t layer,
+			 uint32_t head, uint32_t first, uint32_t count, uint64_t *bus);
+/* The maximum of a KV head, from the norms of its first `tokens` tokens. Adds the bus bytes. */
+void kvsink_norm_renew(struct kvsink_chip *chip, struct kvsink_stream *stream, uint32_t layer, uint32_t head,
+		       uint32_t tokens, uint64_t *bus);
+/* Maxima without the open step's rows, before these are dropped; returns the bus bytes. */
+uint64_t kvsink_norm_abort(struct kvsink_chip *chip, struct kvsink_stream *stream);
 /* A token's V row of a KV head was stored. */
 void kvsink_norm_row(struct kvsink_chip *chip, struct kvsink_stream *stream, uint32_t layer, uint32_t head,
 		     uint32_t token, const struct kvsink_row *v);

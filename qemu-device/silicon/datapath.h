@@ -206,6 +206,9 @@ void kvsink_merge(float *o, float *lse, const float *o2, float lse2, unsigned n)
 /* Of formats that can be appended: store rounds to nearest even, load is exact. */
 void kvsink_format_store(uint32_t format, void *row, const float *src, unsigned n);
 void kvsink_format_load(uint32_t format, float *dst, const void *row, unsigned n);
+/* Store, but an element that is not finite, or too large for the format, becomes NaN: an infinity would pass
+ * for a row that is not visible (q.k = -inf), or for the end of a soft cap. */
+void kvsink_format_append(uint32_t format, void *row, const float *src, unsigned n);
 
 /* Rows of one KV head in one page that become codes; codes and scales are zero before. */
 struct kvsink_seal_job {

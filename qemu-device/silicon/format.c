@@ -249,9 +249,10 @@ static const struct {
 	void (*store)(void *row, const float *src, unsigned n); /* of formats that can be appended */
 	void (*seal)(const struct kvsink_seal_job *job);	/* of the others */
 	void (*load)(float *dst, const void *row, const void *scales, unsigned n);
+	float beyond; /* of formats that can be appended: from here on magnitudes are stored as infinity */
 } formats[KVSINK_FORMAT_COUNT] = {
-	[KVSINK_FORMAT_F32] = {.store = f32_store, .load = f32_load},
-	[KVSINK_FORMAT_FP16] = {.store = fp16_store, .load = fp16_load},
+	[KVSINK_FORMAT_F32] = {.store = f32_store, .load = f32_load, .beyond = INFINITY},
+	[KVSINK_FORMAT_FP16] = {.store = fp16_store, .load = fp16_load, .beyond = 65520.0f},
 	[KVSINK_FORMAT_INT8] = {.seal = int8_seal, .load = int8_load},
 	[KVSINK_FORMAT_INT4] = {.seal = int4_seal, .load = int4_load},
 	[KVSINK_FORMAT_INT8_CHANNEL] = {.seal = int8_channel_seal, .load = int8_channel_load},
@@ -261,6 +262,17 @@ static const struct {
 void kvsink_format_store(uint32_t format, void *row, const float *src, unsigned n)
 {
 	formats[format].store(row, src, n);
+}
+
+void kvsink_format_append(uint32_t format, void *row, const float *src, unsigned n)
+{
+	const float nan = NAN, beyond = formats[format].beyond;
+	uint32_t bytes = kvsink_format_bytes(format);
+
+	formats[format].store(row, src, n);
+	for (unsigned i = 0; i < n; i++)
+		if (!(fabsf(src[i]) < beyond))
+			formats[format].store((uint8_t *)row + (size_t)i * bytes, &nan, 1);
 }
 
 void kvsink_format_load(uint32_t format, float *dst, const void *row, unsigned n)

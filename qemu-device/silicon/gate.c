@@ -431,18 +431,49 @@ static void pass(struct gate *gate)
 	}
 }
 
-/* Each K row by itself, wherever it begins. */
-static void note_again(struct gate *gate, const struct tile *tile)
+/* Of tokens [begin, end) of a page, those in HBM whose V row was read, or was not. */
+static struct kvsink_page_lanes lanes_that(const struct gate *gate, uint32_t begin, uint32_t end, bool read)
 {
-	const struct kvsink_plane *k = &gate->u->plane[0];
-	uint32_t burst = gate->g->burst_bytes;
+	const struct unit *u = gate->u;
+	uint32_t first = begin & ~((1u << u->task->rows.page_shift) - 1);
+	struct kvsink_page_lanes lanes = kvsink_page_lanes(&u->task->rows, u->head, begin, end);
 
-	for (uint64_t rest = tile->present; rest; rest &= rest - 1) {
-		bool coded = tile->row[__builtin_ctzll(rest)].format == k->seal && k->seal;
-		uint64_t bytes = coded ? k->coded_bytes : k->row_bytes;
+	for (uint32_t token = begin; token < end; token++)
+		if ((u->read[token / TILE] >> token % TILE & 1) != read)
+			lanes.hbm[(token - first) / 64] &= ~(1ull << (token - first) % 64);
+	return lanes;
+}
 
-		gate->k_again.useful += bytes;
-		gate->k_again.bus += ((bytes + burst - 1) / burst + 1) * burst;
+/* K rows of a page's tokens [begin, end) that are read a second time, with the scales that they need. */
+static void again_page(struct gate *gate, uint32_t begin, uint32_t end)
+{
+	const struct unit *u = gate->u;
+	const struct kvsink_rows *rows = &u->task->rows;
+	struct kvsink_page_lanes lanes = lanes_that(gate, begin, end, false);
+	struct kvsink_plane k = u->plane[0];
+	struct kvsink_read read;
+
+	memset(lanes.coded, 0, sizeof(lanes.coded)); /* what lies in SRAM is not read again */
+	if (begin >= rows->sealed)
+		k.seal = 0;
+	read = kvsink_plane_read(&k, rows->pages[begin >> rows->page_shift], u->head, &lanes,
+				 gate->g->burst_bytes);
+	gate->k_again.useful += read.useful;
+	gate->k_again.bus += read.bus;
+}
+
+/* Every query reads its rows itself, as in the ledger: those that it sees and whose V is still unread. */
+static void note_again(struct gate *gate)
+{
+	const struct unit *u = gate->u;
+	uint32_t page = 1u << u->task->rows.page_shift, begin, end, next;
+
+	for (uint32_t query = 0; query < u->queries; query++) {
+		end = row_token(u, query * u->heads) + 1;
+		for (begin = first_visible(u->task, end - 1); begin < end; begin = next) {
+			next = (begin & ~(page - 1)) + page;
+			again_page(gate, begin, next < end ? next : end);
+		}
 	}
 }
 
@@ -453,6 +484,7 @@ static void read_rest(struct gate *gate)
 	struct tile tile;
 	float *s;
 
+	note_again(gate);
 	memset(gate->unread, 0, sizeof(gate->unread));
 	memset(gate->unread_norm, 0, sizeof(gate->unread_norm));
 	for (uint32_t base = u->begin / TILE * TILE; base < u->end; base += TILE) {
@@ -465,7 +497,6 @@ static void read_rest(struct gate *gate)
 		s = kvsink_tile_logits(u, &tile);
 		for (uint32_t row = 0; row < u->rows; row++)
 			u->ops->weights(s + row * TILE, u->part[HBM][row].max);
-		note_again(gate, &tile);
 		read_lanes(gate, &tile, s, tile.present);
 	}
 }
@@ -541,14 +572,11 @@ static void save_sealed(const struct gate *gate, uint32_t begin, uint32_t end)
 {
 	const struct unit *u = gate->u;
 	const struct kvsink_rows *rows = &u->task->rows;
-	uint32_t first = begin >> rows->page_shift << rows->page_shift;
-	struct kvsink_page_lanes all = kvsink_page_lanes(rows, u->head, begin, end), kept = all;
+	struct kvsink_page_lanes all = kvsink_page_lanes(rows, u->head, begin, end);
+	struct kvsink_page_lanes kept = lanes_that(gate, begin, end, true);
 	const uint8_t *page = rows->pages[begin >> rows->page_shift];
 	struct kvsink_read before, after;
 
-	for (uint32_t token = begin; token < end; token++)
-		if (!(u->read[token / TILE] >> token % TILE & 1))
-			kept.hbm[(token - first) / 64] &= ~(1ull << (token - first) % 64);
 	if (!memcmp(&all, &kept, sizeof(all)))
 		return;
 	before = kvsink_plane_read(&u->plane[1], page, u->head, &all, gate->g->burst_bytes);

@@ -4,8 +4,9 @@
  *
  * APPEND and SEAL write the norm of each row as it is stored, rounded up to binary16, and keep the largest of
  * each layer and KV head. Both are upper bounds: a row that is not finite, or too large, has the norm
- * infinity. A dropped step leaves its maximum behind, which is an upper bound still; a replay window
- * (window.c) does not. They lie in HBM behind the scores and are counted as bytes.
+ * infinity. Invariant: the maximum is the largest of the norms of the rows that are there, so that a row that
+ * was dropped with its step or replay window, or became shorter by SEAL, changes no promise. They lie in HBM
+ * behind the scores and are counted as bytes.
  */
 #include "fp.h"
 
@@ -72,6 +73,48 @@ uint32_t kvsink_norm_largest(const uint16_t *norms, uint32_t count)
 		largest = norms[i] > largest ? norms[i] : largest;
 	kvsink_format_load(KVSINK_FORMAT_FP16, &value, &largest, 1);
 	return kvsink_f32_bits(value);
+}
+
+/* Reads norms of tokens [first, first + count) of a head; adds the bus bytes. */
+static uint32_t largest_of(struct kvsink_chip *chip, struct kvsink_stream *s, const uint16_t *norms,
+			   uint32_t first, uint32_t count, uint64_t *bus)
+{
+	uint64_t at = (uint64_t)((const uint8_t *)(norms + first) - chip->config.hbm);
+	uint64_t bytes = (uint64_t)count * sizeof(*norms), bursts = kvsink_ledger_bursts(chip, at, bytes);
+
+	*bus += bursts;
+	kvsink_ledger_add(chip, s, KVSINK_COUNTER_NORM_READ, bytes);
+	kvsink_ledger_add(chip, s, KVSINK_COUNTER_NORM_READ_BUS, bursts);
+	return kvsink_norm_largest(norms + first, count);
+}
+
+bool kvsink_norm_reached(struct kvsink_chip *chip, struct kvsink_stream *s, uint32_t layer, uint32_t head,
+			 uint32_t first, uint32_t count, uint64_t *bus)
+{
+	const uint16_t *norms = kvsink_norms(chip, s, layer) + (size_t)head * s->max_tokens;
+
+	return largest_of(chip, s, norms, first, count, bus) >= kvsink_norm_max(chip, s, layer)[head];
+}
+
+void kvsink_norm_renew(struct kvsink_chip *chip, struct kvsink_stream *s, uint32_t layer, uint32_t head,
+		       uint32_t tokens, uint64_t *bus)
+{
+	const uint16_t *norms = kvsink_norms(chip, s, layer) + (size_t)head * s->max_tokens;
+	uint32_t *max = kvsink_norm_max(chip, s, layer) + head;
+
+	*max = largest_of(chip, s, norms, 0, tokens, bus);
+	wrote(chip, max, sizeof(*max));
+}
+
+uint64_t kvsink_norm_abort(struct kvsink_chip *chip, struct kvsink_stream *s)
+{
+	uint64_t bus = 0;
+
+	for (uint32_t l = 0; l < s->layers && !(s->flags & KVSINK_STREAM_V_IN_K); l++)
+		for (uint32_t h = 0; h < s->kv_heads && s->layer[l].appended; h++)
+			if (kvsink_norm_reached(chip, s, l, h, s->length, s->layer[l].appended, &bus))
+				kvsink_norm_renew(chip, s, l, h, s->length, &bus);
+	return bus;
 }
 
 void kvsink_norm_row(struct kvsink_chip *chip, struct kvsink_stream *s, uint32_t layer, uint32_t head,

@@ -227,19 +227,25 @@ static void seal_plane(struct kvsink_ring *ring, const struct kvsink_stream *s,
 	kvsink_dirty(chip, KVSINK_SPACE_HBM, offset + p.offset, bytes);
 }
 
-/* What the rows are now is what norms have to bound. */
+/* What the rows are now is what norms have to bound; the longest may have become shorter. */
 static void renew_norms(struct kvsink_ring *ring, struct kvsink_stream *s, uint32_t layer, uint32_t first,
-			const uint8_t *page)
+			const uint8_t *page, uint64_t *bus)
 {
 	struct kvsink_rows rows = kvsink_page_rows(s, layer);
 	struct kvsink_plane v = kvsink_plane(&rows, true);
+	uint32_t tokens = s->length + s->layer[layer].appended;
 
-	for (uint32_t t = 0; t < v.tokens; t++)
-		for (uint32_t h = 0; h < s->kv_heads; h++) {
+	for (uint32_t h = 0; h < s->kv_heads; h++) {
+		bool longest = kvsink_norm_reached(ring->chip, s, layer, h, first, v.tokens, bus);
+
+		for (uint32_t t = 0; t < v.tokens; t++) {
 			struct kvsink_row row = kvsink_plane_row(&v, page, h, t, true);
 
 			kvsink_norm_row(ring->chip, s, layer, h, first + t, &row);
 		}
+		if (longest)
+			kvsink_norm_renew(ring->chip, s, layer, h, tokens, bus);
+	}
 }
 
 /* Entries of the page's tokens hold what is no longer stored: they are copied again, in place. */
@@ -267,7 +273,7 @@ static uint32_t seal_page(struct kvsink_ring *ring, struct kvsink_stream *s, con
 		seal_plane(ring, s, page, l, false, offset, &moved);
 		seal_plane(ring, s, page, l, true, offset, &moved);
 		if (s->seal_v)
-			renew_norms(ring, s, l, page->first, chip->config.hbm + offset);
+			renew_norms(ring, s, l, page->first, chip->config.hbm + offset, &moved.bus);
 	}
 	s->sealed = page->end;
 	kvsink_prefix_sealed(s);

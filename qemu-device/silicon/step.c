@@ -16,6 +16,8 @@ static uint32_t step_abort(struct kvsink_ring *ring, struct kvsink_stream *s)
 {
 	kvsink_tail_abort(s);
 	kvsink_ema_abort(ring->chip, s);
+	ring->hbm_bytes = kvsink_norm_abort(ring->chip, s);
+	kvsink_spend(ring, ring->hbm_bytes);
 	forget_open_step(s);
 	return KVSINK_CODE_OK;
 }

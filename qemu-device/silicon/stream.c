@@ -24,8 +24,10 @@ void kvsink_streams_reset(struct kvsink_chip *chip, enum kvsink_reset_kind kind)
 		stream->sram_bytes = 0;
 		stream->locks = 0;
 		/* what is on its way has no open step */
-		if (stream->id && stream->swap.state == KVSINK_SWAP_NONE)
+		if (stream->id && stream->swap.state == KVSINK_SWAP_NONE) {
 			kvsink_ema_abort(chip, stream);
+			kvsink_norm_abort(chip, stream);
+		}
 		if (stream->id)
 			kvsink_window_reset(chip, stream);
 		kvsink_swap_reset(stream);

@@ -228,7 +228,7 @@ struct kvs_geometry {
 	/** @flags: DRM_KVSINK_STREAM_*; default none. */
 	uint32_t flags;
 	/** @seal_k: enum kvsink_format that kvs_batch_seal() turns K rows into; default 0: they stay as they
-	 * are. */
+	 * are, as they always do with DRM_KVSINK_STREAM_V_IN_K. */
 	uint32_t seal_k;
 	/** @seal_v: the same for V rows. */
 	uint32_t seal_v;
@@ -362,13 +362,21 @@ int kvs_prefix_export(struct kvs_prefix *prefix);
  */
 int kvs_prefix_import(struct kvs_device *device, int fd, struct kvs_prefix **prefix);
 
-/** kvs_prefix_id - its id, as QUERY STREAMS shows it */
+/**
+ * kvs_prefix_id - the id of a prefix, as QUERY STREAMS shows it; 0 if it came by a descriptor
+ */
 uint64_t kvs_prefix_id(const struct kvs_prefix *prefix);
 
-/** kvs_prefix_tokens - how many tokens it has */
+/**
+ * kvs_prefix_tokens - how many tokens a prefix has
+ */
 uint32_t kvs_prefix_tokens(const struct kvs_prefix *prefix);
 
-/** kvs_prefix_free - give the handle back; NULL does nothing. Streams that begin with the prefix keep it. */
+/**
+ * kvs_prefix_free - give the handle back; NULL does nothing
+ *
+ * Streams that begin with the prefix keep it.
+ */
 void kvs_prefix_free(struct kvs_prefix *prefix);
 
 /**

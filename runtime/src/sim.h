@@ -53,10 +53,10 @@ struct sim_stream {
 	uint64_t *pages;	/* [layout.max_pages] HBM offsets, page_count used */
 	uint32_t page_count;	/* reserved ones; while it is swapped out those that it will have again */
 	enum kvsink_logic_where where;
-	struct sim_stream *prefix; /* that it begins with */
-	uint32_t own_page;	   /* pages before this one are the prefix's */
-	uint32_t tokens;	   /* of a prefix */
-	uint32_t users;		   /* of a prefix: handles, and streams and prefixes that begin with it */
+	struct sim_stream *prefix;    /* that it begins with */
+	uint32_t own_page;	      /* pages before this one are the prefix's */
+	uint32_t tokens;	      /* of a prefix */
+	uint32_t users;		      /* of a prefix: handles, and streams and prefixes that begin with it */
 	struct sim_journal *journals; /* until the chip has said that no window is open */
 };
 

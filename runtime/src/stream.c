@@ -120,6 +120,14 @@ static const struct field_text field_texts[] = {
 	FIELD(seal_v, "allowed are 0 (never), 2 (INT8) and 3 (INT4) for a d_v that is a multiple of 32"),
 };
 
+/* A value inside its key would need the key's scales. */
+static bool seals_v_in_k(const struct kvs_geometry *geometry, uint32_t field)
+{
+	return geometry->flags & DRM_KVSINK_STREAM_V_IN_K &&
+	       (field == offsetof(struct drm_kvsink_stream_create, seal_k) ||
+		field == offsetof(struct drm_kvsink_stream_create, seal_v));
+}
+
 static int fail_field(struct kvs_device *device, int err, const struct kvs_geometry *geometry, uint32_t field)
 {
 	for (size_t i = 0; i < sizeof(field_texts) / sizeof(field_texts[0]); i++) {
@@ -129,6 +137,10 @@ static int fail_field(struct kvs_device *device, int err, const struct kvs_geome
 		if (text->field != field)
 			continue;
 		memcpy(&value, (const char *)geometry + text->at, sizeof(value));
+		if (seals_v_in_k(geometry, field))
+			return kvs_fail(device, err,
+					"STREAM_CREATE: %s = %u: only 0 is allowed in a stream with V_IN_K",
+					text->name, value);
 		return kvs_fail(device, err, "STREAM_CREATE: %s = %u: %s", text->name, value, text->allowed);
 	}
 	if (field == offsetof(struct drm_kvsink_stream_create, group_end))

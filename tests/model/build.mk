@@ -15,8 +15,19 @@ $(B)/tests/model-draft: $(B)/obj/tests/model/test_draft.o $(B)/obj/tools/kvsink-
 	@mkdir -p $(@D)
 	$(CC) $(LINK_PROG) -o $@ $^
 
+# Serving without a model: what of it needs no libllama.
+SERVE_OBJS := $(patsubst %,$(B)/obj/tools/kvsink-llm/%.o,attention difference hash serve_attention serve_prefix \
+	serve_schedule serve_stream serve_trace)
+TESTS_HOST += $(B)/tests/model-serve
+
+$(B)/obj/tests/model/test_serve.o: EXTRA = -Itests -Itools/kvsink-llm $(LLM_FLAGS)
+
+$(B)/tests/model-serve: $(B)/obj/tests/model/test_serve.o $(SERVE_OBJS) $(B)/lib/libkvsink.a
+	@mkdir -p $(@D)
+	$(CC) $(LINK_PROG) -o $@ $^ $(shell pkg-config --libs $(LLM_PKGS)) -lpthread -lm
+
 ifneq ($(LLAMA),)
-TESTS_HOST += tests/model/host tests/model/architectures tests/model/smollm tests/model/quality tests/model/speculate
+TESTS_HOST += tests/model/host tests/model/architectures tests/model/smollm tests/model/quality tests/model/serve tests/model/speculate
 TESTS_GUEST += tests/model/guest
 TESTS_BUILD += $(B)/tests/kvsink-llm-nohook $(LLM_TINY) $(LLM_SMOL)
 endif

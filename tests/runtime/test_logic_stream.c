@@ -106,6 +106,18 @@ static void test_create(void)
 		       env.field == offsetof(struct drm_kvsink_stream_create, page_tokens),
 	       "STREAM_CREATE: a plane of 8 MiB cannot be sealed");
 	args = create_args();
+	args.flags = DRM_KVSINK_STREAM_V_IN_K;
+	args.d_k = args.d_v = 32;
+	args.seal_k = DRM_KVSINK_FORMAT_INT8;
+	tap_ok(call_create(&args) == -EINVAL &&
+		       env.field == offsetof(struct drm_kvsink_stream_create, seal_k),
+	       "STREAM_CREATE: K that holds V cannot be sealed");
+	args.seal_v = args.seal_k;
+	args.seal_k = 0;
+	tap_ok(call_create(&args) == -EINVAL &&
+		       env.field == offsetof(struct drm_kvsink_stream_create, seal_v),
+	       "STREAM_CREATE: nor can V by itself");
+	args = create_args();
 	call_create(&args);
 	tap_ok(layout.page_bytes == 8192 && layout.max_pages == 10 && layout.reserve_pages == 2 &&
 		       layout.table_bytes == 4096 && layout.score_bytes == 12288,

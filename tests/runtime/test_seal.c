@@ -63,6 +63,13 @@ static void refusals(void)
 	bad.seal_k = KVSINK_FORMAT_INT8;
 	tap_ok(kvs_stream_create(rig.device, &bad, &none) == -EINVAL && said("seal_k = 2"),
 	       "a width that does not divide: %s", kvs_device_error(rig.device));
+	bad = geometry;
+	bad.flags = DRM_KVSINK_STREAM_V_IN_K;
+	bad.d_v = bad.d_k;
+	bad.seal_v = 0;
+	tap_ok(kvs_stream_create(rig.device, &bad, &none) == -EINVAL && said("V_IN_K") &&
+		       said("only 0 is allowed"),
+	       "K that holds V: %s", kvs_device_error(rig.device));
 	tap_ok(seal(40, NULL, 0) == -EINVAL && said("seal.tokens = 40"), "part of a page: %s",
 	       kvs_device_error(rig.device));
 	tap_ok(seal(80, NULL, 0) == -EILSEQ && said("(SEAL): SEQUENCE"), "an open group: %s",

@@ -33,6 +33,7 @@ struct dp_case {
 	float *q, *out, *scratch, *heads;
 	struct kvsink_attend_stat *stats;
 	uint64_t *score, mass;
+	float *plain[2]; /* K, V of a sealed case as they are stored, [token][head][element]; else NULL */
 };
 
 static uint64_t dp_seed = 0x9e3779b97f4a7c15ull;
@@ -91,6 +92,16 @@ static inline uint8_t *dp_row(const struct dp_case *c, uint32_t token, uint32_t 
 
 	return (uint8_t *)(uintptr_t)r->pages[token >> r->page_shift] + (v ? r->v_offset : r->k_offset) +
 	       slot * (v ? dp_v_width(r) : r->d_k) * kvsink_format_bytes(r->format);
+}
+
+/* An element of the K (or V) row of a token and head, as it is stored. */
+static inline double dp_value(const struct dp_case *c, uint32_t token, uint32_t head, bool v, uint32_t e)
+{
+	const struct kvsink_rows *r = &c->task.rows;
+
+	if (c->plain[v])
+		return c->plain[v][((size_t)token * r->kv_heads + head) * (v ? r->d_v : r->d_k) + e];
+	return dp_element(r, dp_row(c, token, head, v), e);
 }
 
 static inline void dp_fill_rows(struct dp_case *c)
@@ -170,12 +181,11 @@ static inline double dp_dot(const struct dp_case *c, uint32_t i, uint32_t qh, ui
 {
 	const struct kvsink_rows *r = &c->task.rows;
 	const float *q = c->q + ((size_t)i * c->task.q_heads + qh) * r->d_k;
-	const uint8_t *k = dp_row(c, token, qh / (c->task.q_heads / r->kv_heads), false);
+	uint32_t head = qh / (c->task.q_heads / r->kv_heads), e;
 	double sum = 0.0;
-	uint32_t e;
 
 	for (e = 0; e < r->d_k; e++)
-		sum += q[e] * dp_element(r, k, e);
+		sum += q[e] * dp_value(c, token, head, false, e);
 	return sum;
 }
 
@@ -271,6 +281,8 @@ static inline void dp_free(struct dp_case *c)
 	free(c->score);
 	free(c->heads);
 	free(c->scratch);
+	free(c->plain[0]);
+	free(c->plain[1]);
 }
 
 /* Runs the datapath in `parts` shares, last one first. */
@@ -324,7 +336,7 @@ static inline void dp_solve(const struct dp_case *c, uint32_t i, uint32_t qh, st
 	for (t = begin; t <= p; t++) {
 		o->a[t] /= all;
 		for (e = 0, norm = 0.0; e < r->d_v; e++) {
-			x = dp_element(r, dp_row(c, t, head, true), e);
+			x = dp_value(c, t, head, true, e);
 			o->o[e] += o->a[t] * x;
 			norm += x * x;
 		}

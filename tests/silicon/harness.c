@@ -340,6 +340,7 @@ uint32_t h_create(struct harness *h, struct h_stream *s)
 	union kvsink_item item = {.layer = {.window = s->window}};
 
 	memcpy(&item.layer.scale, &s->scale, sizeof(s->scale));
+	memcpy(&item.layer.softcap, &s->softcap, sizeof(s->softcap));
 	s->page_table = take_hbm(h, (uint64_t)s->max_tokens * 8);
 	s->scores = take_hbm(h, score_bytes(s));
 	cmd->stream_create = (struct kvsink_cmd_stream_create){

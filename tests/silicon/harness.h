@@ -49,7 +49,7 @@ struct h_stream {
 	uint32_t tenant, layers, q_heads, kv_heads, d_k, d_v, format, seal_k, seal_v, page_tokens, max_tokens,
 		score_groups;
 	uint16_t group_end[KVSINK_MAX_SCORE_GROUPS];
-	float scale;
+	float scale, softcap;
 	uint32_t window;
 	uint32_t flags;			    /* KVSINK_STREAM_* */
 	uint64_t rows;			    /* seed of its rows; 0: its id */

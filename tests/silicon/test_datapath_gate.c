@@ -5,23 +5,22 @@
  */
 #include "gate_fuzz.h"
 
-/* All heavy rows point one way, all light rows the other, all are as long as the longest. */
+/*
+ * All heavy rows point one way, all light rows the other, all are as long as the longest, and that is longer
+ * than the nearest binary16.
+ */
 static double adversary(uint32_t criterion, bool buffer, float epsilon, struct gate_sums *s)
 {
 	struct dp_geometry geometry = {KVSINK_FORMAT_F32, 1, 1, 16, 8, 4, 700, 1, 0, 0, 12, 0, 1, false, 0};
 	struct gate_case g;
-	float v[8] = {0};
 
 	gate_new(&g, &geometry, criterion, epsilon);
 	g.c.task.gate.buffer = buffer;
 	g.c.task.gate.certify = true;
-	for (uint32_t t = 0; t < g.c.tokens; t++) {
-		v[0] = dp_dot(&g.c, 0, 0, t) * g.c.task.scale > 4 ? 1.0f : -1.0f;
-		memcpy(dp_row(&g.c, t, 0, true), v, sizeof(v));
-	}
+	gate_adverse(&g);
 	gate_norms(&g);
 	gate_run(&g, 1);
-	gate_look(&g, s);
+	gate_look(&g, false, s);
 	gate_free(&g);
 	return s->worst;
 }
@@ -31,7 +30,7 @@ static void adversaries(uint32_t criterion, bool buffer)
 	struct gate_sums s = {0};
 
 	for (int i = 0; i < 40; i++)
-		adversary(criterion, buffer, 0.01f + 0.02f * dp_random(5), &s);
+		adversary(criterion, buffer, 0.05f + 0.1f * dp_random(5), &s);
 	tap_ok(!s.violations && !s.broken && s.worst > 0.9,
 	       "%s, %s: adversarial rows come within 0.9 of the certificate and never beyond",
 	       gate_names[criterion], buffer ? "score buffer" : "one pass");
@@ -261,12 +260,159 @@ static void bytes(void)
 	gate_free(&g);
 }
 
+/* A window moves the first norm that a query reads, not only their number: here to the last byte pair of a
+ * burst. */
+static void norms_of_a_window(void)
+{
+	struct dp_geometry geometry = {KVSINK_FORMAT_F32, 2, 1, 8, 8, 2, 99, 1, 33, 0, 4, 0, 1, false, 0};
+	struct gate_case g;
+
+	gate_new(&g, &geometry, KVSINK_GATE_REL, 0.1f);
+	/* tokens 67 to 99; head 1's norms are 200 bytes behind head 0's */
+	g.c.task.gate.norms_at = 64 - 2 * 67 % 64 - 2;
+	gate_run(&g, 1);
+	tap_ok(g.bytes.norm == 2 * (4 + 2 * 33) && g.bytes.norm_bus == 2 * 64 + 128 + 128,
+	       "under a sliding window REL reads norms of the rows that are seen: %llu B, %llu B of bursts",
+	       (unsigned long long)g.bytes.norm, (unsigned long long)g.bytes.norm_bus);
+	gate_free(&g);
+}
+
+/* More query heads than a unit has rows: nobody could ask the others. */
+static void many_heads(void)
+{
+	for (uint32_t group = 24; group <= 50; group += 13) {
+		struct dp_geometry geometry = {
+			KVSINK_FORMAT_F32, 1, group, 16, 8, 4, 300, 1, 0, 0, 8, 0, 1, false, 0};
+		struct gate_case g;
+		bool exact = true;
+
+		gate_new(&g, &geometry, KVSINK_GATE_MASS, 0.5f);
+		gate_run(&g, 1);
+		for (uint32_t i = 0; i < group; i++)
+			exact &= g.c.stats[i].skipped == 0 && g.c.stats[i].bound == 0;
+		tap_ok(exact == (group > 24) && !g.bytes.v_skipped == exact,
+		       "%u query heads of a KV head: %s", group,
+		       group > 24 ? "nothing stays unread" : "they agree");
+		gate_free(&g);
+	}
+}
+
+/* ---- K rows that are read again ---- */
+
+struct again {
+	uint64_t useful, bus;
+};
+
+static void one_read(struct again *a, uint64_t at, uint64_t bytes)
+{
+	a->useful += bytes;
+	a->bus += ((at + bytes - 1) / 64 - at / 64 + 1) * 64;
+}
+
+/* K rows of one page, of 16 tokens and one head, that a query reads: those of `tokens`, by bit. */
+static void read_page(const struct dp_case *c, uint32_t page, uint32_t tokens, struct again *a)
+{
+	const struct kvsink_rows *r = &c->task.rows;
+	uint32_t row = r->d_k * 4, code = r->seal_k ? kvsink_code_bytes(r->seal_k, r->d_k) : 0;
+	bool sealed = r->seal_k && page * 16 < r->sealed, touched[64] = {false};
+	uint32_t scales = code * 16, bitmap = sealed ? kvsink_seal_bitmap_at(r->seal_k, r->d_k, 16) : 0;
+	uint16_t kept = 0;
+
+	if (sealed)
+		memcpy(&kept, r->pages[page] + r->k_offset + bitmap, sizeof(kept));
+	if (sealed && tokens)
+		one_read(a, r->k_offset + scales, bitmap + 2 - scales);
+	for (uint32_t slot = 0; slot < 16; slot++) {
+		uint64_t at = r->k_offset + (uint64_t)slot * (sealed ? code : row);
+
+		if (!(tokens >> slot & 1))
+			continue;
+		if (!sealed) {
+			one_read(a, at, row);
+			continue;
+		}
+		if (kept >> slot & 1) { /* gate_seal() protects one at most */
+			one_read(a, r->k_offset + kvsink_seal_rows_at(r->seal_k, r->d_k, 16), row);
+			continue;
+		}
+		a->useful += code;
+		for (uint32_t i = 0; i < code; i++) {
+			a->bus += touched[(at + i) / 64] ? 0 : 64;
+			touched[(at + i) / 64] = true;
+		}
+	}
+}
+
+/* What all queries read of the tokens that the last one's output says are unread. */
+static struct again read_unread(const struct dp_case *c)
+{
+	const float *out = c->out + (size_t)(c->task.count - 1) * c->task.rows.d_v + 1;
+	struct again a = {0};
+
+	for (uint32_t query = 0; query < c->task.count; query++)
+		for (uint32_t page = 0; page * 16 < c->tokens; page++) {
+			uint32_t tokens = 0;
+
+			for (uint32_t t = page * 16; t < page * 16 + 16 && t <= c->task.first + query; t++)
+				tokens |= (out[t] == 0.0f) << t % 16;
+			read_page(c, page, tokens, &a);
+		}
+	return a;
+}
+
+/*
+ * The newer half of the V rows points one way, the older the other, so that REL in one pass lets too much go;
+ * besides each row has a small element of its own, so that the output tells which rows were read.
+ */
+static void opposed_rows(struct gate_case *g)
+{
+	for (uint32_t t = 0; t < g->c.tokens; t++) {
+		float v[KVSINK_MAX_HEAD_DIM] = {t >= g->c.tokens / 2 ? 1.0f : -1.0f};
+
+		v[1 + t] = 0x1p-6f;
+		memcpy(dp_row(&g->c, t, 0, true), v, (1 + g->c.tokens) * sizeof(float));
+	}
+	gate_norms(g);
+}
+
+static void read_again(uint32_t seal, uint32_t count, const char *name)
+{
+	struct again want = {0};
+	struct gate_case g = {.norms = NULL};
+
+	for (uint32_t tries = 0; tries < 400 && !g.bytes.k_again; tries++) {
+		struct dp_geometry geometry = {
+			KVSINK_FORMAT_F32, 1, 1, 32,	501, 4, 500 - count, count, 0, 0,
+			2 + tries % 12,	   0, 1, false, 0};
+
+		if (tries)
+			gate_free(&g);
+		gate_new(&g, &geometry, KVSINK_GATE_REL, 0.1f + 0.2f * (tries % 2));
+		opposed_rows(&g);
+		if (seal)
+			gate_seal(&g, seal, 0);
+		g.c.task.gate.buffer = false;
+		gate_run(&g, 1);
+		want = read_unread(&g.c);
+		g.c.task.gate.certify = true;
+		gate_run(&g, 1);
+	}
+	tap_ok(g.bytes.k_again == want.useful && g.bytes.k_again_bus == want.bus && want.useful &&
+		       !g.bytes.v_skipped,
+	       "CERTIFY, %s, %u queries: K is read again as the ledger counts it: %llu B (%llu), %llu B "
+	       "(%llu) of bursts",
+	       name, count, (unsigned long long)g.bytes.k_again, (unsigned long long)want.useful,
+	       (unsigned long long)g.bytes.k_again_bus, (unsigned long long)want.bus);
+	gate_free(&g);
+}
+
 /* ---- the same everywhere ---- */
 
 static void same_bits(void)
 {
 	struct dp_geometry geometry = {KVSINK_FORMAT_FP16, 3, 3, 64, 64, 4, 700, 9, 0, 0, 20, 3, 1, true, 0};
 	struct kvsink_attend_stat first[81];
+	static float out[81 * 64];
 	struct kvsink_gate_bytes bytes_first;
 	struct gate_case g;
 
@@ -277,6 +423,7 @@ static void same_bits(void)
 		kvsink_simd_force(0);
 		gate_run(&g, 1);
 		memcpy(first, g.c.stats, sizeof(first));
+		memcpy(out, g.c.out, sizeof(out));
 		bytes_first = g.bytes;
 		for (int level = 0; kvsink_simd_name(level); level++)
 			for (unsigned parts = 1; parts <= 3; parts++) {
@@ -284,6 +431,7 @@ static void same_bits(void)
 					continue;
 				gate_run(&g, parts);
 				equal &= !memcmp(first, g.c.stats, sizeof(first)) &&
+					 !memcmp(out, g.c.out, sizeof(out)) &&
 					 !memcmp(&bytes_first, &g.bytes, sizeof(bytes_first));
 			}
 		tap_ok(equal, "%s: equal bits and bytes for every SIMD level and number of parts",
@@ -315,6 +463,13 @@ int main(void)
 {
 	round_up();
 	bytes();
+	norms_of_a_window();
+	many_heads();
+	for (uint32_t count = 1; count <= 2; count++) {
+		read_again(0, count, "rows as they were appended");
+		read_again(KVSINK_FORMAT_INT8_CHANNEL, count, "INT8 per channel");
+		read_again(KVSINK_FORMAT_INT8, count, "INT8");
+	}
 	all_resident();
 	attention_is_whole();
 	not_finite();

@@ -225,6 +225,15 @@ static void geometry(void)
 	       "V cannot be sealed per channel");
 	tap_ok(create(KVSINK_FORMAT_INT8_CHANNEL, 0, 2) == KVSINK_CODE_BAD_FIELD && h.cpl.address == k,
 	       "a page without room for the channels' scales is refused");
+	s.flags = KVSINK_STREAM_V_IN_K;
+	s.d_v = s.d_k;
+	tap_ok(create(KVSINK_FORMAT_INT8, 0, 8) == KVSINK_CODE_BAD_FIELD && h.cpl.address == k &&
+		       create(KVSINK_FORMAT_INT4_CHANNEL, 0, 8) == KVSINK_CODE_BAD_FIELD &&
+		       h.cpl.address == k,
+	       "K that holds V cannot be sealed");
+	tap_ok(create(0, KVSINK_FORMAT_INT8, 8) == KVSINK_CODE_BAD_FIELD && h.cpl.address == v,
+	       "nor can V by itself");
+	s.flags = 0;
 	s.d_v = 48;
 	tap_ok(create(0, KVSINK_FORMAT_INT4, 8) == KVSINK_CODE_BAD_FIELD && h.cpl.address == v,
 	       "a width that does not divide is refused");

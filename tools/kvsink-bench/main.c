@@ -10,12 +10,14 @@
 #include "bench.h"
 #include "fail.h"
 #include "micro.h"
+#include "serve.h"
 
 #define MAX_LIST 32
 
 static const char usage_text[] =
 	"usage: kvsink-bench model --state FILE [options]\n"
 	"       kvsink-bench micro [options]\n"
+	"       kvsink-bench serve --model FILE --requests TRACE --prompt FILE [options]\n"
 	"       kvsink-bench policies     lists the placement policies and what each does\n"
 	"model replays a recorded decode for each policy and size of SRAM; prints what was read from where.\n"
 	"  --state FILE       state file of `kvsink-llm prefill`: its rows are the prompt, then the decode\n"
@@ -41,6 +43,7 @@ static const char usage_text[] =
 	"hold\n"
 	"  --rounds N         that times are taken in turn, 1 to 99 (default 15); ratios are medians\n"
 	"  --json[=FILE]      as above\n"
+	"serve serves a trace of requests once for each policy; serve --help has its options.\n"
 	"exit status: 0 done, 1 failed, 2 usage\n";
 
 struct options {
@@ -542,8 +545,10 @@ static int command(int argc, char **argv)
 		return model(argc - 2, argv + 2);
 	if (!strcmp(name, "micro"))
 		return micro(argc - 2, argv + 2);
+	if (!strcmp(name, "serve"))
+		return serve_command(argc - 2, argv + 2);
 	if (strcmp(name, "policies") && strcmp(name, "--help"))
-		return bad(name, "", "model, micro, policies and --help are known");
+		return bad(name, "", "model, micro, serve, policies and --help are known");
 	if (argc > 2)
 		return bad("argument", argv[2], "not expected");
 	if (!strcmp(name, "policies"))

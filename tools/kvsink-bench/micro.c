@@ -382,6 +382,8 @@ static int begin(struct micro *m)
 	json_number(m->json, "bytes_per_s", m->machine.bytes_per_s);
 	json_number(m->json, "f64_per_s", m->machine.f64_per_s);
 	json_number(m->json, "f32_per_s", m->machine.f32_per_s);
+	if (!m->flash)
+		json_string(m->json, "no_flash", m->no_flash);
 	json_object_object_add(m->json, "ratios", json_object_new_array());
 	m->table = scols_new_table();
 	if (!m->table)

@@ -115,13 +115,12 @@ static int attention_heads(struct attention *a, const struct hook *hook)
 	return rc ? attention_fail(a, "cannot set slopes and sinks", rc) : 0;
 }
 
-int attention_open(struct attention *a, struct kvs_device *device, const struct hook *hook,
-		   uint32_t max_tokens, uint32_t chunk, const struct groups *groups)
+int attention_create(struct attention *a, struct kvs_device *device, const struct hook *hook,
+		     uint32_t max_tokens, const struct groups *groups)
 {
 	const struct geometry *g = &hook->geometry;
 	struct drm_kvsink_layer layers[MAX_LAYERS];
 	const uint32_t copies = a->copies ? a->copies : 1;
-	bool heads = per_head(hook);
 	struct kvs_geometry stream = {
 		.size = sizeof(stream),
 		.layers = g->layers,
@@ -134,17 +133,18 @@ int attention_open(struct attention *a, struct kvs_device *device, const struct 
 		.seal_v = a->seal_v,
 		.page_tokens = a->seal_k || a->seal_v ? ATTENTION_PAGE : 0,
 		.max_tokens = max_tokens,
+		.reserve_tokens = a->reserve,
 		.score_groups = groups ? groups->count : 0,
 		.layer = layers,
-		.flags =
-			(g->v_in_k ? DRM_KVSINK_STREAM_V_IN_K : 0) | (heads ? DRM_KVSINK_STREAM_PER_HEAD : 0),
+		.flags = (g->v_in_k ? DRM_KVSINK_STREAM_V_IN_K : 0) |
+			 (per_head(hook) ? DRM_KVSINK_STREAM_PER_HEAD : 0),
 	};
-	int rc;
 
 	*a = (struct attention){.format = a->format,
 				.mode = a->mode,
 				.seal_k = a->seal_k,
 				.seal_v = a->seal_v,
+				.reserve = a->reserve,
 				.copies = copies};
 	a->device = device;
 	a->geometry = *g;
@@ -152,12 +152,31 @@ int attention_open(struct attention *a, struct kvs_device *device, const struct 
 	layer_params(hook, layers);
 	if (groups)
 		memcpy(stream.group_end, groups->end, sizeof(stream.group_end));
-	rc = kvs_stream_create(device, &stream, &a->stream);
-	if (rc)
-		return attention_fail(a, "cannot create a stream", rc);
+	return kvs_stream_create(device, &stream, &a->stream);
+}
+
+int attention_prepare(struct attention *a, const struct hook *hook, uint32_t chunk)
+{
 	if (attention_buffers(a, chunk))
 		return -1;
-	return heads ? attention_heads(a, hook) : 0;
+	return per_head(hook) ? attention_heads(a, hook) : 0;
+}
+
+int attention_open(struct attention *a, struct kvs_device *device, const struct hook *hook,
+		   uint32_t max_tokens, uint32_t chunk, const struct groups *groups)
+{
+	int rc = attention_create(a, device, hook, max_tokens, groups);
+
+	return rc ? attention_fail(a, "cannot create a stream", rc) : attention_prepare(a, hook, chunk);
+}
+
+struct groups attention_groups(uint32_t layers)
+{
+	struct groups groups = {.count = layers < KVSINK_MAX_SCORE_GROUPS ? layers : KVSINK_MAX_SCORE_GROUPS};
+
+	for (uint32_t g = 0; g < groups.count; g++)
+		groups.end[g] = (uint16_t)((2 * (g + 1) * layers + groups.count) / (2 * groups.count));
+	return groups;
 }
 
 void attention_close(struct attention *a)

@@ -28,6 +28,7 @@ struct attention {
 	uint32_t format;			   /* enum kvsink_format; set before attention_open() */
 	uint32_t seal_k, seal_v;		   /* likewise, formats to seal in; 0 = none */
 	uint32_t copies;			   /* likewise: of each K and V head; 0 = 1 */
+	uint32_t reserve;			   /* likewise: tokens that get pages now; 0 = all */
 	uint32_t sealed;			   /* tokens */
 	uint32_t mode;				   /* enum drm_kvsink_attend_mode of attention_attend() */
 	uint32_t chunk;				   /* tokens that fit into it */
@@ -39,6 +40,13 @@ struct attention {
  * call will bring at most (larger ones are split) */
 int attention_open(struct attention *attention, struct kvs_device *device, const struct hook *hook,
 		   uint32_t max_tokens, uint32_t chunk, const struct groups *groups);
+/* attention_create - its first half: the stream; 0 or -errno, without a line */
+int attention_create(struct attention *attention, struct kvs_device *device, const struct hook *hook,
+		     uint32_t max_tokens, const struct groups *groups);
+/* attention_prepare - its second half: buffers, and what query heads have of their own */
+int attention_prepare(struct attention *attention, const struct hook *hook, uint32_t chunk);
+/* attention_groups - as many score groups of equal size as there can be, as placement policies want them */
+struct groups attention_groups(uint32_t layers);
 void attention_close(struct attention *attention);
 /* attention_fail - the line for a failed call of the library; returns -1 */
 int attention_fail(const struct attention *attention, const char *what, int error);

@@ -14,6 +14,8 @@ enum { EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_REFUSED = 3 };
 
 /* Returned instead of -1 where the model is at fault: main() turns it into EXIT_REFUSED. */
 #define REFUSED (-2)
+/* Returned where the command line, or a file that it names, says what cannot be done: EXIT_USAGE. */
+#define USAGE (-3)
 
 __attribute__((format(printf, 1, 2))) static inline int fail(const char *format, ...)
 {

@@ -46,9 +46,9 @@ void hook_free(struct hook *hook)
 	memset(hook, 0, sizeof(*hook));
 }
 
-void hook_begin(struct hook *hook, uint32_t first, uint32_t tokens)
+void hook_begin(struct hook *hook, const int32_t *positions, uint32_t tokens)
 {
-	hook->first = first;
+	hook->positions = positions;
 	hook->tokens = tokens;
 	hook->layer = 0;
 	hook->seen = 0;
@@ -94,7 +94,7 @@ static int hook_refuse(struct hook *hook, const struct ggml_tensor *t, const cha
 	hook->failed = true;
 	snprintf(hook->why, sizeof(hook->why), "%s: %s (%s [%lld, %lld, %lld], %u tokens from position %u)",
 		 t->name, what, ggml_type_name(t->type), (long long)t->ne[0], (long long)t->ne[1],
-		 (long long)t->ne[2], hook->tokens, hook->first);
+		 (long long)t->ne[2], hook->tokens, (unsigned)hook->positions[0]);
 	return -1;
 }
 
@@ -109,7 +109,7 @@ static bool hook_positions(const struct hook *hook, const struct ggml_tensor *t)
 		return false;
 	for (uint32_t i = 0; i < hook->tokens && same; i++) {
 		ggml_backend_tensor_get(positions, &position, i * sizeof(position), sizeof(position));
-		same = position == (int32_t)(hook->first + i);
+		same = position == hook->positions[i];
 	}
 	return same;
 }
@@ -188,7 +188,8 @@ static int hook_rows(struct hook *hook, enum hook_tensor which, struct ggml_tens
 					width * sizeof(float));
 	if (!hook->owner.rows)
 		return 0;
-	if (hook->owner.rows(hook->owner.context, which, hook->layer, hook->first, hook->tokens, rows))
+	if (hook->owner.rows(hook->owner.context, which, hook->layer, (uint32_t)hook->positions[0],
+			     hook->tokens, rows))
 		return -1;
 	for (int64_t row = 0; row < from->ne[1]; row++) {
 		ggml_backend_tensor_get(index, &at, (size_t)row * sizeof(at), sizeof(at));
@@ -332,7 +333,7 @@ static int hook_attention(struct hook *hook, struct ggml_tensor *t)
 	uint64_t elements = hook->tokens * geometry_out_row(&hook->geometry);
 	struct hook_layer layer = {
 		.layer = hook->layer,
-		.first = hook->first,
+		.first = (uint32_t)hook->positions[0],
 		.tokens = hook->tokens,
 		.q = hook->rows[HOOK_Q],
 		.k = hook->rows[HOOK_K],

@@ -44,7 +44,7 @@ enum hook_tensor { HOOK_Q, HOOK_K, HOOK_V, HOOK_SOFTMAX, HOOK_OUT, HOOK_TENSORS 
 /* What one layer of one evaluation looks like to the owner. */
 struct hook_layer {
 	uint32_t layer;
-	uint32_t first; /* position of the first token */
+	uint32_t first; /* position of the first token; the others follow it if they are of one sequence */
 	uint32_t tokens;
 	const float *q; /* [tokens][q_heads][d_k] */
 	const float *k; /* [tokens][kv_heads][d_k] */
@@ -67,7 +67,7 @@ struct hook {
 	struct hook_params *params;	 /* [layers], of the last evaluation that was looked at */
 	struct hook_owner owner;	 /* both NULL: libllama computes by itself, nothing is even copied */
 	bool look;			 /* take parameters and geometry although there is no owner */
-	uint32_t first;			 /* position of the first token of this evaluation */
+	const int32_t *positions;	 /* of the tokens of this evaluation */
 	uint32_t tokens;		 /* of this evaluation */
 	uint32_t layer;			 /* that is expected next */
 	unsigned seen;			 /* bit t: enum hook_tensor t of that layer has been seen */
@@ -80,8 +80,9 @@ struct hook {
 
 int hook_init(struct hook *hook, uint32_t layers);
 void hook_free(struct hook *hook);
-/* hook_begin - before an evaluation; hook_end - after it: 0 if every layer passed, else -1 and why */
-void hook_begin(struct hook *hook, uint32_t first, uint32_t tokens);
+/* hook_begin - before an evaluation of tokens at these positions, which stay until hook_end() */
+void hook_begin(struct hook *hook, const int32_t *positions, uint32_t tokens);
+/* hook_end - after it: 0 if every layer passed, else -1 and why */
 int hook_end(struct hook *hook);
 /* hook_callback - for llama_context_params.cb_eval, with the hook as user data */
 bool hook_callback(struct ggml_tensor *tensor, bool ask, void *user);

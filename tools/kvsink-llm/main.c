@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <getopt.h>
 #include <math.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,6 +15,7 @@
 #include "draft.h"
 #include "fail.h"
 #include "options.h"
+#include "serve_attention.h"
 
 /* Names of options stand between spaces, so that each can be looked up with its own around it. */
 static const struct command {
@@ -44,6 +46,10 @@ static const struct command {
 	 0, "--model M --state S --device D [--attend gated] ...: perplexity, KL and bytes of a forced text"},
 	{"drafts", command_drafts, "", " json ", 3,
 	 "DRAFT.json PLAIN.json COMPARE.json [--json OUT]: a decode with drafts beside one without"},
+	{"serve", command_serve, " model requests prompt ",
+	 " device count parallel chunk scale scale-output max-prompt max-output step-ms dwell compute every "
+	 "policy sram attend format threads json ",
+	 0, "--model M --requests TRACE --prompt FILE [--policy P] ...: many requests at once"},
 	{"report", command_report, "", " json ", 3,
 	 "DECODE.json COMPARE.json PREFILL.json [--json OUT]: one table, one result"},
 };
@@ -68,26 +74,43 @@ static const char usage_text[] =
 	"verified\n"
 	"                        in one evaluation; the tokens are those of plain decoding\n"
 	"  --attend MODE         decode: split (the default) or canonical (always with --draft);\n"
-	"                        quality: split (the default), canonical or gated\n"
+	"                        quality: split (the default), canonical or gated; serve: not gated\n"
 	"  --gate mass|abs|rel   quality: criterion of gated attention (mass)\n"
 	"  --epsilon X           quality: its bound, above 0 and below 1 (0.03)\n"
 	"  --one-pass            quality: without the score buffer\n"
 	"  --apart               quality: each query head has rows of its own, as without grouped heads\n"
 	"  --check               quality: compare each gated output with the exact one; no bytes then\n"
-	"  --format f32|fp16     quality: of the stored rows (f32)\n"
+	"  --format f32|fp16     quality, serve: of the stored rows (f32)\n"
 	"  --seal-k FORMAT       quality: int8, int4, int8-channel or int4-channel: of K in pages of 32 "
 	"tokens "
 	"but the newest 32 to 63 tokens\n"
 	"  --seal-v int8|int4    quality: the same of V\n"
 	"  --protect N           quality: the first N tokens are not quantised, 0 to 32 (0)\n"
-	"  --chunk N             quality: tokens of one evaluation (1)\n"
-	"  --policy NAME         decode, quality: placement policy, with its own tail; default: nothing in "
+	"  --chunk N             quality, serve: tokens of one evaluation (1; serve: 128)\n"
+	"  --policy NAME         decode, quality, serve: placement policy, with its own tail; default: "
+	"nothing in "
 	"SRAM\n"
-	"  --sram BYTES          decode, quality: what the policy may use (all)\n"
+	"  --sram BYTES          decode, quality, serve: what the policy may use, in serve divided by "
+	"--parallel "
+	"(all)\n"
 	"  --against FILE        quality: logits of another run of the same text\n"
+	"  --requests FILE       serve: a trace, one JSON object a line: timestamp (ms), input_length, "
+	"output_length and\n"
+	"                        hash_ids, one a block of 512 tokens; their text is taken from --prompt\n"
+	"  --count N             serve: the first N requests (all)\n"
+	"  --parallel N          serve: at most N requests at once, 1 to 60 (16)\n"
+	"  --scale N             serve: divides prompts and blocks, a divisor of 512 (32)\n"
+	"  --scale-output N      serve: divides outputs (8)\n"
+	"  --max-prompt N, --max-output N\n"
+	"                        serve: what is longer afterwards is cut off (512, 64)\n"
+	"  --step-ms N           serve: of the trace's time that a step takes (100)\n"
+	"  --dwell N             serve: steps that contracts ask for, 0 for no contracts (4)\n"
+	"  --compute NS          serve: modelled time between two layers, in which copies can hide (2800)\n"
+	"  --every N             serve: steps between two looks at SRAM and queues (8)\n"
 	"  --hold                decode: keep the stream open; read \"step [N]\" and \"quit\" from standard "
 	"input\n"
-	"exit status: 0 done, 1 failed, 2 usage, 3 the model was refused\n";
+	"exit status: 0 done, 1 failed, 2 usage (serve: also files that say what cannot be done), 3 the "
+	"model was refused\n";
 
 static void usage(FILE *file)
 {
@@ -98,16 +121,11 @@ static void usage(FILE *file)
 }
 
 enum {
-	OPT_TOKENS = 1,
-	OPT_WINDOW,
+	OPT_NUMBER = 1,
 	OPT_SINK,
 	OPT_THREADS,
 	OPT_HOLD,
 	OPT_HELP,
-	OPT_CHUNK,
-	OPT_PROTECT,
-	OPT_DRAFT,
-	OPT_SRAM,
 	OPT_EPSILON,
 	OPT_ONE_PASS,
 	OPT_CHECK,
@@ -116,8 +134,8 @@ enum {
 };
 
 static const struct option long_options[] = {
-	{"tokens", required_argument, NULL, OPT_TOKENS},
-	{"local-window", required_argument, NULL, OPT_WINDOW},
+	{"tokens", required_argument, NULL, OPT_NUMBER},
+	{"local-window", required_argument, NULL, OPT_NUMBER},
 	{"t-sink", required_argument, NULL, OPT_SINK},
 	{"threads", required_argument, NULL, OPT_THREADS},
 	{"hold", no_argument, NULL, OPT_HOLD},
@@ -136,13 +154,24 @@ static const struct option long_options[] = {
 	{"format", required_argument, NULL, OPT_STRING},
 	{"seal-k", required_argument, NULL, OPT_STRING},
 	{"seal-v", required_argument, NULL, OPT_STRING},
-	{"protect", required_argument, NULL, OPT_PROTECT},
+	{"protect", required_argument, NULL, OPT_NUMBER},
 	{"policy", required_argument, NULL, OPT_STRING},
 	{"against", required_argument, NULL, OPT_STRING},
-	{"chunk", required_argument, NULL, OPT_CHUNK},
-	{"draft", required_argument, NULL, OPT_DRAFT},
-	{"sram", required_argument, NULL, OPT_SRAM},
+	{"chunk", required_argument, NULL, OPT_NUMBER},
+	{"draft", required_argument, NULL, OPT_NUMBER},
+	{"sram", required_argument, NULL, OPT_NUMBER},
 	{"epsilon", required_argument, NULL, OPT_EPSILON},
+	{"requests", required_argument, NULL, OPT_STRING},
+	{"count", required_argument, NULL, OPT_NUMBER},
+	{"parallel", required_argument, NULL, OPT_NUMBER},
+	{"scale", required_argument, NULL, OPT_NUMBER},
+	{"scale-output", required_argument, NULL, OPT_NUMBER},
+	{"max-prompt", required_argument, NULL, OPT_NUMBER},
+	{"max-output", required_argument, NULL, OPT_NUMBER},
+	{"step-ms", required_argument, NULL, OPT_NUMBER},
+	{"dwell", required_argument, NULL, OPT_NUMBER},
+	{"compute", required_argument, NULL, OPT_NUMBER},
+	{"every", required_argument, NULL, OPT_NUMBER},
 	{"one-pass", no_argument, NULL, OPT_ONE_PASS},
 	{"check", no_argument, NULL, OPT_CHECK},
 	{"apart", no_argument, NULL, OPT_APART},
@@ -155,12 +184,12 @@ static const char **string_option(struct options *o, const char *name)
 		const char *name;
 		const char **value;
 	} strings[] = {
-		{"model", &o->model},	  {"prompt", &o->prompt}, {"state", &o->state},
-		{"device", &o->device},	  {"logits", &o->logits}, {"trace", &o->trace},
-		{"json", &o->json},	  {"groups", &o->groups}, {"mode", &o->mode},
-		{"attend", &o->attend},	  {"gate", &o->gate},	  {"format", &o->format},
-		{"seal-k", &o->seal_k},	  {"seal-v", &o->seal_v}, {"policy", &o->policy},
-		{"against", &o->against},
+		{"model", &o->model},	  {"prompt", &o->prompt},     {"state", &o->state},
+		{"device", &o->device},	  {"logits", &o->logits},     {"trace", &o->trace},
+		{"json", &o->json},	  {"groups", &o->groups},     {"mode", &o->mode},
+		{"attend", &o->attend},	  {"gate", &o->gate},	      {"format", &o->format},
+		{"seal-k", &o->seal_k},	  {"seal-v", &o->seal_v},     {"policy", &o->policy},
+		{"against", &o->against}, {"requests", &o->requests},
 	};
 
 	for (size_t i = 0; i < sizeof(strings) / sizeof(*strings); i++)
@@ -202,15 +231,46 @@ static int parse_epsilon(const char *text, float *value)
 	return 0;
 }
 
+static const struct {
+	const char *name;
+	uint32_t min, max;
+	size_t offset; /* in struct options */
+} numbers[] = {
+	{"tokens", 1, 1u << 18, offsetof(struct options, tokens)},
+	{"local-window", 0, 1u << 18, offsetof(struct options, local_window)},
+	{"chunk", 1, 256, offsetof(struct options, chunk)},
+	{"protect", 0, 32, offsetof(struct options, protect)},
+	{"draft", 1, DRAFT_MAX, offsetof(struct options, draft)},
+	{"sram", 1, 1u << 31, offsetof(struct options, sram)},
+	{"count", 1, 1u << 20, offsetof(struct options, count)},
+	{"parallel", 1, SERVE_MAX_SPANS, offsetof(struct options, parallel)},
+	{"scale", 1, 512, offsetof(struct options, scale)},
+	{"scale-output", 1, 1u << 16, offsetof(struct options, scale_output)},
+	{"max-prompt", 1, 1u << 18, offsetof(struct options, max_prompt)},
+	{"max-output", 1, 1u << 18, offsetof(struct options, max_output)},
+	{"step-ms", 1, 1u << 20, offsetof(struct options, step_ms)},
+	{"dwell", 0, 1u << 16, offsetof(struct options, dwell)},
+	{"compute", 0, 1000000000, offsetof(struct options, compute)},
+	{"every", 1, 1u << 16, offsetof(struct options, every)},
+};
+
+static int number_option(struct options *o, const char *name, const char *text)
+{
+	size_t i = 0;
+
+	while (strcmp(numbers[i].name, name))
+		i++;
+	return parse_number(name, text, numbers[i].min, numbers[i].max,
+			    (uint32_t *)((char *)o + numbers[i].offset));
+}
+
 static int parse_option(struct options *o, int option, const char *name, const char *value)
 {
 	uint32_t threads;
 
 	switch (option) {
-	case OPT_TOKENS:
-		return parse_number(name, value, 1, 1u << 18, &o->tokens);
-	case OPT_WINDOW:
-		return parse_number(name, value, 0, 1u << 18, &o->local_window);
+	case OPT_NUMBER:
+		return number_option(o, name, value);
 	case OPT_SINK:
 		return parse_score(value, &o->t_sink);
 	case OPT_THREADS:
@@ -221,14 +281,6 @@ static int parse_option(struct options *o, int option, const char *name, const c
 	case OPT_HOLD:
 		o->hold = true;
 		return 0;
-	case OPT_CHUNK:
-		return parse_number(name, value, 1, 256, &o->chunk);
-	case OPT_PROTECT:
-		return parse_number(name, value, 0, 32, &o->protect);
-	case OPT_DRAFT:
-		return parse_number(name, value, 1, DRAFT_MAX, &o->draft);
-	case OPT_SRAM:
-		return parse_number(name, value, 1, 1u << 31, &o->sram);
 	case OPT_EPSILON:
 		return parse_epsilon(value, &o->epsilon);
 	case OPT_ONE_PASS:
@@ -319,7 +371,7 @@ static int run(int (*command)(const struct options *), const struct options *opt
 {
 	int rc = command(options);
 
-	return !rc ? 0 : rc == REFUSED ? EXIT_REFUSED : EXIT_FAILED;
+	return !rc ? 0 : rc == REFUSED ? EXIT_REFUSED : rc == USAGE ? EXIT_USAGE : EXIT_FAILED;
 }
 
 int main(int argc, char **argv)
@@ -329,7 +381,17 @@ int main(int argc, char **argv)
 				  .mode = "mean",
 				  .gate = "mass",
 				  .format = "f32",
-				  .epsilon = 0.03f};
+				  .epsilon = 0.03f,
+				  .count = UINT32_MAX,
+				  .parallel = 16,
+				  .scale = 32,
+				  .scale_output = 8,
+				  .max_prompt = 512,
+				  .max_output = 64,
+				  .step_ms = 100,
+				  .dwell = 4,
+				  .compute = 2800,
+				  .every = 8};
 
 	if (argc < 2) {
 		usage(stderr);

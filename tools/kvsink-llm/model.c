@@ -58,13 +58,14 @@ static int model_load(struct model *m, const char *path)
 	return hash_file(path, &m->hash);
 }
 
-static int model_context(struct model *m, uint32_t context_tokens, int threads)
+static int model_context(struct model *m, uint32_t context_tokens, uint32_t sequences, int threads)
 {
 	struct llama_context_params params = llama_context_default_params();
 
 	params.n_ctx = context_tokens;
 	params.n_batch = params.n_ubatch = m->batch_tokens;
-	params.n_seq_max = 1;
+	params.n_seq_max = sequences;
+	params.kv_unified = true; /* one graph for all sequences, rows in the order of the batch */
 	params.n_threads = params.n_threads_batch = threads;
 	params.flash_attn_type = LLAMA_FLASH_ATTN_TYPE_DISABLED;
 	params.type_k = params.type_v = GGML_TYPE_F32;
@@ -76,8 +77,7 @@ static int model_context(struct model *m, uint32_t context_tokens, int threads)
 	return m->context ? 0 : fail("%s: no context of %u tokens: %s", m->path, context_tokens, first_error);
 }
 
-int model_open(struct model *m, const char *path, uint32_t context_tokens, uint32_t batch_tokens, int threads,
-	       bool look)
+static int model_start(struct model *m, const char *path, uint32_t batch_tokens)
 {
 	int rc;
 
@@ -89,14 +89,35 @@ int model_open(struct model *m, const char *path, uint32_t context_tokens, uint3
 	rc = model_load(m, path);
 	if (rc)
 		return rc;
-	if (look && context_tokens <= model_window(m))
-		context_tokens = model_window(m) + 1;
 	m->vocab = llama_model_get_vocab(m->llama);
 	m->vocab_size = (uint32_t)llama_vocab_n_tokens(m->vocab);
 	if (hook_init(&m->hook, (uint32_t)llama_model_n_layer(m->llama)))
 		return fail("%s: out of memory for its layers", path);
 	m->batch = llama_batch_init((int32_t)batch_tokens, 0, 1);
-	return model_context(m, context_tokens, threads);
+	return 0;
+}
+
+int model_open(struct model *m, const char *path, uint32_t context_tokens, uint32_t batch_tokens, int threads,
+	       bool look)
+{
+	int rc = model_start(m, path, batch_tokens);
+
+	if (rc)
+		return rc;
+	if (look && context_tokens <= model_window(m))
+		context_tokens = model_window(m) + 1;
+	return model_context(m, context_tokens, 1, threads);
+}
+
+int model_open_many(struct model *m, const char *path, uint32_t batch_tokens, uint32_t sequences, int threads)
+{
+	uint32_t context_tokens;
+	int rc = model_start(m, path, batch_tokens);
+
+	if (rc)
+		return rc;
+	context_tokens = batch_tokens > model_window(m) ? batch_tokens : model_window(m) + 1;
+	return model_context(m, context_tokens, sequences, threads);
 }
 
 void model_close(struct model *m)
@@ -111,17 +132,13 @@ void model_close(struct model *m)
 	memset(m, 0, sizeof(*m));
 }
 
-static void model_fill_batch(struct model *m, const llama_token *tokens, uint32_t count, uint32_t first,
-			     bool every)
+static void model_put(struct model *m, uint32_t at, const struct model_row *row)
 {
-	m->batch.n_tokens = (int32_t)count;
-	for (uint32_t i = 0; i < count; i++) {
-		m->batch.token[i] = tokens[i];
-		m->batch.pos[i] = (llama_pos)(first + i);
-		m->batch.n_seq_id[i] = 1;
-		m->batch.seq_id[i][0] = 0;
-		m->batch.logits[i] = every || i + 1 == count;
-	}
+	m->batch.token[at] = row->token;
+	m->batch.pos[at] = (llama_pos)row->position;
+	m->batch.n_seq_id[at] = 1;
+	m->batch.seq_id[at][0] = (llama_seq_id)row->sequence;
+	m->batch.logits[at] = row->logits;
 }
 
 int model_refuse(const struct model *m, const char *why)
@@ -130,31 +147,49 @@ int model_refuse(const struct model *m, const char *why)
 	return REFUSED;
 }
 
-static int model_run(struct model *m, const llama_token *tokens, uint32_t count, uint32_t first, bool every)
+/* What lies in the batch. */
+static int model_run(struct model *m, uint32_t count)
 {
 	int rc, hooked;
 
-	if (!count || count > m->batch_tokens)
-		return fail("%u tokens in one evaluation: 1 to %u are possible", count, m->batch_tokens);
-	model_fill_batch(m, tokens, count, first, every);
-	hook_begin(&m->hook, first, count);
+	m->batch.n_tokens = (int32_t)count;
+	hook_begin(&m->hook, m->batch.pos, count);
 	first_error[0] = 0;
 	rc = llama_decode(m->context, m->batch);
 	hooked = hook_end(&m->hook);
 	if (hooked)
 		return m->hook.why[0] ? model_refuse(m, m->hook.why) : -1;
-	return rc ? fail("%s: libllama failed at position %u with %d: %s", m->path, first, rc, first_error)
+	return rc ? fail("%s: libllama failed at position %d with %d: %s", m->path, m->batch.pos[0], rc,
+			 first_error)
 		  : 0;
+}
+
+static int model_fits(const struct model *m, uint32_t count)
+{
+	if (!count || count > m->batch_tokens)
+		return fail("%u tokens in one evaluation: 1 to %u are possible", count, m->batch_tokens);
+	return 0;
 }
 
 int model_eval(struct model *m, const llama_token *tokens, uint32_t count, uint32_t first)
 {
-	return model_run(m, tokens, count, first, false);
+	if (model_fits(m, count))
+		return -1;
+	for (uint32_t i = 0; i < count; i++) {
+		struct model_row row = {.token = tokens[i], .position = first + i, .logits = i + 1 == count};
+
+		model_put(m, i, &row);
+	}
+	return model_run(m, count);
 }
 
-int model_eval_every(struct model *m, const llama_token *tokens, uint32_t count, uint32_t first)
+int model_eval_rows(struct model *m, const struct model_row *rows, uint32_t count)
 {
-	return model_run(m, tokens, count, first, true);
+	if (model_fits(m, count))
+		return -1;
+	for (uint32_t i = 0; i < count; i++)
+		model_put(m, i, &rows[i]);
+	return model_run(m, count);
 }
 
 /* Which layers hide tokens that are older than the window? `count` tokens are in the cache, one more than the
@@ -206,9 +241,9 @@ const float *model_logits(struct model *m)
 	return llama_get_logits_ith(m->context, -1);
 }
 
-const float *model_logits_at(struct model *m, uint32_t index)
+const float *model_logits_of(struct model *m, uint32_t row)
 {
-	return llama_get_logits_ith(m->context, (int32_t)index);
+	return llama_get_logits_ith(m->context, (int32_t)row);
 }
 
 void model_forget(struct model *m)

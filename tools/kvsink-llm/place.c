@@ -47,15 +47,6 @@ int place_groups(const char *text, uint32_t layers, struct groups *groups)
 	return 0;
 }
 
-struct groups place_eighths(uint32_t layers)
-{
-	struct groups groups = {.count = layers < KVSINK_MAX_SCORE_GROUPS ? layers : KVSINK_MAX_SCORE_GROUPS};
-
-	for (uint32_t g = 0; g < groups.count; g++)
-		groups.end[g] = (uint16_t)((2 * (g + 1) * layers + groups.count) / (2 * groups.count));
-	return groups;
-}
-
 int place_mode(const char *text, uint32_t *mode)
 {
 	static const char *const names[] = {"raw", "mean", "rel"};

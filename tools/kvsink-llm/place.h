@@ -30,8 +30,6 @@ struct placement {
 
 /* place_groups - parse "0-11,12-29" for a model of so many layers */
 int place_groups(const char *text, uint32_t layers, struct groups *groups);
-/* place_eighths - eight equal score groups, or one a layer if there are fewer, as the policies want them */
-struct groups place_eighths(uint32_t layers);
 /* place_mode - parse raw, mean or rel */
 int place_mode(const char *text, uint32_t *mode);
 /* place_configure - hand the policy to the stream; before it has any score */

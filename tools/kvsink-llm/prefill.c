@@ -4,11 +4,9 @@
  * needs goes into a state file. On the way the model is probed in full and poisoned layer by layer, and
  * the device's output is compared with libllama's own for every token and layer.
  */
-#include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "fail.h"
 #include "hash.h"
@@ -17,6 +15,7 @@
 #include "poison.h"
 #include "probe.h"
 #include "state.h"
+#include "text.h"
 
 #define CHUNK 512 /* tokens of one evaluation */
 #define DEFAULT_TOKENS 1024
@@ -35,37 +34,11 @@ struct prefill {
 	struct state_header header;
 };
 
-static char *read_text(const char *path, size_t *bytes)
-{
-	FILE *file = fopen(path, "rb");
-	struct stat st = {0};
-	char *text = NULL;
-	long size = -1;
-
-	*bytes = 0;
-	if (file && !fstat(fileno(file), &st) && !S_ISREG(st.st_mode)) {
-		fail("%s: not a regular file", path);
-		fclose(file);
-		return NULL;
-	}
-	if (file && !fseek(file, 0, SEEK_END) && (size = ftell(file)) >= 0 && !fseek(file, 0, SEEK_SET))
-		text = malloc((size_t)size + 1);
-	if (!text || fread(text, 1, (size_t)size, file) != (size_t)size) {
-		fail("%s: %s", path, errno ? strerror(errno) : "cannot be read");
-		free(text);
-		text = NULL;
-	}
-	if (file)
-		fclose(file);
-	*bytes = size > 0 ? (size_t)size : 0;
-	return text;
-}
-
 static int prefill_tokens(struct prefill *p, const struct options *o)
 {
 	uint32_t wanted = o->tokens ? o->tokens : DEFAULT_TOKENS;
 	size_t bytes;
-	char *text = read_text(o->prompt, &bytes);
+	char *text = text_read(o->prompt, &bytes);
 	int n;
 
 	if (!text)

@@ -9,11 +9,11 @@
 #define KVSINK_LLM_PROBE_H
 
 #include "attention.h"
+#include "difference.h"
 #include "model.h"
 
-#define PROBE_LIMIT 1e-4 /* relative difference that is allowed, of each token's output in each layer */
-#define PROBE_TOKENS 64	 /* of a full probe; a model with sliding windows needs this many more */
-#define PROBE_SHORT 4	 /* of the one that a guest repeats */
+#define PROBE_TOKENS 64 /* of a full probe; a model with sliding windows needs this many more */
+#define PROBE_SHORT 4	/* of the one that a guest repeats */
 
 struct probe {
 	struct kvs_device *device;
@@ -35,8 +35,5 @@ int probe_run(struct probe *probe, struct model *model, const llama_token *token
 double probe_worst(const struct probe *probe);
 /* probe_full_tokens - how many tokens a full probe of this model needs */
 uint32_t probe_full_tokens(const struct model *model);
-/* relative_difference - largest of |a - b| / |b| over vectors of a width (Euclidean); NaN counts as infinite
- */
-double relative_difference(const float *a, const float *b, uint32_t vectors, uint64_t width);
 
 #endif

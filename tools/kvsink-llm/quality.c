@@ -18,7 +18,6 @@
 #include "json.h"
 #include "logits.h"
 #include "options.h"
-#include "place.h"
 #include "state.h"
 
 #define CONTEXT 256   /* of libllama's cache, which holds one chunk at a time */
@@ -33,6 +32,7 @@ struct quality {
 	struct attention attention;
 	struct kvs_policy *policy;
 	uint32_t prompt, steps, chunk;
+	uint32_t gate; /* enum kvsink_gate */
 	uint64_t before[KVSINK_COUNTER_COUNT];
 	FILE *logits, *against;
 	struct logits_header against_header;
@@ -55,8 +55,8 @@ static int choose(const char *option, const char *text, const char *const *names
 		    names[2] ? names[2] : "");
 }
 
-/* 0 without the option. */
-static int choose_seal(const char *option, const char *text, uint32_t *format)
+/* 0 without the option; only K can be sealed per channel. */
+static int choose_seal(const char *option, const char *text, bool channel, uint32_t *format)
 {
 	static const struct {
 		const char *name;
@@ -67,12 +67,13 @@ static int choose_seal(const char *option, const char *text, uint32_t *format)
 		       {"int4-channel", KVSINK_FORMAT_INT4_CHANNEL}};
 
 	*format = 0;
-	for (size_t i = 0; text && i < sizeof(formats) / sizeof(*formats); i++)
+	for (size_t i = 0; text && i < (channel ? 4 : 2); i++)
 		if (!strcmp(formats[i].name, text))
 			*format = formats[i].format;
-	return !text || *format
-		       ? 0
-		       : fail("--%s %s: int8, int4, int8-channel and int4-channel are allowed", option, text);
+	if (!text || *format)
+		return 0;
+	return fail("--%s %s: int8%s int4%s are allowed", option, text, channel ? "," : " and",
+		    channel ? ", int8-channel and int4-channel" : "");
 }
 
 static int config(struct quality *q, enum kvsink_param param, uint64_t value)
@@ -83,17 +84,31 @@ static int config(struct quality *q, enum kvsink_param param, uint64_t value)
 	return rc ? attention_fail(&q->attention, "CONFIG", rc) : 0;
 }
 
-static int set_gate(struct quality *q)
+/* What options choose from lists, before anything is opened. */
+static int choices(struct quality *q)
 {
 	static const char *const modes[] = {"split", "canonical", "gated", NULL};
 	static const char *const gates[] = {"mass", "abs", "rel", NULL};
-	uint32_t gate, pattern;
+	static const char *const formats[] = {"f32", "fp16", NULL};
+	const struct options *o = q->o;
+
+	if (choose("attend", o->attend, modes, &q->attention.mode) ||
+	    choose("gate", o->gate, gates, &q->gate) ||
+	    choose("format", o->format, formats, &q->attention.format) ||
+	    choose_seal("seal-k", o->seal_k, true, &q->attention.seal_k) ||
+	    choose_seal("seal-v", o->seal_v, false, &q->attention.seal_v))
+		return -1;
+	if (o->sram && !o->policy)
+		return fail("--sram %u: only a --policy uses SRAM", o->sram);
+	return 0;
+}
+
+static int set_gate(struct quality *q)
+{
+	uint32_t pattern;
 
 	memcpy(&pattern, &q->o->epsilon, sizeof(pattern));
-	if (choose("attend", q->o->attend, modes, &q->attention.mode) ||
-	    choose("gate", q->o->gate, gates, &gate))
-		return -1;
-	if (config(q, KVSINK_PARAM_GATE, gate) || config(q, KVSINK_PARAM_EPSILON, pattern) ||
+	if (config(q, KVSINK_PARAM_GATE, q->gate) || config(q, KVSINK_PARAM_EPSILON, pattern) ||
 	    config(q, KVSINK_PARAM_GATE_BUFFER, !q->o->one_pass) || config(q, KVSINK_PARAM_CERTIFY, 1))
 		return -1;
 	return 0;
@@ -170,14 +185,9 @@ static int sizes(struct quality *q)
 
 static int open_all(struct quality *q)
 {
-	static const char *const formats[] = {"f32", "fp16", NULL};
 	struct groups groups;
-	uint32_t format;
 
-	if (choose("format", q->o->format, formats, &format) ||
-	    choose_seal("seal-k", q->o->seal_k, &q->attention.seal_k) ||
-	    choose_seal("seal-v", q->o->seal_v, &q->attention.seal_v) ||
-	    model_open(&q->model, q->o->model, CONTEXT, q->o->chunk ? q->o->chunk : 1,
+	if (model_open(&q->model, q->o->model, CONTEXT, q->o->chunk ? q->o->chunk : 1,
 		       q->o->threads ? q->o->threads : 1, false) ||
 	    state_open(&q->state, q->o->state, &q->model) || sizes(q) || memory(q) ||
 	    state_load_all(&q->state))
@@ -187,8 +197,7 @@ static int open_all(struct quality *q)
 		return -1;
 	if (kvs_open(q->o->device, &q->device))
 		return fail("--device %s: %s", q->o->device, kvs_open_error());
-	groups = place_eighths(q->state.geometry.layers);
-	q->attention.format = format;
+	groups = attention_groups(q->state.geometry.layers);
 	if (q->o->apart)
 		q->attention.copies = q->state.geometry.q_heads / q->state.geometry.kv_heads;
 	if (attention_open(&q->attention, q->device, &q->model.hook, q->state.rows + q->chunk, q->state.rows,
@@ -457,8 +466,11 @@ static int report(const struct quality *q)
 int command_quality(const struct options *o)
 {
 	struct quality q = {.o = o};
-	int rc = open_all(&q);
+	int rc;
 
+	if (choices(&q))
+		return USAGE;
+	rc = open_all(&q);
 	if (!rc)
 		rc = run_text(&q);
 	if (!rc)

@@ -26,7 +26,7 @@ static int session_policy(struct session *s, const struct options *o)
 	if (o->groups)
 		return place_groups(o->groups, layers, &s->policy.groups);
 	s->policy.groups =
-		o->policy ? place_eighths(layers) : (struct groups){.count = 1, .end = {(uint16_t)layers}};
+		o->policy ? attention_groups(layers) : (struct groups){.count = 1, .end = {(uint16_t)layers}};
 	return 0;
 }
 
@@ -302,7 +302,7 @@ static uint32_t session_verify(struct session *s, uint32_t drafted)
 	uint32_t row;
 
 	for (row = 0; right; row++) {
-		const float *logits = model_logits_at(&s->model, row);
+		const float *logits = model_logits_of(&s->model, row);
 		llama_token chosen = model_greedy(&s->model, logits);
 
 		right = row < drafted && draft[row] == chosen;
@@ -326,6 +326,17 @@ static int session_keep(struct session *s, uint32_t rows, uint32_t drafted)
 	return rc ? attention_fail(&s->attention, "placement", rc) : 0;
 }
 
+/* So many tokens of the text from the position on, each with its logits. */
+static int session_evaluate(struct session *s, uint32_t count)
+{
+	struct model_row rows[1 + DRAFT_MAX];
+
+	for (uint32_t i = 0; i < count; i++)
+		rows[i] = (struct model_row){
+			.token = s->text[s->position + i], .position = s->position + i, .logits = true};
+	return model_eval_rows(&s->model, rows, count);
+}
+
 int session_step(struct session *s)
 {
 	uint32_t drafted, rows;
@@ -338,7 +349,7 @@ int session_step(struct session *s)
 	model_forget(&s->model);
 	if (drafted && attention_window(&s->attention, 1 + drafted))
 		return -1;
-	rc = model_eval_every(&s->model, s->text + s->position, 1 + drafted, s->position);
+	rc = session_evaluate(s, 1 + drafted);
 	if (rc)
 		return rc;
 	rows = session_verify(s, drafted);

@@ -53,6 +53,9 @@ bench: hermetic
 	@build/bin/kvsink-bench micro
 	@tools/kvsink-bench/policies
 	@tools/kvsink-bench/quality
+	@build/bin/kvsink-bench serve --model build/model/SmolLM2-135M-Instruct.F32.gguf --requests data/mooncake/conversation-300.jsonl \
+		--prompt data/prompts/pep-0659.txt --device sim:sram=4M,hbm=48M --format fp16 --attend canonical \
+		--count 20 --max-prompt 128 --max-output 48 --step-ms 200 --json=build/bench/serve.json
 
 test-mutants: hermetic
 	@tests/mutants/run
