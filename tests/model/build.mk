@@ -6,6 +6,15 @@ LLM_KINDS := llama other granite mixture window alibi sinks mla wide mamba
 LLM_TINY := $(LLM_KINDS:%=$(B)/tests/model/%.gguf)
 LLM_SMOL := $(B)/model/SmolLM2-135M-Instruct.F32.gguf
 
+# Needs no libllama.
+TESTS_HOST += $(B)/tests/model-draft
+
+$(B)/obj/tests/model/test_draft.o: EXTRA = -D_GNU_SOURCE -Itests -Itools/kvsink-llm
+
+$(B)/tests/model-draft: $(B)/obj/tests/model/test_draft.o $(B)/obj/tools/kvsink-llm/draft.o
+	@mkdir -p $(@D)
+	$(CC) $(LINK_PROG) -o $@ $^
+
 # Serving without a model: what of it needs no libllama.
 SERVE_OBJS := $(patsubst %,$(B)/obj/tools/kvsink-llm/%.o,attention difference hash serve_attention serve_prefix \
 	serve_schedule serve_stream serve_trace)
@@ -18,7 +27,7 @@ $(B)/tests/model-serve: $(B)/obj/tests/model/test_serve.o $(SERVE_OBJS) $(B)/lib
 	$(CC) $(LINK_PROG) -o $@ $^ $(shell pkg-config --libs $(LLM_PKGS)) -lpthread -lm
 
 ifneq ($(LLAMA),)
-TESTS_HOST += tests/model/host tests/model/architectures tests/model/smollm tests/model/quality tests/model/serve
+TESTS_HOST += tests/model/host tests/model/architectures tests/model/smollm tests/model/quality tests/model/serve tests/model/speculate
 TESTS_GUEST += tests/model/guest
 TESTS_BUILD += $(B)/tests/kvsink-llm-nohook $(LLM_TINY) $(LLM_SMOL)
 endif

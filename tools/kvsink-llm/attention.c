@@ -316,6 +316,20 @@ int attention_step(struct attention *a, uint32_t tokens)
 	return attention_run(a, "step end", a->geometry.layers - 1);
 }
 
+int attention_window(struct attention *a, uint32_t tokens)
+{
+	int rc = kvs_window_begin(a->stream, tokens);
+
+	return rc ? attention_fail(a, "window", rc) : 0;
+}
+
+int attention_commit(struct attention *a, uint32_t tokens)
+{
+	int rc = kvs_window_commit(a->stream, tokens);
+
+	return rc ? attention_fail(a, "commit", rc) : 0;
+}
+
 int attention_seal(struct attention *a, uint32_t length, uint32_t islands)
 {
 	struct drm_kvsink_place place[ATTENTION_PAGE];

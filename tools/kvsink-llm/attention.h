@@ -64,6 +64,9 @@ int attention_attend_again(struct attention *attention, const struct hook_layer 
 int attention_score(struct attention *attention, const struct hook_layer *layer);
 /* attention_step - the tokens appended to all layers become part of the stream */
 int attention_step(struct attention *attention, uint32_t tokens);
+/* attention_window - up to `tokens` rows of each layer on trial; attention_commit - the first of them stay */
+int attention_window(struct attention *attention, uint32_t tokens);
+int attention_commit(struct attention *attention, uint32_t tokens);
 /*
  * attention_seal - quantise whole pages up to `length` but for a tail of ATTENTION_TAIL tokens at least;
  * those below `islands` stay as they are in all layers and heads

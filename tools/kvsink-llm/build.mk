@@ -10,6 +10,8 @@ LLM_LIBS = -L$(LLAMA)/lib -lllama -lggml -lggml-cpu -lggml-base $(shell pkg-conf
 LLM_FLAGS = -D_GNU_SOURCE -Iruntime/include $(shell pkg-config --cflags $(LLM_PKGS)) -isystem $(LLAMA)/include
 
 $(B)/obj/tools/kvsink-llm/%.o: EXTRA = $(LLM_FLAGS)
+# draft.c stands alone; its test is built without libllama, too.
+$(B)/obj/tools/kvsink-llm/draft.o: EXTRA =
 
 ifneq ($(LLAMA),)
 PROGRAMS += $(B)/bin/kvsink-llm

@@ -23,6 +23,8 @@ struct comparison {
 	uint32_t steps;	       /* that both files have */
 	uint32_t identical;    /* chosen tokens, from the first step on */
 	double max_difference; /* of any logit, over steps with the same past */
+	uint64_t differing;    /* logits of these steps that are not the same number */
+	uint64_t compared;
 };
 
 static int side_open(struct side *s, const char *path)
@@ -54,6 +56,15 @@ static double largest_difference(const struct side *a, const struct side *b)
 	return largest;
 }
 
+static uint64_t differing(const struct side *a, const struct side *b)
+{
+	uint64_t count = 0;
+
+	for (uint32_t i = 0; i < a->header.vocab; i++)
+		count += a->logits[i] != b->logits[i];
+	return count;
+}
+
 static void compare_step(const struct side *a, const struct side *b, struct comparison *c)
 {
 	double difference;
@@ -61,6 +72,8 @@ static void compare_step(const struct side *a, const struct side *b, struct comp
 	if (c->identical != c->steps++ || a->step.input != b->step.input)
 		return;
 	difference = largest_difference(a, b);
+	c->differing += differing(a, b);
+	c->compared += a->header.vocab;
 	if (difference > c->max_difference)
 		c->max_difference = difference;
 	c->identical += a->step.chosen == b->step.chosen;
@@ -96,6 +109,8 @@ static int compare_report(const struct comparison *c, const struct options *o)
 	json_integer(document, "steps", c->steps);
 	json_integer(document, "identical_tokens", c->identical);
 	json_number(document, "max_logit_diff", c->max_difference);
+	json_integer(document, "logits", c->compared);
+	json_integer(document, "differing_logits", c->differing);
 	return json_output(document, o->json);
 }
 

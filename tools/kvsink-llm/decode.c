@@ -123,11 +123,24 @@ static void session_json(const struct session *s, struct json_object *document)
 	json_number(document, "t_sink", (double)s->policy.t_sink);
 	json_integer(document, "local_window", s->policy.local_window);
 	json_string(document, "mode", s->options->mode);
+	json_string(document, "attend", s->options->attend);
+	json_string(document, "policy", s->options->policy ? s->options->policy : "none");
 	json_integer(document, "context_tokens", s->state.header.tokens);
 	json_integer(document, "decoded_tokens", s->steps);
 	json_number(document, "probe_relative", s->probe_relative);
 	json_number(document, "decode_seconds", s->seconds);
 	json_number(document, "attention_seconds", s->attention_seconds);
+}
+
+/* steps are evaluations: decoded_tokens = steps + accepted */
+static void drafts_json(const struct session *s, struct json_object *document)
+{
+	json_integer(document, "draft", s->options->draft);
+	json_integer(document, "steps", s->evaluations);
+	json_integer(document, "drafts", s->drafts);
+	json_integer(document, "drafted", s->drafted);
+	json_integer(document, "accepted", s->accepted);
+	json_number(document, "acceptance", s->drafted ? (double)s->accepted / s->drafted : 0);
 }
 
 static int bytes_json(struct session *s, struct json_object *document)
@@ -152,6 +165,7 @@ static int decode_report(struct session *s)
 	struct json_object *document = json_object_new_object();
 
 	session_json(s, document);
+	drafts_json(s, document);
 	json_object_object_add(document, "promoted", promoted_json(s));
 	layers_json(s, document);
 	tokens_json(s, document);
@@ -165,11 +179,12 @@ static int decode_report(struct session *s)
 static int decode_steps(struct session *s)
 {
 	while (s->steps < s->max_steps) {
+		uint32_t before = s->steps;
 		int rc = session_step(s);
 
 		if (rc)
 			return rc;
-		if (s->steps % 16 == 0 || s->steps == s->max_steps)
+		if (before / 16 != s->steps / 16 || s->steps == s->max_steps)
 			say("decode: %u of %u tokens", s->steps, s->max_steps);
 	}
 	return 0;

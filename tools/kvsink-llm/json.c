@@ -63,3 +63,39 @@ void json_line(struct json_object *document)
 	fflush(stdout);
 	json_object_put(document);
 }
+
+struct json_object *json_member(struct json_object *o, const char *key)
+{
+	struct json_object *value = NULL;
+
+	json_object_object_get_ex(o, key, &value);
+	return value;
+}
+
+uint64_t json_get_integer(struct json_object *o, const char *key)
+{
+	return json_object_get_uint64(json_member(o, key));
+}
+
+double json_get_number(struct json_object *o, const char *key)
+{
+	return json_object_get_double(json_member(o, key));
+}
+
+const char *json_get_text(struct json_object *o, const char *key)
+{
+	const char *value = json_object_get_string(json_member(o, key));
+
+	return value ? value : "?";
+}
+
+struct json_object *json_load(const char *path, const char *schema)
+{
+	struct json_object *o = json_object_from_file(path);
+
+	if (o && !strcmp(json_get_text(o, "schema"), schema))
+		return o;
+	fail("%s: not a document of schema %s", path, schema);
+	json_object_put(o);
+	return NULL;
+}

@@ -12,6 +12,7 @@
 
 #include <kvsink.h>
 
+#include "draft.h"
 #include "fail.h"
 #include "options.h"
 #include "serve_attention.h"
@@ -29,8 +30,9 @@ static const struct command {
 	{"prefill", command_prefill, " model prompt state ", " tokens device threads json ", 0,
 	 "--model M --prompt FILE --tokens N --device D --state OUT"},
 	{"decode", command_decode, " model state ",
-	 " device tokens t-sink local-window groups mode threads logits trace json hold ", 0,
-	 "--model M --state S --device D [--tokens N] [--t-sink X] [--hold] ..."},
+	 " device tokens t-sink local-window groups mode attend policy sram draft threads logits trace json "
+	 "hold ",
+	 0, "--model M --state S --device D [--tokens N] [--t-sink X] [--draft N] [--hold] ..."},
 	{"stock", command_stock, " model state logits ", " tokens threads json ", 0,
 	 "--model M --state S [--tokens N] --logits OUT: libllama alone, from the same state"},
 	{"compare", command_compare, "", " json ", 2, "A B: two files of logits"},
@@ -42,6 +44,8 @@ static const struct command {
 	 "logits against threads "
 	 "json ",
 	 0, "--model M --state S --device D [--attend gated] ...: perplexity, KL and bytes of a forced text"},
+	{"drafts", command_drafts, "", " json ", 3,
+	 "DRAFT.json PLAIN.json COMPARE.json [--json OUT]: a decode with drafts beside one without"},
 	{"serve", command_serve, " model requests prompt ",
 	 " device count parallel chunk scale scale-output max-prompt max-output step-ms dwell compute every "
 	 "policy sram attend format threads json ",
@@ -66,7 +70,11 @@ static const char usage_text[] =
 	"  --logits FILE         write input, choice and logits of each step\n"
 	"  --trace FILE          decode: write Q, K, V of each step and layer\n"
 	"  --json FILE           write the result there instead of to standard output\n"
-	"  --attend MODE         quality: split (the default), canonical or gated; serve: not gated\n"
+	"  --draft N             decode: up to N tokens (1 to 16) are guessed from the text so far and "
+	"verified\n"
+	"                        in one evaluation; the tokens are those of plain decoding\n"
+	"  --attend MODE         decode: split (the default) or canonical (always with --draft);\n"
+	"                        quality: split (the default), canonical or gated; serve: not gated\n"
 	"  --gate mass|abs|rel   quality: criterion of gated attention (mass)\n"
 	"  --epsilon X           quality: its bound, above 0 and below 1 (0.03)\n"
 	"  --one-pass            quality: without the score buffer\n"
@@ -79,9 +87,11 @@ static const char usage_text[] =
 	"  --seal-v int8|int4    quality: the same of V\n"
 	"  --protect N           quality: the first N tokens are not quantised, 0 to 32 (0)\n"
 	"  --chunk N             quality, serve: tokens of one evaluation (1; serve: 128)\n"
-	"  --policy NAME         quality, serve: placement policy, with its own tail; default: nothing in "
+	"  --policy NAME         decode, quality, serve: placement policy, with its own tail; default: "
+	"nothing in "
 	"SRAM\n"
-	"  --sram BYTES          quality, serve: what the policy may use, in serve divided by --parallel "
+	"  --sram BYTES          decode, quality, serve: what the policy may use, in serve divided by "
+	"--parallel "
 	"(all)\n"
 	"  --against FILE        quality: logits of another run of the same text\n"
 	"  --requests FILE       serve: a trace, one JSON object a line: timestamp (ms), input_length, "
@@ -148,6 +158,7 @@ static const struct option long_options[] = {
 	{"policy", required_argument, NULL, OPT_STRING},
 	{"against", required_argument, NULL, OPT_STRING},
 	{"chunk", required_argument, NULL, OPT_NUMBER},
+	{"draft", required_argument, NULL, OPT_NUMBER},
 	{"sram", required_argument, NULL, OPT_NUMBER},
 	{"epsilon", required_argument, NULL, OPT_EPSILON},
 	{"requests", required_argument, NULL, OPT_STRING},
@@ -229,6 +240,7 @@ static const struct {
 	{"local-window", 0, 1u << 18, offsetof(struct options, local_window)},
 	{"chunk", 1, 256, offsetof(struct options, chunk)},
 	{"protect", 0, 32, offsetof(struct options, protect)},
+	{"draft", 1, DRAFT_MAX, offsetof(struct options, draft)},
 	{"sram", 1, 1u << 31, offsetof(struct options, sram)},
 	{"count", 1, 1u << 20, offsetof(struct options, count)},
 	{"parallel", 1, SERVE_MAX_SPANS, offsetof(struct options, parallel)},
@@ -311,6 +323,27 @@ static int check_words(const struct command *c, const struct options *o, const b
 	return 0;
 }
 
+/* Options that contradict each other, and the default of --attend. */
+static int check_modes(struct options *o)
+{
+	if (o->draft && o->hold)
+		return fail("--draft %u: with --hold each step is one token", o->draft);
+	if (o->draft && o->trace)
+		return fail("--draft %u: --trace %s would have the rows of wrong guesses, too", o->draft,
+			    o->trace);
+	if (o->draft && o->attend && strcmp(o->attend, "canonical"))
+		return fail("--draft %u: --attend %s depends on what is resident; canonical does not",
+			    o->draft, o->attend);
+	if (o->sram && !o->policy)
+		return fail("--sram %u: it is what a policy may use, and there is no --policy", o->sram);
+	if (o->policy && o->t_sink > 0)
+		return fail("--policy %s: it places by itself, --t-sink %g is of policy 1A alone", o->policy,
+			    (double)o->t_sink);
+	if (!o->attend)
+		o->attend = o->draft ? "canonical" : "split";
+	return 0;
+}
+
 static int parse_options(const struct command *c, int argc, char **argv, struct options *o)
 {
 	bool given[sizeof(long_options) / sizeof(*long_options)] = {false};
@@ -331,7 +364,7 @@ static int parse_options(const struct command *c, int argc, char **argv, struct 
 			return fail("'%s': too many arguments", argv[optind]);
 		o->files[o->file_count++] = argv[optind];
 	}
-	return check_words(c, o, given);
+	return check_words(c, o, given) || check_modes(o) ? -1 : 0;
 }
 
 static int run(int (*command)(const struct options *), const struct options *options)
@@ -346,7 +379,6 @@ int main(int argc, char **argv)
 	struct options options = {.device = "drm:",
 				  .local_window = 64,
 				  .mode = "mean",
-				  .attend = "split",
 				  .gate = "mass",
 				  .format = "f32",
 				  .epsilon = 0.03f,

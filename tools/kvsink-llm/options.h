@@ -16,7 +16,7 @@ struct options {
 	const char *json;     /* file for the result; NULL: standard output */
 	const char *groups;   /* score groups; NULL: all layers in one */
 	const char *mode;     /* score mode */
-	const char *attend;   /* attention mode */
+	const char *attend;   /* attention mode; with drafts canonical unless given, else split */
 	const char *gate;     /* criterion of gated attention */
 	const char *format;   /* of stored rows */
 	const char *seal_k;   /* of sealed K rows; NULL: as they were appended */
@@ -28,6 +28,7 @@ struct options {
 	uint32_t local_window;
 	uint32_t protect; /* tokens at the beginning that are not quantised */
 	uint32_t chunk;	  /* tokens of one evaluation; 0: one */
+	uint32_t draft;	  /* tokens of a draft at most; 0: no drafts */
 	uint32_t sram;	  /* bytes that the policy may use; 0: all */
 	/* of serve */
 	uint32_t count;			 /* requests of the trace */
@@ -53,6 +54,7 @@ int command_compare(const struct options *options);
 int command_convert(const struct options *options);
 int command_probe(const struct options *options);
 int command_quality(const struct options *options);
+int command_drafts(const struct options *options);
 int command_report(const struct options *options);
 int command_serve(const struct options *options);
 

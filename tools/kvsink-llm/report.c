@@ -17,42 +17,6 @@ struct report {
 	struct json_object *decode, *compare, *prefill;
 };
 
-static struct json_object *member(struct json_object *o, const char *key)
-{
-	struct json_object *value = NULL;
-
-	json_object_object_get_ex(o, key, &value);
-	return value;
-}
-
-static uint64_t integer(struct json_object *o, const char *key)
-{
-	return json_object_get_uint64(member(o, key));
-}
-
-static double number(struct json_object *o, const char *key)
-{
-	return json_object_get_double(member(o, key));
-}
-
-static const char *string(struct json_object *o, const char *key)
-{
-	const char *value = json_object_get_string(member(o, key));
-
-	return value ? value : "?";
-}
-
-static struct json_object *load(const char *path, const char *schema)
-{
-	struct json_object *o = json_object_from_file(path);
-
-	if (o && !strcmp(string(o, "schema"), schema))
-		return o;
-	fail("%s: not a document of schema %s", path, schema);
-	json_object_put(o);
-	return NULL;
-}
-
 static double megabytes(uint64_t bytes)
 {
 	return (double)bytes / 1e6;
@@ -82,24 +46,26 @@ static void quoted(const char *text, char *out, size_t size)
 
 static void print_promoted(const struct report *r)
 {
-	struct json_object *list = member(r->decode, "promoted");
+	struct json_object *list = json_member(r->decode, "promoted");
 	size_t n = list ? json_object_array_length(list) : 0;
 
 	printf("\nPromoted by ioctl (policy 1A, %s, T_sink %.4g, local window %llu tokens)\n",
-	       string(r->decode, "mode"), number(r->decode, "t_sink"),
-	       (unsigned long long)integer(r->decode, "local_window"));
+	       json_get_text(r->decode, "mode"), json_get_number(r->decode, "t_sink"),
+	       (unsigned long long)json_get_integer(r->decode, "local_window"));
 	printf("  %5s  %-16s  %-7s  %14s  %10s\n", "token", "text", "layers", "attention mass", "SRAM");
 	for (size_t i = 0; i < n; i++) {
 		struct json_object *p = json_object_array_get_idx(list, i);
 		char text[64], layers[16];
 
-		quoted(string(p, "text"), text, sizeof(text));
-		snprintf(layers, sizeof(layers), "%llu-%llu", (unsigned long long)integer(p, "layer_begin"),
-			 (unsigned long long)integer(p, "layer_end") - 1);
-		printf("  %5llu  %-16s  %-7s  %14.4f  %8llu B%s%s\n", (unsigned long long)integer(p, "token"),
-		       text, layers, number(p, "score"), (unsigned long long)integer(p, "sram_bytes"),
-		       integer(p, "sram_bytes") ? "" : "  refused: ",
-		       integer(p, "sram_bytes") ? "" : string(p, "code"));
+		quoted(json_get_text(p, "text"), text, sizeof(text));
+		snprintf(layers, sizeof(layers), "%llu-%llu",
+			 (unsigned long long)json_get_integer(p, "layer_begin"),
+			 (unsigned long long)json_get_integer(p, "layer_end") - 1);
+		printf("  %5llu  %-16s  %-7s  %14.4f  %8llu B%s%s\n",
+		       (unsigned long long)json_get_integer(p, "token"), text, layers,
+		       json_get_number(p, "score"), (unsigned long long)json_get_integer(p, "sram_bytes"),
+		       json_get_integer(p, "sram_bytes") ? "" : "  refused: ",
+		       json_get_integer(p, "sram_bytes") ? "" : json_get_text(p, "code"));
 	}
 	printf("  attention mass: mean over the prompt's queries outside the window, the heads and layers of "
 	       "the group\n");
@@ -110,35 +76,37 @@ static void print_agreement(const struct report *r)
 	printf("\nThe same model, the same state: device against stock libllama\n");
 	printf("  prefill, attention output      %.2g largest relative difference in any layer (1e-4 "
 	       "allowed)\n",
-	       number(r->prefill, "prefill_relative"));
+	       json_get_number(r->prefill, "prefill_relative"));
 	printf("  decoded tokens identical       %llu of %llu\n",
-	       (unsigned long long)integer(r->compare, "identical_tokens"),
-	       (unsigned long long)integer(r->compare, "steps"));
+	       (unsigned long long)json_get_integer(r->compare, "identical_tokens"),
+	       (unsigned long long)json_get_integer(r->compare, "steps"));
 	printf("  largest logit difference       %.2g (1e-3 allowed)\n",
-	       number(r->compare, "max_logit_diff"));
+	       json_get_number(r->compare, "max_logit_diff"));
 }
 
 /* Mass and bytes stand beside each other, since they are different things. */
 static void print_bytes(const struct report *r)
 {
-	uint64_t uniform = integer(r->decode, "kv_bytes_uniform"), hbm = integer(r->decode, "kv_bytes_hbm");
-	uint64_t sram = integer(r->decode, "kv_bytes_sram"), used = integer(r->decode, "sram_bytes_used");
+	uint64_t uniform = json_get_integer(r->decode, "kv_bytes_uniform"),
+		 hbm = json_get_integer(r->decode, "kv_bytes_hbm");
+	uint64_t sram = json_get_integer(r->decode, "kv_bytes_sram"),
+		 used = json_get_integer(r->decode, "sram_bytes_used");
 
 	printf("\nWhere decode read its KV bytes (%llu steps after %llu tokens; useful bytes)\n",
-	       (unsigned long long)integer(r->decode, "decoded_tokens"),
-	       (unsigned long long)integer(r->decode, "context_tokens"));
+	       (unsigned long long)json_get_integer(r->decode, "decoded_tokens"),
+	       (unsigned long long)json_get_integer(r->decode, "context_tokens"));
 	printf("  attention mass served from SRAM   %6.2f %%   of attention, not of bytes\n",
-	       100 * number(r->decode, "mass_sram"));
+	       100 * json_get_number(r->decode, "mass_sram"));
 	printf("  KV bytes read from SRAM           %6.2f %%   %12.3f MB\n",
 	       percent((double)sram, (double)uniform), megabytes(sram));
 	printf("  KV bytes read from HBM            %6.2f %%   %12.3f MB\n",
 	       percent((double)hbm, (double)uniform), megabytes(hbm));
 	printf("  uniform HBM would read            %6.2f %%   %12.3f MB\n", 100.0, megabytes(uniform));
 	printf("  SRAM used                         %6.2f %%   %12llu B of %llu\n",
-	       percent((double)used, number(r->decode, "sram_bytes")), (unsigned long long)used,
-	       (unsigned long long)integer(r->decode, "sram_bytes"));
+	       percent((double)used, json_get_number(r->decode, "sram_bytes")), (unsigned long long)used,
+	       (unsigned long long)json_get_integer(r->decode, "sram_bytes"));
 	printf("  modelled time of the device       %8.3f ms (modelled, not measured)\n",
-	       number(r->decode, "modelled_ns") / 1e6);
+	       json_get_number(r->decode, "modelled_ns") / 1e6);
 }
 
 /* What decode measured goes over as it is; identical_tokens and max_logit_diff come from compare. */
@@ -154,19 +122,20 @@ static struct json_object *result(const struct report *r)
 
 	json_string(o, "schema", "kvsink-demo/1");
 	for (size_t i = 0; i < sizeof(keys) / sizeof(*keys); i++)
-		json_object_object_add(o, keys[i], json_object_get(member(r->decode, keys[i])));
-	json_integer(o, "identical_tokens", integer(r->compare, "identical_tokens"));
-	json_number(o, "max_logit_diff", number(r->compare, "max_logit_diff"));
-	json_number(o, "prefill_relative", number(r->prefill, "prefill_relative"));
+		json_object_object_add(o, keys[i], json_object_get(json_member(r->decode, keys[i])));
+	json_integer(o, "identical_tokens", json_get_integer(r->compare, "identical_tokens"));
+	json_number(o, "max_logit_diff", json_get_number(r->compare, "max_logit_diff"));
+	json_number(o, "prefill_relative", json_get_number(r->prefill, "prefill_relative"));
 	return o;
 }
 
 static int verdict(const struct report *r)
 {
-	uint64_t steps = integer(r->compare, "steps"), same = integer(r->compare, "identical_tokens");
-	double difference = number(r->compare, "max_logit_diff");
+	uint64_t steps = json_get_integer(r->compare, "steps"),
+		 same = json_get_integer(r->compare, "identical_tokens");
+	double difference = json_get_number(r->compare, "max_logit_diff");
 
-	if (!steps || same != steps || steps != integer(r->decode, "decoded_tokens"))
+	if (!steps || same != steps || steps != json_get_integer(r->decode, "decoded_tokens"))
 		return fail("the device's run leaves stock libllama's after %llu of %llu tokens",
 			    (unsigned long long)same, (unsigned long long)steps);
 	if (!(difference <= LOGIT_LIMIT))
@@ -176,8 +145,8 @@ static int verdict(const struct report *r)
 
 static int report(const struct report *r, const struct options *o)
 {
-	printf("%s on %s, kernel %s\n", string(r->decode, "model"), string(r->decode, "device"),
-	       string(r->decode, "kernel"));
+	printf("%s on %s, kernel %s\n", json_get_text(r->decode, "model"), json_get_text(r->decode, "device"),
+	       json_get_text(r->decode, "kernel"));
 	print_agreement(r);
 	print_promoted(r);
 	print_bytes(r);
@@ -191,9 +160,9 @@ int command_report(const struct options *o)
 	struct report r = {0};
 	int rc = -1;
 
-	r.decode = load(o->files[0], "kvsink-llm-decode/1");
-	r.compare = load(o->files[1], "kvsink-llm-compare/1");
-	r.prefill = load(o->files[2], "kvsink-llm-prefill/1");
+	r.decode = json_load(o->files[0], "kvsink-llm-decode/1");
+	r.compare = json_load(o->files[1], "kvsink-llm-compare/1");
+	r.prefill = json_load(o->files[2], "kvsink-llm-prefill/1");
 	if (r.decode && r.compare && r.prefill)
 		rc = report(&r, o);
 	json_object_put(r.decode);

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "draft.h"
 #include "fail.h"
 #include "logits.h"
 #include "poison.h"
@@ -24,7 +25,8 @@ static int session_policy(struct session *s, const struct options *o)
 		return -1;
 	if (o->groups)
 		return place_groups(o->groups, layers, &s->policy.groups);
-	s->policy.groups = (struct groups){.count = 1, .end = {(uint16_t)layers}};
+	s->policy.groups =
+		o->policy ? attention_groups(layers) : (struct groups){.count = 1, .end = {(uint16_t)layers}};
 	return 0;
 }
 
@@ -84,11 +86,23 @@ static double seconds_now(void)
 	return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
 }
 
+/* Share of a query's attention that came from SRAM, mean over its heads. */
+static double session_mass(const struct drm_kvsink_attend_stat *seen, uint32_t heads)
+{
+	double mass = 0;
+	float share;
+
+	for (uint32_t head = 0; head < heads; head++) {
+		memcpy(&share, &seen[head].mass_sram, sizeof(share));
+		mass += share;
+	}
+	return mass / heads;
+}
+
 static int session_layer(void *context, const struct hook_layer *l)
 {
 	struct session *s = context;
 	const struct geometry *g = &s->state.geometry;
-	double mass = 0;
 
 	if (s->trace &&
 	    (fwrite(l->q, sizeof(float), geometry_q_row(g), s->trace) != geometry_q_row(g) ||
@@ -99,13 +113,9 @@ static int session_layer(void *context, const struct hook_layer *l)
 	if (attention_attend(&s->attention, l))
 		return -1;
 	s->attention_seconds += seconds_now();
-	for (uint32_t head = 0; head < g->q_heads; head++) {
-		float share;
-
-		memcpy(&share, &s->attention.seen[head].mass_sram, sizeof(share));
-		mass += share;
-	}
-	s->mass_sram[l->layer] += mass / g->q_heads;
+	for (uint32_t row = 0; row < l->tokens; row++)
+		s->mass[row * g->layers + l->layer] =
+			session_mass(&s->attention.seen[row * g->q_heads], g->q_heads);
 	return 0;
 }
 
@@ -118,11 +128,16 @@ static int session_counters(struct session *s, uint64_t *counters)
 
 static int session_memory(struct session *s, const struct options *o)
 {
+	const uint32_t layers = s->state.geometry.layers, tokens = s->state.header.tokens;
+
 	s->max_steps = o->tokens ? o->tokens : DEFAULT_STEPS;
-	s->chosen = calloc(s->max_steps, sizeof(*s->chosen));
-	s->mass_sram = calloc(s->state.geometry.layers, sizeof(*s->mass_sram));
-	if (!s->chosen || !s->mass_sram)
+	s->text = calloc((size_t)tokens + s->max_steps, sizeof(*s->text));
+	s->mass_sram = calloc(layers, sizeof(*s->mass_sram));
+	s->mass = calloc((size_t)(1 + o->draft) * layers, sizeof(*s->mass));
+	if (!s->text || !s->mass_sram || !s->mass)
 		return fail("out of memory for %u steps", s->max_steps);
+	memcpy(s->text, s->state.tokens, tokens * sizeof(*s->text));
+	s->chosen = s->text + tokens;
 	if (o->logits && logits_create(o->logits, s->model.vocab_size, s->model.hash, &s->logits))
 		return -1;
 	if (o->trace && !(s->trace = fopen(o->trace, "wb")))
@@ -132,9 +147,10 @@ static int session_memory(struct session *s, const struct options *o)
 
 static int session_files(struct session *s, const struct options *o)
 {
+	uint32_t batch = 1 + o->draft > PROBE_SHORT ? 1 + o->draft : PROBE_SHORT;
 	int rc;
 
-	rc = model_open(&s->model, o->model, CONTEXT, PROBE_SHORT, o->threads ? o->threads : 1, false);
+	rc = model_open(&s->model, o->model, CONTEXT, batch, o->threads ? o->threads : 1, false);
 	if (rc)
 		return rc;
 	if (state_open(&s->state, o->state, &s->model) || session_policy(s, o) || session_memory(s, o))
@@ -154,15 +170,60 @@ static int session_files(struct session *s, const struct options *o)
 	return session_probe(s);
 }
 
-static int session_place(struct session *s)
+/* The policy of --policy, before there are any rows. */
+static int session_placer(struct session *s)
 {
-	if (attention_open(&s->attention, s->device, &s->model.hook, s->state.rows + s->max_steps,
-			   s->state.rows, &s->policy.groups) ||
-	    place_configure(&s->attention, &s->policy) || session_load(s) ||
-	    place_sinks(&s->attention, &s->policy, &s->placement))
+	const struct options *o = s->options;
+	struct kvs_policy_options options = {
+		.size = sizeof(options), .sram_bytes = o->sram, .tail_tokens = KVS_TAIL_OWN};
+	int rc;
+
+	if (!o->policy)
+		return 0;
+	rc = kvs_policy_open(s->device, kvs_stream_id(s->attention.stream), o->policy, &options, &s->placer);
+	if (!rc && kvs_policy_wants_mass(s->placer))
+		return fail("--policy %s: it wants the attention of each token, which this command does not "
+			    "gather",
+			    o->policy);
+	return rc ? attention_fail(&s->attention, o->policy, rc) : 0;
+}
+
+/* Sinks, or what --policy places at first. */
+static int session_prefilled(struct session *s)
+{
+	int rc;
+
+	if (s->placer) {
+		rc = kvs_policy_prefilled(s->placer);
+		return rc ? attention_fail(&s->attention, "initial placement", rc) : 0;
+	}
+	if (place_sinks(&s->attention, &s->policy, &s->placement))
 		return -1;
 	say("policy 1A: %u sinks at T_sink %g, %u promoted", s->placement.count, (double)s->policy.t_sink,
 	    s->placement.granted);
+	return 0;
+}
+
+static int session_attend(struct session *s, uint32_t *mode)
+{
+	static const char *const modes[] = {"split", "canonical"};
+
+	for (*mode = 0; *mode < 2; ++*mode)
+		if (!strcmp(modes[*mode], s->options->attend))
+			return 0;
+	return fail("--attend %s: decode knows split and canonical", s->options->attend);
+}
+
+static int session_place(struct session *s)
+{
+	uint32_t rows = s->state.rows, batch = 1 + s->options->draft;
+
+	if (session_attend(s, &s->attention.mode) ||
+	    attention_open(&s->attention, s->device, &s->model.hook, rows + s->max_steps,
+			   rows > batch ? rows : batch, &s->policy.groups) ||
+	    place_configure(&s->attention, &s->policy) || session_placer(s) || session_load(s) ||
+	    session_prefilled(s))
+		return -1;
 	return session_counters(s, s->before);
 }
 
@@ -178,7 +239,6 @@ int session_open(struct session *s, const struct options *o)
 	if (rc)
 		return rc;
 	s->position = s->state.rows;
-	s->next = s->state.tokens[s->state.rows];
 	s->model.hook.owner = (struct hook_owner){.attention = session_layer, .context = s};
 	return 0;
 }
@@ -197,6 +257,7 @@ int session_flush(struct session *s)
 void session_close(struct session *s)
 {
 	free(s->placement.tokens);
+	kvs_policy_close(s->placer);
 	attention_close(&s->attention);
 	kvs_close(s->device);
 	state_close(&s->state);
@@ -205,33 +266,103 @@ void session_close(struct session *s)
 		fclose(s->logits);
 	if (s->trace)
 		fclose(s->trace);
-	free(s->chosen);
+	free(s->text);
 	free(s->mass_sram);
+	free(s->mass);
 	memset(s, 0, sizeof(*s));
+}
+
+/* A draft behind the next token: no longer than what is left to decode. */
+static uint32_t session_draft(struct session *s)
+{
+	uint32_t left = s->max_steps - s->steps - 1, max = s->options->draft;
+
+	return draft_lookup(s->text, s->position + 1, left < max ? left : max);
+}
+
+static int session_write(struct session *s, uint32_t row, const float *logits)
+{
+	const struct logits_step step = {.position = (int32_t)(s->position + row),
+					 .input = s->text[s->position + row],
+					 .chosen = s->text[s->position + row + 1]};
+
+	return s->logits ? logits_write(s->logits, s->options->logits, &step, logits, s->model.vocab_size)
+			 : 0;
+}
+
+/*
+ * Greedy decoding goes through the rows of an evaluation for as long as each is the row of the token that it
+ * has chosen. Its choices take the place of the draft. Returns how many rows that are; 0: a file failed.
+ */
+static uint32_t session_verify(struct session *s, uint32_t drafted)
+{
+	const uint32_t layers = s->state.geometry.layers;
+	llama_token *draft = s->text + s->position + 1;
+	bool right = true;
+	uint32_t row;
+
+	for (row = 0; right; row++) {
+		const float *logits = model_logits_of(&s->model, row);
+		llama_token chosen = model_greedy(&s->model, logits);
+
+		right = row < drafted && draft[row] == chosen;
+		draft[row] = chosen;
+		for (uint32_t layer = 0; layer < layers; layer++)
+			s->mass_sram[layer] += s->mass[row * layers + layer];
+		if (session_write(s, row, logits))
+			return 0;
+	}
+	return row;
+}
+
+/* Rows of an evaluation become part of the stream; software that places by steps has its turn afterwards. */
+static int session_keep(struct session *s, uint32_t rows, uint32_t drafted)
+{
+	int rc = drafted ? attention_commit(&s->attention, rows) : attention_step(&s->attention, 1);
+
+	if (rc || !s->placer)
+		return rc;
+	rc = kvs_policy_step(s->placer);
+	return rc ? attention_fail(&s->attention, "placement", rc) : 0;
+}
+
+/* So many tokens of the text from the position on, each with its logits. */
+static int session_evaluate(struct session *s, uint32_t count)
+{
+	struct model_row rows[1 + DRAFT_MAX];
+
+	for (uint32_t i = 0; i < count; i++)
+		rows[i] = (struct model_row){
+			.token = s->text[s->position + i], .position = s->position + i, .logits = true};
+	return model_eval_rows(&s->model, rows, count);
 }
 
 int session_step(struct session *s)
 {
-	struct logits_step step = {.position = (int32_t)s->position, .input = s->next};
-	const float *logits;
+	uint32_t drafted, rows;
 	int rc;
 
 	if (s->steps == s->max_steps)
 		return fail("no room for another step: --tokens %u are done", s->max_steps);
+	drafted = session_draft(s);
 	s->seconds -= seconds_now();
 	model_forget(&s->model);
-	rc = model_eval(&s->model, &s->next, 1, s->position);
+	if (drafted && attention_window(&s->attention, 1 + drafted))
+		return -1;
+	rc = session_evaluate(s, 1 + drafted);
 	if (rc)
 		return rc;
-	if (attention_step(&s->attention, 1))
+	rows = session_verify(s, drafted);
+	if (!rows || session_keep(s, rows, drafted))
 		return -1;
 	s->seconds += seconds_now();
-	logits = model_logits(&s->model);
-	step.chosen = s->next = model_greedy(&s->model, logits);
-	s->chosen[s->steps++] = s->next;
-	s->position++;
-	return s->logits ? logits_write(s->logits, s->options->logits, &step, logits, s->model.vocab_size)
-			 : 0;
+	s->steps += rows;
+	s->position += rows;
+	s->evaluations++;
+	s->drafts += drafted > 0;
+	s->drafted += drafted;
+	s->accepted += rows - 1;
+	return 0;
 }
 
 int session_bytes(struct session *s, struct session_bytes *b)
