@@ -352,8 +352,8 @@ TEST_F(prefix, survives_its_publisher)
 	EXPECT_EQ(1, kvt_total(self->fd, DRM_KVSINK_QUERY_STREAMS));
 }
 
-/* In a child: publish, attach, detach, for ever. */
-static void share_for_ever(int ready)
+/* In a child: publish, attach and, or not, detach, for ever. */
+static void share_for_ever(int ready, bool detaches)
 {
 	struct drm_kvsink_prefix_publish args;
 	int fd = kvt_open();
@@ -362,7 +362,7 @@ static void share_for_ever(int ready)
 		uint64_t stream = kvt_stream(fd), other = empty_stream(fd);
 
 		if (kvt_fill(fd, stream, TOKENS) || publish(fd, stream, CUT, &args) ||
-		    attach(fd, other, args.handle, CUT - i % 3) || (i % 2 && detach(fd, other)) ||
+		    attach(fd, other, args.handle, CUT - i % 3) || (detaches && detach(fd, other)) ||
 		    close_handle(fd, args.handle) || kvt_destroy(fd, stream) || kvt_destroy(fd, other))
 			_exit(1);
 		if (!i && write(ready, "x", 1) != 1)
@@ -370,33 +370,12 @@ static void share_for_ever(int ready)
 	}
 }
 
-static int kill_one(unsigned int after_us)
-{
-	int ready[2], status;
-	char byte;
-	pid_t pid;
-
-	if (pipe(ready))
-		return -1;
-	pid = fork();
-	if (!pid)
-		share_for_ever(ready[1]);
-	close(ready[1]);
-	if (read(ready[0], &byte, 1) != 1)
-		return -2;
-	close(ready[0]);
-	usleep(after_us);
-	if (kill(pid, SIGKILL) || waitpid(pid, &status, 0) != pid)
-		return -3;
-	return WIFSIGNALED(status) ? 0 : WEXITSTATUS(status);
-}
-
 TEST_F_TIMEOUT(prefix, killed_sharers_leave_nothing, 120)
 {
 	uint64_t before = kvt_all_hbm();
 
 	for (unsigned int round = 0; round < KILLS; round++)
-		EXPECT_EQ(0, kill_one(round * 2900));
+		EXPECT_EQ(0, kvt_kill(share_for_ever, round % 2, round * 2900));
 	for (int i = 0; i < 200 && kvt_total(self->fd, DRM_KVSINK_QUERY_STREAMS) > 1; i++)
 		usleep(10000);
 	EXPECT_EQ(1, kvt_total(self->fd, DRM_KVSINK_QUERY_STREAMS));

@@ -4,11 +4,9 @@
  * A reset while a stream is out: drv_hang.
  */
 #include <errno.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "kselftest_harness.h"
@@ -253,27 +251,6 @@ static void swap_for_ever(int ready, bool stay_out)
 	_exit(4);
 }
 
-static int kill_one(bool stay_out, unsigned int after_us)
-{
-	int ready[2], status;
-	char byte;
-	pid_t pid;
-
-	if (pipe(ready))
-		return -1;
-	pid = fork();
-	if (!pid)
-		swap_for_ever(ready[1], stay_out);
-	close(ready[1]);
-	if (read(ready[0], &byte, 1) != 1)
-		return -2;
-	close(ready[0]);
-	usleep(after_us);
-	if (kill(pid, SIGKILL) || waitpid(pid, &status, 0) != pid)
-		return -3;
-	return WIFSIGNALED(status) ? 0 : WEXITSTATUS(status);
-}
-
 TEST_F_TIMEOUT(swap, a_killed_process_leaves_nothing, 200)
 {
 	uint64_t before = kvt_all_hbm();
@@ -281,7 +258,7 @@ TEST_F_TIMEOUT(swap, a_killed_process_leaves_nothing, 200)
 	ASSERT_NE(0, before);
 	for (unsigned int round = 0; round < KILLS; round++) {
 		/* from at once to some swaps later, so that some are hit in the middle */
-		EXPECT_EQ(0, kill_one(round % 4 == 0, round * 3700));
+		EXPECT_EQ(0, kvt_kill(swap_for_ever, round % 4 == 0, round * 3700));
 		EXPECT_EQ(1, kvt_total(self->fd, DRM_KVSINK_QUERY_STREAMS));
 	}
 	EXPECT_EQ(before, kvt_all_hbm());

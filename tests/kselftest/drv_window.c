@@ -4,10 +4,8 @@
  * journals, killed processes. A reset in a window: drv_hang.
  */
 #include <errno.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "kselftest_harness.h"
@@ -215,27 +213,6 @@ static void speculate_for_ever(int ready, bool stay)
 	_exit(5);
 }
 
-static int kill_one(bool stay, unsigned int after_us)
-{
-	int ready[2], status;
-	char byte;
-	pid_t pid;
-
-	if (pipe(ready))
-		return -1;
-	pid = fork();
-	if (!pid)
-		speculate_for_ever(ready[1], stay);
-	close(ready[1]);
-	if (read(ready[0], &byte, 1) != 1)
-		return -2;
-	close(ready[0]);
-	usleep(after_us);
-	if (kill(pid, SIGKILL) || waitpid(pid, &status, 0) != pid)
-		return -3;
-	return WIFSIGNALED(status) ? 0 : WEXITSTATUS(status);
-}
-
 TEST_F_TIMEOUT(window, a_killed_process_leaves_nothing, 200)
 {
 	uint64_t before = kvt_all_hbm();
@@ -243,7 +220,7 @@ TEST_F_TIMEOUT(window, a_killed_process_leaves_nothing, 200)
 	ASSERT_NE(0, before);
 	for (unsigned int round = 0; round < KILLS; round++) {
 		/* from at once to some windows later, so that some are hit in the middle */
-		EXPECT_EQ(0, kill_one(round % 4 == 0, round * 3700));
+		EXPECT_EQ(0, kvt_kill(speculate_for_ever, round % 4 == 0, round * 3700));
 		EXPECT_EQ(1, kvt_total(self->fd, DRM_KVSINK_QUERY_STREAMS));
 	}
 	EXPECT_EQ(before, kvt_all_hbm());

@@ -9,6 +9,7 @@
 #include <glob.h>
 #include <grp.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -131,6 +132,27 @@ int kvt_destroy(int fd, uint64_t stream)
 int kvt_submit_raw(int fd, struct drm_kvsink_submit *submit)
 {
 	return kvt_ioctl(fd, DRM_IOCTL_KVSINK_SUBMIT, submit);
+}
+
+int kvt_kill(void (*work)(int ready, bool variant), bool variant, unsigned int after_us)
+{
+	int ready[2], status;
+	char byte;
+	pid_t pid;
+
+	if (pipe(ready))
+		return -1;
+	pid = fork();
+	if (!pid)
+		work(ready[1], variant);
+	close(ready[1]);
+	if (read(ready[0], &byte, 1) != 1)
+		return -2;
+	close(ready[0]);
+	usleep(after_us);
+	if (kill(pid, SIGKILL) || waitpid(pid, &status, 0) != pid)
+		return -3;
+	return WIFSIGNALED(status) ? 0 : WEXITSTATUS(status);
 }
 
 uint32_t kvt_syncobj(int fd)

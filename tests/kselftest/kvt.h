@@ -104,6 +104,12 @@ int kvt_window(int fd, unsigned long request, uint64_t stream, uint32_t tokens);
 uint64_t kvt_hog(int fd);
 uint64_t kvt_all_hbm(void);
 
+/*
+ * A child does @work for ever, which writes a byte to @ready once it is under way, and is killed so much
+ * later. 0, its exit code if it ended by itself, or negative if it never came so far.
+ */
+int kvt_kill(void (*work)(int ready, bool variant), bool variant, unsigned int after_us);
+
 uint32_t kvt_syncobj(int fd);
 int kvt_wait_point(int fd, uint32_t syncobj, uint64_t point, int64_t seconds);
 
