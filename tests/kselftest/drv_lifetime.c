@@ -191,14 +191,28 @@ TEST_F(lifetime, freed_memory_is_zero_for_the_next)
 	close(fd);
 }
 
+/* A descriptor of a prefix of the stream's first tokens, or -errno. */
+static int exported_prefix(int fd, uint64_t stream)
+{
+	struct drm_kvsink_prefix_publish publish = {.stream = stream, .tokens = 6};
+	struct drm_kvsink_prefix_handle handle = {0};
+	int err = kvt_ioctl(fd, DRM_IOCTL_KVSINK_PREFIX_PUBLISH, &publish);
+
+	handle.handle = publish.handle;
+	err = err ? err : kvt_ioctl(fd, DRM_IOCTL_KVSINK_PREFIX_EXPORT, &handle);
+	return err ? err : handle.fd;
+}
+
 TEST_F(lifetime, unbind_with_open_files_then_rebind)
 {
 	for (int round = 0; round < ROUNDS; round++) {
 		struct drm_kvsink_bo_create create = {.size = 4096};
 		int fd = wait_for_device();
 		struct kvt_bo bo;
+		struct drm_kvsink_prefix_open open_prefix = {0};
 		uint32_t timeline;
 		uint64_t stream;
+		int prefix;
 
 		ASSERT_GE(fd, 0);
 		stream = kvt_stream(fd);
@@ -209,6 +223,8 @@ TEST_F(lifetime, unbind_with_open_files_then_rebind)
 		((volatile uint32_t *)bo.map)[0] = 77;
 		timeline = kvt_syncobj(fd);
 		ASSERT_NE(0, timeline);
+		prefix = exported_prefix(fd, stream);
+		ASSERT_GE(prefix, 0);
 		ASSERT_EQ(0, write_sysfs("/sys/bus/pci/drivers/kvsink/unbind", self->pci));
 		EXPECT_EQ(-ENODEV, kvt_ioctl(fd, DRM_IOCTL_KVSINK_BO_CREATE, &create));
 		EXPECT_EQ(-ENODEV, kvt_destroy(fd, stream));
@@ -222,6 +238,10 @@ TEST_F(lifetime, unbind_with_open_files_then_rebind)
 		ASSERT_GE(fd, 0);
 		chmod(kvt_path(), 0666); /* as udev does, for the tests that follow */
 		EXPECT_EQ(0, kvt_total(fd, DRM_KVSINK_QUERY_STREAMS));
+		open_prefix.fd = prefix;
+		EXPECT_EQ(-EXDEV, kvt_ioctl(fd, DRM_IOCTL_KVSINK_PREFIX_OPEN, &open_prefix));
+		EXPECT_EQ(0, use_device(fd));
+		close(prefix); /* the last that holds the device as it was */
 		EXPECT_EQ(0, use_device(fd));
 		close(fd);
 	}
