@@ -420,12 +420,18 @@ enum kvsink_format {
 enum kvsink_score_mode { KVSINK_SCORE_RAW = 0, KVSINK_SCORE_MEAN = 1, KVSINK_SCORE_REL = 2 };
 
 /*
+ * A KV head works on KVSINK_BLOCK_ROWS queries times query heads at once, so the queries of an item (ATTEND, SCORE) are cut,
+ * from its first, into blocks of KVSINK_BLOCK_ROWS / (q_heads / kv_heads), one at least. A block reads each row once that one
+ * of its queries sees; so do the counters of bytes.
+ */
+#define KVSINK_BLOCK_ROWS 24
+
+/*
  * SPLIT (exact up to rounding): SRAM rows and HBM rows apart, then the merge of both.
  * CANONICAL (exact up to rounding, and bit-identical for every placement): one sum in the order of tokens, each row read
  * from where it lies.
  * GATED (bounded): every K row is read, so each weight is known; V rows in HBM are read only as far as the group's GATE
- * and EPSILON want it. Rows in SRAM are always read. Queries of a block (at most 24 / heads per KV head) and the heads of a
- * KV head agree on the rows.
+ * and EPSILON want it. Rows in SRAM are always read. Queries of a block and the heads of a KV head agree on the rows.
  */
 enum kvsink_attend_mode { KVSINK_ATTEND_SPLIT = 0, KVSINK_ATTEND_CANONICAL = 1, KVSINK_ATTEND_GATED = 2, KVSINK_ATTEND_MODE_COUNT };
 

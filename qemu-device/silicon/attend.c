@@ -482,6 +482,11 @@ static struct cut cut_task(const struct kvsink_attend_task *task)
 	return c;
 }
 
+uint32_t kvsink_block_queries(const struct kvsink_attend_task *task)
+{
+	return cut_task(task).queries;
+}
+
 static void run_unit(struct unit *u, const struct cut *c, uint32_t index)
 {
 	uint32_t block = index % c->blocks, slice = index / c->blocks % c->slices;
@@ -530,22 +535,4 @@ void kvsink_attend_part(const struct kvsink_attend_task *tasks, unsigned count, 
 			if (turn == part)
 				run_unit(&u, &c, index);
 	}
-}
-
-/* ---- bytes ---- */
-
-struct kvsink_row_count kvsink_count_rows(const struct kvsink_rows *rows, uint32_t window, uint32_t token,
-					  uint32_t head)
-{
-	uint32_t begin = window && token >= window ? token - window + 1 : 0;
-	struct kvsink_row_count n = {.hbm = (uint64_t)token - begin + 1};
-	const struct kvsink_resident *r;
-
-	for (r = rows->resident; r < rows->resident + rows->residents; r++) {
-		if (r->token < begin || r->token > token || !(r->head_mask >> head & 1))
-			continue;
-		n.sram++;
-		n.hbm--;
-	}
-	return n;
 }

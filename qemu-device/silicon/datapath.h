@@ -123,9 +123,12 @@ static inline bool kvsink_cancelled(const struct kvsink_attend_task *task)
 void kvsink_attend_part(const struct kvsink_attend_task *tasks, unsigned count, unsigned part, unsigned parts,
 			float *scratch);
 
+/* Queries of a block of the task, see KVSINK_BLOCK_ROWS. */
+uint32_t kvsink_block_queries(const struct kvsink_attend_task *task);
+
 /* A unit's rows (query times query head) and the logits it keeps between its sweeps. */
-#define KVSINK_UNIT_ROWS 24
-#define KVSINK_UNIT_LOGITS (24 * 64 * 64)
+#define KVSINK_UNIT_ROWS KVSINK_BLOCK_ROWS
+#define KVSINK_UNIT_LOGITS (KVSINK_UNIT_ROWS * 64 * 64)
 
 #define KVSINK_GATE_BINS 512 /* of keys: a binary32 in [0, 1] by exponent and two bits */
 
@@ -136,13 +139,6 @@ void kvsink_attend_part(const struct kvsink_attend_task *tasks, unsigned count, 
 #define KVSINK_SCRATCH_FLOATS                                                                                \
 	((size_t)(2 * 4 + 6 * KVSINK_UNIT_ROWS + 64) * KVSINK_MAX_HEAD_DIM + KVSINK_UNIT_LOGITS +            \
 	 4 * KVSINK_GATE_BINS * KVSINK_UNIT_ROWS + KVSINK_MAX_TOKENS / 32 + 16)
-
-/* Rows that one query at `token` reads of one KV head, by tier: for the ledger and the modelled clock. */
-struct kvsink_row_count {
-	uint64_t sram, hbm;
-};
-struct kvsink_row_count kvsink_count_rows(const struct kvsink_rows *rows, uint32_t window, uint32_t token,
-					  uint32_t head);
 
 /* ---- planes: rows as they are stored ---- */
 

@@ -462,18 +462,15 @@ static void again_page(struct gate *gate, uint32_t begin, uint32_t end)
 	gate->k_again.bus += read.bus;
 }
 
-/* Every query reads its rows itself, as in the ledger: those that it sees and whose V is still unread. */
+/* Once for the unit's queries, as in the ledger: rows that one of them sees and whose V is still unread. */
 static void note_again(struct gate *gate)
 {
 	const struct unit *u = gate->u;
-	uint32_t page = 1u << u->task->rows.page_shift, begin, end, next;
+	uint32_t page = 1u << u->task->rows.page_shift, begin, next;
 
-	for (uint32_t query = 0; query < u->queries; query++) {
-		end = row_token(u, query * u->heads) + 1;
-		for (begin = first_visible(u->task, end - 1); begin < end; begin = next) {
-			next = (begin & ~(page - 1)) + page;
-			again_page(gate, begin, next < end ? next : end);
-		}
+	for (begin = u->begin; begin < u->end; begin = next) {
+		next = (begin & ~(page - 1)) + page;
+		again_page(gate, begin, next < u->end ? next : u->end);
 	}
 }
 
@@ -541,33 +538,25 @@ static void add(uint64_t *to, uint64_t n)
 	__atomic_fetch_add(to, n, __ATOMIC_RELAXED);
 }
 
-/* Every query reads its rows itself, as in the ledger: each counts the unread ones that it sees. */
+/* Once for the unit's queries, as in the ledger: unread rows of open pages that one of them sees. */
 static void book_open(const struct gate *gate, const struct tile *tile)
 {
 	const struct unit *u = gate->u;
-	uint32_t bytes = u->task->rows.d_v * kvsink_format_bytes(u->task->rows.format), begin, end;
-	uint64_t unread = tile->present & ~u->read[tile->base / TILE], rows = 0, bus = 0, seen;
+	uint32_t bytes = u->task->rows.d_v * kvsink_format_bytes(u->task->rows.format);
+	uint64_t unread = tile->present & ~u->read[tile->base / TILE], rows = 0, bus = 0;
 	uint32_t sealed = u->task->rows.sealed > tile->base ? u->task->rows.sealed - tile->base : 0;
 
-	unread = sealed < TILE ? unread >> sealed << sealed : 0;
-	for (uint32_t query = 0; unread && query < u->queries; query++) {
-		kvsink_tile_lanes(u, tile, query * u->heads, &begin, &end);
-		for (seen = unread; seen; seen &= seen - 1) {
-			uint32_t lane = (uint32_t)__builtin_ctzll(seen);
+	for (unread = sealed < TILE ? unread >> sealed << sealed : 0; unread; unread &= unread - 1) {
+		uint32_t token = tile->token[__builtin_ctzll(unread)];
 
-			if (lane < begin || lane >= end)
-				continue;
-			rows++;
-			bus += kvsink_bursts(kvsink_tile_v_at(u, tile->token[lane]), bytes,
-					     gate->g->burst_bytes);
-		}
+		rows++;
+		bus += kvsink_bursts(kvsink_tile_v_at(u, token), bytes, gate->g->burst_bytes);
 	}
 	add(&gate->g->bytes->v_skipped, rows * bytes);
 	add(&gate->g->bytes->v_skipped_bus, bus);
 }
 
-/* What a query saves of a sealed page: all of it, without what it reads. Tokens [begin, end) are of the page.
- */
+/* What is saved of a sealed page: all of it, without what is read. Tokens [begin, end) are of the page. */
 static void save_sealed(const struct gate *gate, uint32_t begin, uint32_t end)
 {
 	const struct unit *u = gate->u;
@@ -589,40 +578,26 @@ static void book_sealed(const struct gate *gate)
 {
 	const struct unit *u = gate->u;
 	const struct kvsink_rows *rows = &u->task->rows;
-	uint32_t page = 1u << rows->page_shift, begin, end, next;
+	uint32_t page = 1u << rows->page_shift, end = u->end < rows->sealed ? u->end : rows->sealed, begin,
+		 next;
 
-	for (uint32_t query = 0; query < u->queries; query++) {
-		uint32_t token = row_token(u, query * u->heads);
-
-		end = token + 1 < rows->sealed ? token + 1 : rows->sealed;
-		for (begin = first_visible(u->task, token); begin < end; begin = next) {
-			next = (begin & ~(page - 1)) + page;
-			save_sealed(gate, begin, next < end ? next : end);
-		}
+	for (begin = u->begin; begin < end; begin = next) {
+		next = (begin & ~(page - 1)) + page;
+		save_sealed(gate, begin, next < end ? next : end);
 	}
 }
 
-/* M, and under REL the norms of all rows that a query sees. */
+/* M, and under REL the norms of all rows that the unit sees. */
 static void book_norms(const struct gate *gate)
 {
 	const struct unit *u = gate->u;
 	const struct kvsink_gating *g = gate->g;
-	uint64_t useful = 0, bus = 0;
+	uint64_t at = g->norms_at + ((uint64_t)u->head * g->norm_stride + u->begin) * sizeof(uint16_t);
+	uint64_t bytes = (uint64_t)(u->end - u->begin) * sizeof(uint16_t);
+	bool each = g->criterion == KVSINK_GATE_REL;
 
-	for (uint32_t query = 0; query < u->queries; query++) {
-		uint32_t token = row_token(u, query * u->heads), begin = first_visible(u->task, token);
-		uint64_t at = g->norms_at + ((uint64_t)u->head * g->norm_stride + begin) * sizeof(uint16_t);
-		uint64_t bytes = (uint64_t)(token - begin + 1) * sizeof(uint16_t);
-
-		useful += sizeof(uint32_t);
-		bus += g->burst_bytes;
-		if (g->criterion != KVSINK_GATE_REL)
-			continue;
-		useful += bytes;
-		bus += kvsink_bursts(at, bytes, g->burst_bytes);
-	}
-	add(&g->bytes->norm, useful);
-	add(&g->bytes->norm_bus, bus);
+	add(&g->bytes->norm, sizeof(uint32_t) + (each ? bytes : 0));
+	add(&g->bytes->norm_bus, g->burst_bytes + (each ? kvsink_bursts(at, bytes, g->burst_bytes) : 0));
 }
 
 static void book(struct gate *gate)

@@ -4,8 +4,9 @@
  *
  * Useful bytes are those that were wanted. Bus bytes are whole bursts, taken for each contiguous read by
  * itself: a K row and a V row in HBM are two reads, in SRAM they lie together and are one; two rows that
- * share a burst count it twice, since nothing says that they are read together. Of a sealed page a query
- * reads what plane.c says. Every query reads its rows itself.
+ * share a burst count it twice, since nothing says that they are read together. Of a sealed page a block
+ * reads what plane.c says. Queries of a block (kvsink_block_queries()) work on a row while it is there, so
+ * the block reads each row once that one of them sees; the next block reads it again. docs/decisions/023.
  */
 #include <string.h>
 
@@ -42,18 +43,18 @@ struct page_sums {
 	uint64_t sum[KVSINK_MAX_PAGE_TOKENS + 1];
 };
 
-/* One KV head of a task, as its queries go by. */
+/* One KV head of a task, as its blocks of queries go by. */
 struct head_sums {
 	const struct kvsink_chip *chip;
 	const struct kvsink_rows *rows;
 	struct kvsink_plane plane[2];
 	uint32_t head;
 	struct page_sums open;
-	/* residents inside the span of tokens that the query sees */
+	/* residents inside the span of tokens that the block sees */
 	uint64_t sram, sram_bus;       /* where they are read */
 	uint64_t resident_open;	       /* those of open pages, */
 	uint64_t resident_bus;	       /* and what need not be read of them in HBM */
-	uint32_t page_begin, page_end; /* sealed pages that the query sees whole */
+	uint32_t page_begin, page_end; /* sealed pages that the block sees whole */
 	struct kvsink_read whole;      /* and what it reads of them */
 };
 
@@ -101,7 +102,7 @@ static void resident_add(struct head_sums *s, const struct kvsink_resident *r, u
 		sign * (bus_until(&s->open, (uint64_t)r->token + 1) - bus_until(&s->open, r->token));
 }
 
-/* What a query reads of tokens [begin, end) of a sealed page. */
+/* What a block reads of tokens [begin, end) of a sealed page. */
 static struct kvsink_read page_read(const struct head_sums *s, uint32_t begin, uint32_t end)
 {
 	struct kvsink_page_lanes lanes = kvsink_page_lanes(s->rows, s->head, begin, end);
@@ -150,7 +151,7 @@ static void add_part(const struct head_sums *s, uint32_t begin, uint32_t end, st
 	out->hbm_bus += part.bus;
 }
 
-/* Sealed tokens [begin, end) that a query sees: whole pages, and what is left of the first and the last. */
+/* Sealed tokens [begin, end) that a block sees: whole pages, and what is left of the first and the last. */
 static void sealed_bytes(struct head_sums *s, uint32_t begin, uint32_t end, struct kvsink_task_bytes *out)
 {
 	uint32_t shift = s->rows->page_shift, tokens = 1u << shift;
@@ -180,7 +181,7 @@ static void open_bytes(const struct head_sums *s, uint64_t begin, uint64_t end, 
 	out->hbm_bus += bus_until(&s->open, end) - bus_until(&s->open, begin) - s->resident_bus;
 }
 
-/* One KV head, tokens from `from` on; the residents that queries see slide along with them. */
+/* One KV head, tokens from `from` on; the residents that a block sees slide along with it. */
 static void head_bytes(const struct kvsink_chip *chip, const struct kvsink_attend_task *task, uint32_t head,
 		       uint32_t from, struct kvsink_task_bytes *out)
 {
@@ -191,12 +192,13 @@ static void head_bytes(const struct kvsink_chip *chip, const struct kvsink_atten
 		.plane = {kvsink_plane(rows, false), kvsink_plane(rows, true)},
 		.head = head,
 	};
-	uint32_t enter = 0, leave = 0;
+	uint32_t queries = kvsink_block_queries(task), enter = 0, leave = 0;
 
 	page_sums(&s);
-	for (uint32_t i = 0; i < task->count; i++) {
-		uint32_t end = task->first + i + 1;
-		uint32_t begin = task->window && task->window < end ? end - task->window : 0;
+	for (uint32_t i = 0; i < task->count; i += queries) {
+		uint32_t first = task->first + i; /* sees farthest back; the last one sees the newest row */
+		uint32_t end = task->count - i < queries ? task->first + task->count : first + queries;
+		uint32_t begin = task->window && task->window <= first ? first + 1 - task->window : 0;
 
 		if (begin < from)
 			begin = from < end ? from : end;

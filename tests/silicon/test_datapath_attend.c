@@ -347,32 +347,6 @@ static void ragged(void)
 	tap_ok(equal, "bits: tasks of a batch and each alone agree");
 }
 
-static void row_counts(void)
-{
-	static const uint32_t windows[] = {0, 1, 5, 64, 1000};
-	struct dp_geometry g = {KVSINK_FORMAT_FP16, 8, 1, 4, 4, 2, 150, 1, 0, 0, 5, 25, 1, false, 0};
-	struct kvsink_row_count n;
-	uint32_t w, t, h, x, sram, all;
-	bool equal = true;
-	struct dp_case c;
-
-	dp_new(&c, &g);
-	for (w = 0; w < 5; w++)
-		for (t = 0; t <= 150; t += 7)
-			for (h = 0; h < 8; h++) {
-				for (x = sram = all = 0; x <= t; x++) {
-					if (windows[w] && x + windows[w] <= t)
-						continue;
-					all++;
-					sram += dp_resident(&c.task.rows, x, h);
-				}
-				n = kvsink_count_rows(&c.task.rows, windows[w], t, h);
-				equal = equal && n.sram == sram && n.hbm == all - sram;
-			}
-	tap_ok(equal, "kvsink_count_rows counts each tier's rows within the window");
-	dp_free(&c);
-}
-
 int main(void)
 {
 	unsigned i;
@@ -390,6 +364,5 @@ int main(void)
 	tiers();
 	poison();
 	ragged();
-	row_counts();
 	return tap_done();
 }

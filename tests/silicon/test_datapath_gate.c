@@ -39,11 +39,15 @@ static void adversaries(uint32_t criterion, bool buffer)
 
 /* ---- how much is read ---- */
 
+/* Of the V bytes in HBM that one block of queries would read: of one KV head, times all. */
 static double skipped_share(const struct gate_case *g)
 {
-	const struct kvsink_rows *r = &g->c.task.rows;
+	const struct kvsink_attend_task *task = &g->c.task;
+	uint64_t rows = 0;
 
-	return (double)g->bytes.v_skipped / (gate_judged(&g->c) * r->d_v * kvsink_format_bytes(r->format));
+	for (uint32_t h = 0; h < task->rows.kv_heads; h++)
+		rows += gate_rows(&g->c, task->first, task->first + task->count - 1, h);
+	return (double)g->bytes.v_skipped / (rows * task->rows.d_v * kvsink_format_bytes(task->rows.format));
 }
 
 /* For one query and head the largest set that MASS lets go is known: the smallest weights, up to epsilon. */
@@ -309,7 +313,7 @@ static void one_read(struct again *a, uint64_t at, uint64_t bytes)
 	a->bus += ((at + bytes - 1) / 64 - at / 64 + 1) * 64;
 }
 
-/* K rows of one page, of 16 tokens and one head, that a query reads: those of `tokens`, by bit. */
+/* K rows of one page, of 16 tokens and one head, that a block reads: those of `tokens`, by bit. */
 static void read_page(const struct dp_case *c, uint32_t page, uint32_t tokens, struct again *a)
 {
 	const struct kvsink_rows *r = &c->task.rows;
@@ -343,20 +347,19 @@ static void read_page(const struct dp_case *c, uint32_t page, uint32_t tokens, s
 	}
 }
 
-/* What all queries read of the tokens that the last one's output says are unread. */
+/* What a block of queries reads of the tokens that the last one's output says are unread. */
 static struct again read_unread(const struct dp_case *c)
 {
 	const float *out = c->out + (size_t)(c->task.count - 1) * c->task.rows.d_v + 1;
 	struct again a = {0};
 
-	for (uint32_t query = 0; query < c->task.count; query++)
-		for (uint32_t page = 0; page * 16 < c->tokens; page++) {
-			uint32_t tokens = 0;
+	for (uint32_t page = 0; page * 16 < c->tokens; page++) {
+		uint32_t tokens = 0;
 
-			for (uint32_t t = page * 16; t < page * 16 + 16 && t <= c->task.first + query; t++)
-				tokens |= (out[t] == 0.0f) << t % 16;
-			read_page(c, page, tokens, &a);
-		}
+		for (uint32_t t = page * 16; t < page * 16 + 16 && t < c->task.first + c->task.count; t++)
+			tokens |= (out[t] == 0.0f) << t % 16;
+		read_page(c, page, tokens, &a);
+	}
 	return a;
 }
 

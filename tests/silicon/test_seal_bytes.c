@@ -23,17 +23,20 @@ static bool in_sram(uint32_t layer, uint32_t token, uint32_t head)
 	return layer == 1 && ((token == 0) || (token == 10 && head == 1) || token == 35);
 }
 
-/* K or V of one head that a query at `token` reads from HBM: row by row, a flag for every burst of codes. */
-static struct count count_plane(bool v, uint32_t layer, uint32_t head, uint32_t token)
+/*
+ * K or V of one head that a block of queries, at tokens [first, last], reads from HBM: row by row, a flag for
+ * every burst of codes.
+ */
+static struct count count_plane(bool v, uint32_t layer, uint32_t head, uint32_t first, uint32_t last)
 {
-	uint32_t begin = s.window && s.window < token + 1 ? token + 1 - s.window : 0, tokens = s.page_tokens;
+	uint32_t begin = s.window && s.window < first + 1 ? first + 1 - s.window : 0, tokens = s.page_tokens;
 	uint32_t plane = plane_at(v, layer), region = plane + head * tokens * row_bytes(v);
 	uint32_t code = seal_of(v) ? width(v) * code_bits(seal_of(v)) / 8 : 0;
 	static bool touched[65536 / BURST];
 	struct count c = {0};
 	bool header = false;
 
-	for (uint32_t t = begin; t <= token; t++) {
+	for (uint32_t t = begin; t <= last; t++) {
 		uint32_t slot = t % tokens;
 
 		if (!slot || t == begin) {
@@ -68,14 +71,17 @@ static struct count count_plane(bool v, uint32_t layer, uint32_t head, uint32_t 
 
 static struct count count_queries(uint32_t layer, uint32_t first, uint32_t count)
 {
+	uint32_t block = 24 / (s.q_heads / s.kv_heads), end = first + count, last;
 	struct count sum = {0}, c;
 
-	for (uint32_t t = first; t < first + count; t++)
+	for (uint32_t t = first; t < end; t += block) {
+		last = t + block < end ? t + block - 1 : end - 1;
 		for (uint32_t i = 0; i < 2 * s.kv_heads; i++) {
-			c = count_plane(i % 2, layer, i / 2, t);
+			c = count_plane(i % 2, layer, i / 2, t, last);
 			sum.useful += c.useful;
 			sum.bus += c.bus;
 		}
+	}
 	return sum;
 }
 

@@ -4,9 +4,9 @@
  * (schema kvsink-llm-drafts/1), both from the same values. Every figure comes from the documents of two
  * decodes and of the comparison of their logits; the exit status says whether the tokens were the same.
  *
- * The device counts the rows that each query reads, so a batch of queries reads as often as single steps do,
- * and what was read for wrong guesses stays counted: a token costs more bytes, not fewer. What becomes fewer
- * are evaluations, each of which reads all weights once.
+ * The last token and its draft are one block of queries as long as they fit (KVSINK_BLOCK_ROWS), and a block
+ * reads each row once, whether its guesses were right or wrong. What becomes fewer besides are evaluations,
+ * each of which reads all weights once.
  */
 #include <stdio.h>
 #include <string.h>
@@ -103,9 +103,8 @@ static void print_table(struct json_object *o)
 	       (unsigned long long)json_get_integer(o, "identical_tokens"),
 	       (unsigned long long)json_get_integer(o, "differing_logits"),
 	       (unsigned long long)json_get_integer(o, "logits"), json_get_number(o, "max_logit_diff"));
-	printf("  bytes: each query's rows are counted, those of wrong guesses, too; a batch of queries "
-	       "reads as "
-	       "often as single steps\n");
+	printf("  bytes: a block of queries (24 rows: queries times query heads of a KV head) reads each row "
+	       "once, for wrong guesses, too\n");
 }
 
 static int check(const struct drafts *d)
