@@ -364,10 +364,20 @@ struct kvsink_ring {
 	struct kvsink_item_work work;
 };
 
+/* A recording under way: record.c. */
+struct kvsink_probe {
+	kvsink_record_sink *sink; /* NULL: none */
+	void *opaque;
+	struct kvsink_host_ops host; /* behind the probe's own */
+	void *host_opaque;
+	bool failed; /* the sink did not take all of it */
+};
+
 struct kvsink_chip {
 	struct kvsink_chip_config config;
 	struct kvsink_host_ops ops;
-	void *opaque;				 /* for ops */
+	void *opaque; /* for ops */
+	struct kvsink_probe probe;
 	uint64_t epoch;				 /* grows at every reset; never told to anyone */
 	uint32_t reg[KVSINK_REG_WORDS];		 /* global registers, by offset / 4 */
 	uint32_t counter_latch;			 /* high half of the counter whose low half was read last */
@@ -412,6 +422,8 @@ struct kvsink_chip {
 bool kvsink_take_injected(struct kvsink_chip *chip, enum kvsink_inject what);
 __attribute__((format(printf, 2, 3))) void kvsink_log(struct kvsink_chip *chip, const char *format, ...);
 void kvsink_dirty(struct kvsink_chip *chip, uint32_t space, uint64_t offset, uint64_t bytes);
+/* kvsink_reset(), from within the chip. */
+void kvsink_chip_reset(struct kvsink_chip *chip, enum kvsink_reset_kind kind);
 
 /* ---- regs.c: registers, interrupts, error latch ---- */
 

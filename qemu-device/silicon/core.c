@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "chip.h"
+#include "record.h"
 
 void kvsink_config_default(struct kvsink_chip_config *config)
 {
@@ -154,7 +154,7 @@ struct kvsink_chip *kvsink_create(const struct kvsink_chip_config *config, const
 		chip->ops = *ops;
 		chip->opaque = opaque;
 		if (!chip_alloc(chip)) {
-			kvsink_reset(chip, KVSINK_RESET_COLD);
+			kvsink_chip_reset(chip, KVSINK_RESET_COLD);
 			return chip;
 		}
 	}
@@ -199,7 +199,7 @@ static void clear(struct kvsink_chip *chip, uint32_t space, uint8_t *mem, uint64
 	}
 }
 
-void kvsink_reset(struct kvsink_chip *chip, enum kvsink_reset_kind kind)
+void kvsink_chip_reset(struct kvsink_chip *chip, enum kvsink_reset_kind kind)
 {
 	chip->epoch++;
 	kvsink_cancel(chip);
@@ -228,8 +228,15 @@ void kvsink_reset(struct kvsink_chip *chip, enum kvsink_reset_kind kind)
 	kvsink_event(chip, KVSINK_EVENT_ENGINE_RESET, NULL, 0, 0, chip->reg[KVSINK_REG_GENERATION / 4]);
 }
 
+void kvsink_reset(struct kvsink_chip *chip, enum kvsink_reset_kind kind)
+{
+	kvsink_note(chip, KVSINK_RECORD_RESET, kind);
+	kvsink_chip_reset(chip, kind);
+}
+
 void kvsink_inject(struct kvsink_chip *chip, enum kvsink_inject what, uint32_t count)
 {
+	kvsink_note_value(chip, KVSINK_RECORD_INJECT, what, count);
 	chip->inject[what] = count;
 }
 

@@ -8,7 +8,7 @@
  */
 #include <string.h>
 
-#include "chip.h"
+#include "record.h"
 
 enum access { NONE, RO, RW, W1C, WO };
 
@@ -304,7 +304,7 @@ uint32_t kvsink_mmio_read(struct kvsink_chip *chip, uint32_t offset)
 static void control_write(struct kvsink_chip *chip, uint32_t value)
 {
 	if (value & KVSINK_CONTROL_RESET_MASK)
-		kvsink_reset(chip, KVSINK_RESET_ENGINE);
+		kvsink_chip_reset(chip, KVSINK_RESET_ENGINE);
 	REG(CONTROL) = value & KVSINK_CONTROL_ENABLE_MASK;
 }
 
@@ -386,6 +386,7 @@ void kvsink_mmio_write(struct kvsink_chip *chip, uint32_t offset, uint32_t value
 	struct kvsink_ring *ring;
 	uint32_t reg;
 
+	kvsink_note_value(chip, KVSINK_RECORD_WRITE, offset, value);
 	if (offset % 4 == 0) {
 		if (offset / 4 < KVSINK_REG_WORDS && global_regs[offset / 4].access > RO) {
 			global_write(chip, offset, value);

@@ -10,7 +10,7 @@
  */
 #include <string.h>
 
-#include "chip.h"
+#include "record.h"
 
 struct op_desc {
 	kvsink_handler *handler;
@@ -417,6 +417,8 @@ struct kvsink_item_work *kvsink_run(struct kvsink_chip *chip, unsigned index)
 	if (index >= chip->config.rings)
 		return NULL;
 	ring = &chip->ring[index];
+	if (ring_ready(ring))
+		kvsink_note(chip, KVSINK_RECORD_RUN, index);
 	for (ring->spent = 0; ring_ready(ring) && ring->spent < KVSINK_QUANTUM;) {
 		kvsink_spend(ring, KVSINK_STEP_COST);
 		if (!ring->active && !ring_fetch(ring))

@@ -107,6 +107,38 @@ void kvsink_cancel(struct kvsink_chip *chip);
 
 void kvsink_inject(struct kvsink_chip *chip, enum kvsink_inject what, uint32_t count);
 
+/* ---- recordings: deterministic replay ---- */
+
+/* Of everything that the chip remembers, memory included: digest.c. */
+uint64_t kvsink_digest(const struct kvsink_chip *chip);
+
+/* Takes the next bytes of a recording; non-zero: it cannot, and the recording is spoilt. */
+typedef int kvsink_record_sink(void *opaque, const void *data, size_t bytes);
+/* From now on all that goes into the chip is recorded. To be called right after kvsink_create(). */
+void kvsink_record(struct kvsink_chip *chip, kvsink_record_sink *sink, void *opaque);
+/* The digest is written, no more is recorded. -1: some of it could not be written. */
+int kvsink_record_end(struct kvsink_chip *chip);
+
+/* Gives the next `bytes` of a recording, or as many as there are. */
+typedef size_t kvsink_replay_source(void *opaque, void *data, size_t bytes);
+
+struct kvsink_replay_result {
+	uint64_t records;	      /* that were looked at */
+	uint64_t bytes_in, bytes_out; /* moved by DMA */
+	bool wrong;		      /* it has a record that cannot be */
+	bool ended;		      /* the recording has a digest, */
+	uint64_t recorded;	      /* this one; */
+	uint64_t digest;	      /* and the replayed chip has this one */
+	char why[200];		      /* what is not the same, or wrong with the recording; "" */
+};
+
+/* The beginning of a recording: the chip's properties, without its memory. -1: it is no recording. */
+int kvsink_replay_config(kvsink_replay_source *source, void *opaque, struct kvsink_chip_config *config);
+/* The rest of it, on a chip with those properties and memory full of zeros. 0: all transfers and the digest
+ * are the same. */
+int kvsink_replay(kvsink_replay_source *source, void *opaque, const struct kvsink_chip_config *config,
+		  struct kvsink_replay_result *result);
+
 const char *kvsink_code_name(uint32_t code); /* "BUDGET", or "?" */
 
 #endif

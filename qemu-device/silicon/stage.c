@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "chip.h"
+#include "record.h"
 
 #define TAIL_ROWS (KVSINK_MAX_ITEMS * KVSINK_MAX_TAIL_TOKENS)
 #define SHARED_ROWS (KVSINK_MAX_ITEMS * 512) /* entries of prefixes, once for each task that sees them */
@@ -585,6 +585,7 @@ void kvsink_retire(struct kvsink_chip *chip, struct kvsink_item_work *work)
 {
 	if (!work->busy)
 		return;
+	kvsink_note(chip, KVSINK_RECORD_RETIRE, work->ring->index);
 	work->busy = false;
 	if (work->epoch == chip->epoch)
 		work_end(work);

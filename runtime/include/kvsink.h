@@ -52,7 +52,8 @@ struct kvs_batch;
  * Options of sim: sizes sram, hbm (number with K, M or G), numbers tags, streams, rings, ring-slots,
  * gart-pages, burst, timing sram-latency-ns, hbm-latency-ns, sram-gbps, hbm-gbps, dma-gbps, job-overhead-ns,
  * tag-latency-ns, threads (for arithmetic, 1 to 16, default 1), faults inject-hang, inject-lost,
- * inject-dma-error and inject-ecc (how many) and inject-skip (jobs before the first hang or lost end). With
+ * inject-dma-error and inject-ecc (how many) and inject-skip (jobs before the first hang or lost end).
+ * record=FILE, a file that does not exist yet, makes a recording for kvs_replay() (kvsink_replay.h). With
  * share=NAME every open of this process that gives the same name attaches to one chip as a file of its own
  * (its other options are left out, or the same again); uid=N opens it as that ordinary user (without it the
  * opener is an administrator).

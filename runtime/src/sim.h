@@ -12,6 +12,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <stdio.h>
 
 #include "backend.h"
 #include "logic.h"
@@ -65,9 +66,10 @@ struct sim_options {
 	struct kvsink_chip_config config;
 	uint32_t threads; /* for arithmetic */
 	uint32_t inject[KVSINK_INJECT_KINDS];
-	char share[32]; /* name of a chip that several files use; empty for a chip of one's own */
-	bool has_chip;	/* an option of the chip was given */
-	bool has_uid;	/* uid= was given: an ordinary user */
+	char share[32];	  /* name of a chip that several files use; empty for a chip of one's own */
+	char record[256]; /* file that becomes a recording; empty: none */
+	bool has_chip;	  /* an option of the chip was given */
+	bool has_uid;	  /* uid= was given: an ordinary user */
 	uint32_t uid;
 };
 
@@ -80,6 +82,7 @@ struct sim_chip {
 	pthread_mutex_t lock; /* everything below */
 	struct kvsink_chip *silicon;
 	struct sim_pool *pool; /* NULL: arithmetic runs in the caller */
+	FILE *recording;       /* NULL: none */
 	struct sim_space gart; /* in pages */
 	struct sim_space hbm;  /* in bytes */
 	uint8_t **pages;       /* [gart_pages] memory behind each page of the GART, NULL if there is none */
@@ -140,6 +143,13 @@ int sim_chip_get(const struct sim_options *options, struct sim_chip **chip);
 void sim_chip_put(struct sim_chip *chip);
 /* Runs to its end; 0 or the errno of the result code. file NULL: the kernel's own job. */
 int sim_job_run(struct sim_chip *chip, struct sim_file *file, struct sim_job *job);
+
+/* Memory for a tier, all zeros; NULL if there is none. To be given back by munmap(). */
+void *sim_map_tier(uint64_t bytes);
+
+/* recording.c; an error is kvs_open()'s */
+int sim_record_begin(struct sim_chip *chip);
+void sim_record_end(struct sim_chip *chip);
 
 /* Entries of the GART table, and what the bus finds there. */
 void sim_gart_map(struct sim_chip *chip, const struct sim_bo *bo);

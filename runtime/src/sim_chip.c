@@ -114,7 +114,7 @@ static int alloc_control(struct sim_chip *chip)
 	return 0;
 }
 
-static void *map_tier(uint64_t bytes)
+void *sim_map_tier(uint64_t bytes)
 {
 	void *memory =
 		mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -148,6 +148,7 @@ static void start(struct sim_chip *chip)
 
 static void destroy(struct sim_chip *chip)
 {
+	sim_record_end(chip);
 	kvsink_destroy(chip->silicon);
 	sim_pool_destroy(chip->pool);
 	sim_space_fini(&chip->gart);
@@ -167,9 +168,10 @@ static int build(struct sim_chip *chip)
 {
 	struct kvsink_chip_config *config = &chip->options.config;
 	char text[160] = "";
+	int err;
 
-	config->sram = map_tier(config->sram_bytes);
-	config->hbm = map_tier(config->hbm_bytes);
+	config->sram = sim_map_tier(config->sram_bytes);
+	config->hbm = sim_map_tier(config->hbm_bytes);
 	if (!config->sram || !config->hbm)
 		return kvs_fail_open(-ENOMEM, "sim: no memory for sram=%u and hbm=%llu bytes",
 				     config->sram_bytes, (unsigned long long)config->hbm_bytes);
@@ -181,6 +183,9 @@ static int build(struct sim_chip *chip)
 	if ((chip->options.threads > 1 && !chip->pool) || alloc_control(chip) ||
 	    sim_space_init(&chip->gart, config->gart_pages) || sim_space_init(&chip->hbm, config->hbm_bytes))
 		return kvs_fail_open(-ENOMEM, "sim: out of memory");
+	err = sim_record_begin(chip);
+	if (err)
+		return err;
 	start(chip);
 	for (int what = 0; what < KVSINK_INJECT_KINDS; what++)
 		kvsink_inject(chip->silicon, what, chip->options.inject[what]);

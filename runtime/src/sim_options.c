@@ -96,6 +96,16 @@ static int set_share(const char *text, struct sim_options *options)
 	return 0;
 }
 
+static int set_record(const char *text, struct sim_options *options)
+{
+	if (!*text || strlen(text) >= sizeof(options->record))
+		return kvs_fail_open(-EINVAL, "sim: record=%s: allowed is a path of 1 to %zu characters",
+				     text, sizeof(options->record) - 1);
+	strcpy(options->record, text);
+	options->has_chip = true;
+	return 0;
+}
+
 static int set_option(char *text, struct sim_options *options)
 {
 	char *value = strchr(text, '=');
@@ -105,6 +115,8 @@ static int set_option(char *text, struct sim_options *options)
 	*value++ = 0;
 	if (!strcmp(text, "share"))
 		return set_share(value, options);
+	if (!strcmp(text, "record"))
+		return set_record(value, options);
 	if (!strcmp(text, "uid"))
 		options->has_uid = true;
 	else
@@ -114,7 +126,7 @@ static int set_option(char *text, struct sim_options *options)
 			return set_number(&options_table[i], value, options);
 	return kvs_fail_open(-EINVAL,
 			     "sim: no option '%s': allowed are sram, hbm, tags, streams, rings, ring-slots, "
-			     "gart-pages, burst, *-ns, *-gbps, threads, share, uid, inject-*",
+			     "gart-pages, burst, *-ns, *-gbps, threads, share, uid, record, inject-*",
 			     text);
 }
 
@@ -143,5 +155,5 @@ bool sim_same_chip(const struct sim_options *a, const struct sim_options *b)
 		    memcmp((const char *)a + option->offset, (const char *)b + option->offset, option->bytes))
 			return false;
 	}
-	return true;
+	return !strcmp(a->record, b->record);
 }

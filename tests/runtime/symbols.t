@@ -8,7 +8,7 @@ cd "$(dirname "$0")/../.." || exit 1
 B=${B:-build}
 lib=$B/lib/libkvsink.so
 list=runtime/libkvsink.symbols
-headers="runtime/include/kvsink.h runtime/include/kvsink_policy.h"
+headers="runtime/include/kvsink.h runtime/include/kvsink_policy.h runtime/include/kvsink_replay.h"
 tmp=$(mktemp -d) || exit 1
 trap 'rm -rf "$tmp"' EXIT
 number=0
@@ -46,7 +46,7 @@ done < "$list"
 result $? "every function has its comment in a header" "$tmp/out"
 
 flags="-Iuapi -Iruntime/include $(pkg-config --cflags libdrm)"
-echo '#include "kvsink_policy.h"' > "$tmp/alone.c"
+printf '#include "kvsink_policy.h"\n#include "kvsink_replay.h"\n' > "$tmp/alone.c"
 cp "$tmp/alone.c" "$tmp/alone.cc"
 # shellcheck disable=SC2086
 ${CC:-gcc} -std=c11 -Wall -Wextra -Werror $flags -c -o /dev/null "$tmp/alone.c" > "$tmp/out" 2>&1

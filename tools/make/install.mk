@@ -13,7 +13,7 @@ install: programs
 		$(DESTDIR)$(PREFIX)/share/man/man1
 	$(INSTALL) $(B)/bin/sinkctl $(DESTDIR)$(PREFIX)/bin
 	$(INSTALL) -m 644 tools/sinkctl/sinkctl.1 $(DESTDIR)$(PREFIX)/share/man/man1
-	$(INSTALL) -m 644 runtime/include/kvsink.h runtime/include/kvsink_policy.h uapi/kvsink_drm.h uapi/kvsink_hw.h $(DESTDIR)$(PREFIX)/include/kvsink
+	$(INSTALL) -m 644 runtime/include/kvsink.h runtime/include/kvsink_policy.h runtime/include/kvsink_replay.h uapi/kvsink_drm.h uapi/kvsink_hw.h $(DESTDIR)$(PREFIX)/include/kvsink
 	$(INSTALL) -m 644 $(LIBKVSINK) $(DESTDIR)$(LIBDIR)
 	$(INSTALL) $(LIBKVSINK_SO).$(LIBKVSINK_SO_VERSION) $(DESTDIR)$(LIBDIR)
 	ln -sf libkvsink.so.$(LIBKVSINK_SO_VERSION) $(DESTDIR)$(LIBDIR)/libkvsink.so

@@ -105,6 +105,10 @@ const struct sc_command sc_commands[] = {
 	  sc_policy_prepare, sc_policy, "run a placement policy on a stream of another process",
 	  "Replaces the stream's entries, tails and placement parameters. 1a places once, by the prompt's scores;\n"
 	  "1b and headwise act after each step until interrupted; 1c leaves it to the device. What is resident stays." },
+	{ "replay", "FILE", 1, 1, 0, 0, SC_OFFLINE, &sc_replay_view, NULL, sc_replay,
+	  "replay a recording of a device, and say whether the same comes out",
+	  "A device that was opened as sim:record=FILE, or QEMU's with the property record=FILE, has made it. Every\n"
+	  "transfer and the digest of the state in the end are compared. Exit code 0: the same; 1: not, or not closed." },
 	{ "version", "", 0, 0, 0, 0, SC_OFFLINE, &sc_version_view, NULL, run_version,
 	  "show the versions of tool and library", "" },
 	{ "help", "[COMMAND]", 0, 2, 0, 0, SC_OFFLINE, &sc_help_view, sc_help_prepare, sc_help,

@@ -204,7 +204,8 @@ extern const struct sc_key sc_device_keys[];
 extern const struct sc_view sc_list_view, sc_info_view, sc_reg_list_view, sc_reg_view, sc_tag_view,
 	sc_map_view, sc_contract_view, sc_stream_view, sc_prefix_view, sc_window_view, sc_counter_view,
 	sc_score_view, sc_verdict_view, sc_profile_view, sc_event_view, sc_trace_view, sc_config_view,
-	sc_promote_view, sc_contract_set_view, sc_evict_view, sc_place_view, sc_version_view, sc_help_view;
+	sc_promote_view, sc_contract_set_view, sc_evict_view, sc_place_view, sc_replay_view, sc_version_view,
+	sc_help_view;
 void sc_help_command(FILE *out, const struct sc_command *command);
 json_object *sc_command_record(const struct sc_command *command);
 int sc_help_prepare(struct sc_run *run);
@@ -317,6 +318,9 @@ int sc_contract(struct sc_run *run, struct sc_device *device);
 /* scores.c: scores, verdicts */
 int sc_scores(struct sc_run *run, struct sc_device *device);
 int sc_verdicts(struct sc_run *run, struct sc_device *device);
+
+/* replay.c */
+int sc_replay(struct sc_run *run, struct sc_device *device);
 
 /* profile.c, map.c, events.c, trace.c, policy.c */
 int sc_profile_prepare(struct sc_run *run);

@@ -303,6 +303,17 @@ static const struct sc_key place_keys[] = {
 	END
 };
 
+static const struct sc_key replay_keys[] = {
+	TEXT("file", "FILE", "the recording"),
+	BOOL("same", "SAME", "every transfer and the digest are the same"),
+	INT("records", "RECORDS", "register writes, turns of rings, resets and transfers looked at"),
+	{ "bytes_in", "integer", "READ", sc_cell_bytes, "bytes that the chip read by DMA" },
+	{ "bytes_out", "integer", "WRITTEN", sc_cell_bytes, "bytes that it wrote, and that were compared" },
+	TEXT("recorded", "RECORDED", "digest of the state in the recording; null if it was not closed, or the replay did not get there"),
+	TEXT("digest", "DIGEST", "that of the replayed chip"),
+	END
+};
+
 static const struct sc_key version_keys[] = {
 	TEXT("schema", "schema", "of the JSON documents"),
 	TEXT("tool", "sinkctl", "version of sinkctl"),
@@ -343,6 +354,7 @@ const struct sc_view sc_promote_view = { .list = "granted", .keys = tag_keys };
 const struct sc_view sc_contract_set_view = { .list = "contracts", .keys = contract_set_keys };
 const struct sc_view sc_evict_view = { .list = "evicted", .keys = evict_keys };
 const struct sc_view sc_place_view = { .list = "placements", .keys = place_keys };
+const struct sc_view sc_replay_view = { .list = "replays", .keys = replay_keys };
 const struct sc_view sc_version_view = { .list = NULL, .keys = version_keys, .pairs = true };
 const struct sc_view sc_help_view = { .list = "commands", .keys = help_keys };
 
