@@ -123,7 +123,8 @@
 	X(GATE, 0x114, RO, PUBLIC, "device default of parameter GATE")                                       \
 	X(EPSILON, 0x118, RO, PUBLIC, "device default of parameter EPSILON (binary32 pattern)")              \
 	X(GATE_BUFFER, 0x11c, RO, PUBLIC, "device default of parameter GATE_BUFFER")                         \
-	X(CERTIFY, 0x120, RO, PUBLIC, "device default of parameter CERTIFY")
+	X(CERTIFY, 0x120, RO, PUBLIC, "device default of parameter CERTIFY")                                 \
+	X(COPY_DUE_NS, 0x124, RO, PUBLIC, "device default of parameter COPY_DUE_NS, modelled ns")
 
 /* Fields: X(register, field, shift, width, description) */
 #define KVSINK_FIELDS(X)                                                                                 \
@@ -295,7 +296,8 @@ enum kvsink_ring_state { KVSINK_RING_IDLE, KVSINK_RING_BUSY, KVSINK_RING_HALTED 
 	X(GATE, 19, U32, GROUP, 0, "gated ATTEND: 0 MASS, 1 ABS, 2 REL, see enum kvsink_gate")                   \
 	X(EPSILON, 20, F32, GROUP, 0x3cf5c28f, "gated ATTEND: the criterion's bound, above 0 and below 1 (default 0.03)") \
 	X(GATE_BUFFER, 21, U32, STREAM, 1, "gated ATTEND: 1 = choose V rows once all logits are known, 0 = in one pass") \
-	X(CERTIFY, 22, U32, STREAM, 0, "gated ATTEND: 1 = read every V row where the criterion could not be certified")
+	X(CERTIFY, 22, U32, STREAM, 0, "gated ATTEND: 1 = read every V row where the criterion could not be certified") \
+	X(COPY_DUE_NS, 23, U32, STREAM, 0, "modelled ns after which copies that STEP_END starts shall have ended; 0 = at once")
 
 enum kvsink_placement { KVSINK_PLACEMENT_OFF = 0, KVSINK_PLACEMENT_OBSERVE = 1, KVSINK_PLACEMENT_AUTO = 2 };
 

@@ -326,6 +326,7 @@ static struct kvsink_terms terms_of(const struct kvsink_chip *chip, const struct
 		.dwell_steps = dwell,
 		.priority = (uint32_t)kvsink_param(s, KVSINK_PARAM_PRIORITY),
 		.deadline_ns = dwell ? chip->host_ns + KVSINK_MAX_LEASE_NS : 0,
+		.due_ns = kvsink_param(s, KVSINK_PARAM_COPY_DUE_NS),
 		.automatic = true,
 	};
 }

@@ -23,11 +23,11 @@ enum kvsink_record_kind {
 };
 
 /* Fields of the configuration, in the order of a recording. */
-#define KVSINK_RECORD_FIELDS(X)                                                                              \
-	X(sram_bytes)                                                                                        \
-	X(hbm_bytes) X(tags) X(streams) X(rings) X(ring_slots) X(gart_pages) X(burst_bytes)                  \
-		X(sram_latency_ns) X(hbm_latency_ns) X(sram_gbps) X(hbm_gbps) X(dma_gbps) X(job_overhead_ns) \
-			X(tag_latency_ns)
+/* clang-format off */
+#define KVSINK_RECORD_FIELDS(X) \
+	X(sram_bytes) X(hbm_bytes) X(tags) X(streams) X(rings) X(ring_slots) X(gart_pages) X(burst_bytes) \
+	X(sram_latency_ns) X(hbm_latency_ns) X(sram_gbps) X(hbm_gbps) X(dma_gbps) X(job_overhead_ns) X(tag_latency_ns)
+/* clang-format on */
 
 static inline uint64_t kvsink_record_word(enum kvsink_record_kind kind, uint32_t a)
 {

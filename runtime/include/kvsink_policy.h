@@ -53,6 +53,9 @@ struct kvs_policy_options {
 	const struct drm_kvsink_place *pins;
 	/** @pin_count: how many. */
 	unsigned pin_count;
+	/** @due_ns: modelled time in which copies of a step's promotions shall end, so that they can hide
+	 * behind compute (ADVANCE); 0: they begin at once. Becomes COPY_DUE_NS of the stream. */
+	uint32_t due_ns;
 };
 
 /**

@@ -282,6 +282,7 @@ TEST_F(contract, each_parameter_takes_good_values_and_refuses_bad_ones)
 		{KVSINK_PARAM_TENANT_TAG, 5, 1ull << 32},
 		{KVSINK_PARAM_PRIORITY, 200, 256},
 		{KVSINK_PARAM_LAYER_WEIGHT, 0x4000000000020000, 0x4380000000020000},
+		{KVSINK_PARAM_COPY_DUE_NS, 2800, 1ull << 32},
 	};
 	uint64_t fresh = kvt_stream(self->fd);
 

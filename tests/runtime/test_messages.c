@@ -71,7 +71,7 @@ static void test_values(struct model *model)
 		 "parameter EPSILON = 1: allowed are numbers above 0 and below 1"},
 		{KVSINK_PARAM_GATE, 3, "parameter GATE = 3: allowed are 0 (MASS), 1 (ABS) and 2 (REL)"},
 		{KVSINK_PARAM_CERTIFY, 2, "parameter CERTIFY = 2: allowed are 0 and 1"},
-		{99, 0, "parameter 99: allowed are 0 to 22"},
+		{99, 0, "parameter 99: allowed are 0 to 23"},
 	};
 
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)

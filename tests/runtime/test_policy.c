@@ -512,6 +512,42 @@ static void test_1b_is_1c(int32_t tail, const char *how)
 	model_close(&c);
 }
 
+/* Copies that ended after they were due, in decode steps of changing attention. */
+static uint64_t late_copies(const char *name, uint32_t due_ns, int32_t config_ns)
+{
+	struct kvs_policy_options options = options_for(6, 0);
+	struct model model;
+	uint64_t late;
+
+	options.due_ns = due_ns;
+	model_open(&model, DEVICE);
+	model.random_heat = 6;
+	model_policy(&model, name, &options);
+	model_prefill(&model, PROMPT);
+	if (config_ns >= 0)
+		rig_must(&model.rig, "COPY_DUE_NS",
+			 kvs_config_set(model.rig.device, model.id, KVSINK_GROUP_ALL,
+					KVSINK_PARAM_COPY_DUE_NS, (uint64_t)config_ns));
+	late = model_counter(&model, KVSINK_COUNTER_DMA_LATE);
+	for (int i = 0; i < 40; i++)
+		model_step(&model);
+	late = model_counter(&model, KVSINK_COUNTER_DMA_LATE) - late;
+	model_close(&model);
+	return late;
+}
+
+static void test_due(void)
+{
+	static const char *const names[] = {"lru", "1b", "1c"};
+
+	for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		tap_ok(late_copies(names[i], 1, -1) && !late_copies(names[i], 1000000, -1) &&
+			       !late_copies(names[i], 0, -1),
+		       "%s: due_ns is the deadline of its copies; without it they have none", names[i]);
+	tap_ok(late_copies("1b", 0, 1) > 5 && late_copies("1c", 0, 1) > 5,
+	       "1b and 1c: what CONFIG sets afterwards holds");
+}
+
 /* An entry that somebody made of all layers: no group of its own, but one verdict. */
 static void test_1b_across_groups(void)
 {
@@ -682,6 +718,7 @@ int main(void)
 	test_1b_is_1c(0, "no tail");
 	test_1b_is_1c(2, "with a tail");
 	test_1b_across_groups();
+	test_due();
 	test_topic_change();
 	test_budgets();
 	test_example();

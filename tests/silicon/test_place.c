@@ -513,6 +513,42 @@ static void plan_ledger(void)
 	       "a plan reads 4 bytes of score memory a token and group");
 }
 
+/* ---- copies in time ---- */
+
+/* What copies of eight automatic entries cost: the next step attends first, then computes. */
+static void copies_of_a_step(uint32_t due_ns, uint64_t *exposed, uint64_t *hidden, uint64_t *late)
+{
+	fresh(2, 2);
+	steer_config(&h, &s, KVSINK_PARAM_COPY_DUE_NS, due_ns);
+	for (uint32_t t = 2; t < 10; t += 2)
+		steer_all(&p, t, 0.2);
+	step();
+	steer_append(&h, &s, 0, now, 1);
+	steer_attend(&h, &s, 0, now, 1, (const steer_attention *)&p);
+	h_cmd(&h, KVSINK_OP_ADVANCE)->advance.ns = 5000;
+	steer_check(h_do(&h), "ADVANCE");
+	*exposed = counter(KVSINK_COUNTER_EXPOSED_DMA_NS);
+	*hidden = counter(KVSINK_COUNTER_HIDDEN_DMA_NS);
+	*late = counter(KVSINK_COUNTER_DMA_LATE);
+}
+
+static void due(void)
+{
+	uint64_t exposed[3], hidden[3], late[3];
+	static const uint32_t ns[3] = {0, 4000, 1};
+
+	for (unsigned i = 0; i < 3; i++)
+		copies_of_a_step(ns[i], &exposed[i], &hidden[i], &late[i]);
+	tap_ok(exposed[0] > 0 && !late[0],
+	       "1C: copies that are due at once slow the next ATTEND down (%llu ns)",
+	       (unsigned long long)exposed[0]);
+	/* counters are in whole ns, rounded down */
+	tap_ok(!exposed[1] && !late[1] && hidden[1] - (exposed[0] + hidden[0]) <= 1,
+	       "with COPY_DUE_NS they wait for ADVANCE: all of the %llu ns are hidden, none is late",
+	       (unsigned long long)hidden[1]);
+	tap_ok(late[2] == 8, "what cannot be in time is told: DMA_LATE");
+}
+
 /* The same random attention, some of it moving on, on both. */
 static void random_attention(uint64_t *seed, uint32_t token, unsigned phase)
 {
@@ -622,6 +658,7 @@ int main(void)
 	tail();
 	across_groups();
 	plan_ledger();
+	due();
 	soft_like_hard();
 	h_close(&h);
 	return tap_done();

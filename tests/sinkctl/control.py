@@ -275,9 +275,9 @@ def tests_of(stage, keys):
 
     def automatic():
         before = counters(stage)
-        done = stage.tool("place", "--stream", sid, "--policy", "1c", "--tail", "8", "--sram", "96K")["placements"][0]
+        done = stage.tool("place", "--stream", sid, "--policy", "1c", "--tail", "8", "--sram", "96K", "--due", "1ms")["placements"][0]
         equal((done["ended"], done["tail_tokens"]), ("placed", 8), "1c")
-        equal(config("PLACEMENT")[0]["text"], "AUTO", "PLACEMENT")
+        equal([p["text"] for p in config("PLACEMENT", "COPY_DUE_NS")], ["AUTO", "1000000"], "parameters")
         config("T_PROMOTE=0.3", "T_EVICT=0.1", "N_PROMOTE=2", "N_EVICT=2", "N_DWELL=2", "ALPHA=0.5")
         stage.do("step", "11", "8")
         added = {name: value - before[name] for name, value in counters(stage).items()}

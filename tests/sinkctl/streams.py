@@ -234,7 +234,7 @@ def tests_of(stage, keys):
         for name, texts in (("HEAD_MASK", ("0", "1", "0-1", "all")), ("LAYER_RANGE", ("1-2", "3-3", "all")),
                             ("SRAM_BUDGET", ("0", "256", "48K", "none")), ("PLACEMENT", ("OBSERVE", "OFF")),
                             ("TENANT_TAG", ("7", "tenant")), ("ALPHA", ("0.5", "0.9")), ("PRIORITY", ("255", "0")),
-                            ("LAYER_WEIGHT", ("all:2.0", "all:1.0")), ("N_DWELL", ("3", "12"))):
+                            ("LAYER_WEIGHT", ("all:2.0", "all:1.0")), ("N_DWELL", ("3", "12")), ("COPY_DUE_NS", ("2800", "0"))):
             for text in texts:
                 equal([p["text"] for p in config(f"{name}={text}")], [text], name)
                 equal([p["text"] for p in config(name)], [text], name)

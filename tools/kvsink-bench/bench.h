@@ -26,6 +26,7 @@ struct bench_plan {
 	uint32_t steps;		       /* tokens decoded, one a step */
 	uint32_t format;	       /* enum kvsink_format of the stored rows */
 	uint64_t compute_ns;	       /* modelled time between the attention of two layers */
+	uint32_t due_ns;	       /* modelled time for the copies of a step's promotions; 0: at once */
 	uint64_t seed;		       /* of policies that draw */
 	struct drm_kvsink_place *pins; /* for hindsight, best first; NULL while nobody asked */
 	unsigned pin_count;

@@ -34,6 +34,9 @@ static const char usage_text[] =
 	"  --format fp16|f32  of the stored rows (default fp16)\n"
 	"  --compute NS       modelled time between two layers, in which copies can hide (default 2800: the\n"
 	"                     weights of a layer of SmolLM2-135M in FP16, read at 3,200 GB/s)\n"
+	"  --due NS           modelled time in which the copies of a step's promotions shall end; 0: they "
+	"begin at\n"
+	"                     once (default: --compute for each layer, as long as the next step computes)\n"
 	"  --seed N           of policies that draw (default 1)\n"
 	"  --json[=FILE]      all figures as JSON, instead of the table or, with FILE, into that file beside "
 	"it\n"
@@ -52,7 +55,8 @@ static const char usage_text[] =
 struct options {
 	const char *state, *device, *json;
 	uint32_t prompt, tokens, format;
-	uint64_t compute_ns, seed;
+	uint64_t compute_ns, due_ns, seed;
+	bool due_given;
 	const char *policy[MAX_LIST];
 	unsigned policies;
 	uint32_t sram[MAX_LIST];
@@ -215,6 +219,12 @@ static int set_compute(struct options *o, const char *text)
 	return number_option("--compute", text, 0, 1000000000, &o->compute_ns);
 }
 
+static int set_due(struct options *o, const char *text)
+{
+	o->due_given = true;
+	return number_option("--due", text, 0, UINT32_MAX, &o->due_ns);
+}
+
 static int set_seed(struct options *o, const char *text)
 {
 	return number_option("--seed", text, 0, UINT64_MAX, &o->seed);
@@ -260,14 +270,14 @@ static const struct {
 	unsigned commands; /* that it belongs to */
 	int (*set)(struct options *o, const char *text);
 } known_options[] = {
-	{"--state", MUST, MODEL, set_state},	   {"--prompt", MUST, MODEL, set_prompt},
-	{"--tokens", MUST, MODEL, set_steps},	   {"--policy", MUST, MODEL, set_policies},
-	{"--sram", MUST, MODEL, set_srams},	   {"--tail", MUST, MODEL, set_tails},
-	{"--device", MUST, MODEL, set_device},	   {"--format", MUST, MODEL, set_format},
-	{"--compute", MUST, MODEL, set_compute},   {"--seed", MUST, MODEL, set_seed},
-	{"--threads", MUST, MICRO, set_threads},   {"--bytes", MUST, MICRO, set_bytes},
-	{"--rounds", MUST, MICRO, set_rounds},	   {"--json", MAY, MODEL | MICRO, set_json},
-	{"--help", NONE, MODEL | MICRO, set_help},
+	{"--state", MUST, MODEL, set_state},	  {"--prompt", MUST, MODEL, set_prompt},
+	{"--tokens", MUST, MODEL, set_steps},	  {"--policy", MUST, MODEL, set_policies},
+	{"--sram", MUST, MODEL, set_srams},	  {"--tail", MUST, MODEL, set_tails},
+	{"--device", MUST, MODEL, set_device},	  {"--format", MUST, MODEL, set_format},
+	{"--compute", MUST, MODEL, set_compute},  {"--due", MUST, MODEL, set_due},
+	{"--seed", MUST, MODEL, set_seed},	  {"--threads", MUST, MICRO, set_threads},
+	{"--bytes", MUST, MICRO, set_bytes},	  {"--rounds", MUST, MICRO, set_rounds},
+	{"--json", MAY, MODEL | MICRO, set_json}, {"--help", NONE, MODEL | MICRO, set_help},
 };
 
 #define OPTIONS (sizeof(known_options) / sizeof(known_options[0]))
@@ -398,6 +408,16 @@ static int run_size(struct bench *b, uint32_t sram)
 	return rc;
 }
 
+/* Copies may take as long as the next step computes. */
+static uint32_t due_of(const struct options *o, const struct geometry *g)
+{
+	uint64_t step_ns = o->compute_ns * g->layers;
+
+	if (o->due_given)
+		return (uint32_t)o->due_ns;
+	return step_ns < UINT32_MAX ? (uint32_t)step_ns : UINT32_MAX;
+}
+
 static int make_plan(struct bench *b, const struct state *state)
 {
 	const struct options *o = b->o;
@@ -413,6 +433,7 @@ static int make_plan(struct bench *b, const struct state *state)
 		.steps = steps,
 		.format = o->format,
 		.compute_ns = o->compute_ns,
+		.due_ns = due_of(o, &state->geometry),
 		.seed = o->seed,
 	};
 	b->runs = calloc((size_t)o->policies * o->srams * o->tails + 1, sizeof(*b->runs));

@@ -333,6 +333,7 @@ static int open_policy(struct replay *r, struct bench_run *b)
 		.seed = strcmp(b->policy, "random") ? 0 : r->plan->seed,
 		.pins = hindsight ? r->plan->pins : NULL,
 		.pin_count = hindsight ? r->plan->pin_count : 0,
+		.due_ns = r->plan->due_ns,
 	};
 	int rc = kvs_policy_open(r->device, kvs_stream_id(r->stream), b->policy, &options, &r->policy);
 

@@ -84,6 +84,7 @@ int bench_json(const struct bench_plan *plan, const struct bench_run *runs, unsi
 	json_integer(o, "steps", plan->steps);
 	json_string(o, "format", plan->format == KVSINK_FORMAT_FP16 ? "fp16" : "f32");
 	json_integer(o, "compute_ns", plan->compute_ns);
+	json_integer(o, "due_ns", plan->due_ns);
 	for (unsigned i = 0; i < count; i++)
 		json_object_array_add(list, run_json(plan, &runs[i]));
 	json_object_object_add(o, "runs", list);

@@ -22,7 +22,7 @@ static int run_version(struct sc_run *run, struct sc_device *device)
 #define ROWS (SC_BIT(STREAM) | SC_BIT(TOKEN) | SC_BIT(LAYERS) | SC_BIT(HEADS))
 #define CONTRACT (SC_BIT(DWELL) | SC_BIT(DEADLINE) | SC_BIT(PRIORITY))
 #define PROFILE (SC_BIT(PROPOSE) | SC_BIT(APPLY) | SC_BIT(IMPORT) | SC_BIT(THRESHOLD))
-#define POLICY (SC_BIT(POLICY) | SC_BIT(STEPS) | SC_BIT(SRAM) | SC_BIT(TAIL) | SC_BIT(T_SINK))
+#define POLICY (SC_BIT(POLICY) | SC_BIT(STEPS) | SC_BIT(SRAM) | SC_BIT(TAIL) | SC_BIT(T_SINK) | SC_BIT(DUE))
 
 /* clang-format off */
 const struct sc_command sc_commands[] = {

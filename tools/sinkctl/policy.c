@@ -54,6 +54,9 @@ int sc_policy_prepare(struct sc_run *run)
 	int traits = traits_of(run->policy);
 	char names[256];
 
+	if (run->contract.due_ns > UINT32_MAX)
+		return sc_usage(run, "--due '%lluns': up to %uns is allowed here, what COPY_DUE_NS can hold",
+				(unsigned long long)run->contract.due_ns, UINT32_MAX);
 	if (traits >= 0 && !(traits & KVS_POLICY_INSIDE))
 		return 0;
 	list_names(names, sizeof(names));
@@ -219,7 +222,8 @@ int sc_policy(struct sc_run *run, struct sc_device *device)
 	struct kvs_policy_options options = {.size = sizeof(options),
 					     .sram_bytes = run->sram_bytes,
 					     .tail_tokens = run->tail,
-					     .t_sink = run->t_sink};
+					     .t_sink = run->t_sink,
+					     .due_ns = (uint32_t)run->contract.due_ns};
 	uint64_t before[KVSINK_COUNTER_COUNT];
 	struct kvs_policy *policy;
 	struct sigaction actions[2];

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
  * Embodiment 1B: the chip observes (EMA and comparator, PLACEMENT is OBSERVE), software decides. After every
- * step it carries out what QUERY VERDICTS lists, in that order, with the contract that the chip would give:
- * so its placements are those of 1C.
+ * step it carries out what QUERY VERDICTS lists, in that order, with the contract and the deadline of
+ * copies that the chip would give: so its placements are those of 1C.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -11,14 +11,16 @@
 
 static int read_contract(struct kvs_policy *policy, struct kvs_contract *contract)
 {
-	uint64_t dwell, priority;
+	uint64_t dwell, priority, due_ns;
 	int err = kvs_policy_get(policy, KVSINK_GROUP_ALL, KVSINK_PARAM_N_DWELL, &dwell);
 
 	err = err ? err : kvs_policy_get(policy, KVSINK_GROUP_ALL, KVSINK_PARAM_PRIORITY, &priority);
+	err = err ? err : kvs_policy_get(policy, KVSINK_GROUP_ALL, KVSINK_PARAM_COPY_DUE_NS, &due_ns);
 	if (!err)
 		*contract = (struct kvs_contract){.size = sizeof(*contract),
 						  .dwell_steps = (uint32_t)dwell,
-						  .priority = (uint32_t)priority};
+						  .priority = (uint32_t)priority,
+						  .due_ns = due_ns};
 	return err;
 }
 

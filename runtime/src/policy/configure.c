@@ -136,6 +136,9 @@ static int set_parameters(struct kvs_policy *policy)
 
 	if (!err && policy->ops->open)
 		err = policy->ops->open(policy);
+	err = err ? err
+		  : kvs_policy_set(policy, KVSINK_GROUP_ALL, KVSINK_PARAM_COPY_DUE_NS,
+				   policy->options.due_ns);
 	return err ? err
 		   : kvs_policy_set(policy, KVSINK_GROUP_ALL, KVSINK_PARAM_SRAM_BUDGET, policy->sram_bytes);
 }

@@ -158,7 +158,7 @@ int kvs_policy_pin(struct kvs_policy *policy, const struct drm_kvsink_place *pla
 		   const struct kvs_contract *contract)
 {
 	struct drm_kvsink_place chunk[DRM_KVSINK_MAX_ITEMS];
-	struct kvs_contract terms = {.size = sizeof(terms)};
+	struct kvs_contract terms = {.size = sizeof(terms), .due_ns = policy->options.due_ns};
 	uint32_t index[DRM_KVSINK_MAX_ITEMS], next = 0, limit = UINT32_MAX;
 	struct kvs_grant grant;
 	int granted = 0;
