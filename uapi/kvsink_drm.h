@@ -619,7 +619,10 @@ struct drm_kvsink_attend_stat {
 	__u32 mass_sram;
 	/** @skipped: binary32: GATED: at least the share on rows whose V was not read; else 0. */
 	__u32 skipped;
-	/** @bound: binary32: GATED: certificate, the norm of the output's error is at most this; else 0. */
+	/**
+	 * @bound: binary32: GATED: certificate, the norm of the output's error is at most this; else 0. Infinity in every
+	 * mode if the output is not finite.
+	 */
 	__u32 bound;
 };
 
@@ -639,9 +642,9 @@ enum drm_kvsink_attend_mode {
  * struct drm_kvsink_op_attend - decode attention of a ragged batch
  *
  * The items' queries lie behind one another in @q, @out and @stats. A query head that sees a K or V row with a NaN, or
- * whose query is not finite, gets an output that is not finite, in every mode, and that is what tells: SPLIT and
- * CANONICAL have no flag besides; GATED has a @bound of infinity. Other outputs stay as they are, except that SEAL per
- * channel spreads a NaN in K to its element in all rows of the page and KV head that are not protected.
+ * whose query is not finite, gets an output that is not finite and, in every mode, a @bound of infinity in @stats. Other
+ * outputs stay as they are, except that SEAL per channel spreads a NaN in K to its element in all rows of the page and
+ * KV head that are not protected.
  */
 struct drm_kvsink_op_attend {
 	/** @items: array of struct drm_kvsink_attend_item; at most 256 in one job. */

@@ -1058,7 +1058,9 @@ struct kvsink_attend_stat {
 	float lse_hbm; /* of the rows read from HBM (V rows, too); -inf if none */
 	float mass_sram; /* share of the attention on rows read from SRAM */
 	float skipped; /* GATED: at least the share on rows whose V was not read (tau); 0 in other modes */
-	float bound; /* GATED, the certificate: |o - out| is at most this, beside the rounding of every mode; 0 in others */
+	/* GATED, the certificate: |o - out| is at most this, beside the rounding of every mode; 0 in others. Infinity in
+	 * every mode if the output is not finite. */
+	float bound;
 };
 
 /* ---- Sizes that both sides must compute alike ------------------------------------------------------------ */

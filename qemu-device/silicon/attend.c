@@ -354,6 +354,18 @@ static double lse_with_sink(const struct unit *u, uint32_t row, double lse)
 	return kvsink_merge_weights(lse, sink_logit(u, row)).lse;
 }
 
+/* An output that is not finite is marked by an infinite bound, in every mode. */
+static double bound_of(const struct unit *u, uint32_t row)
+{
+	const float *out = u->task->out + query_index(u, row) * u->task->rows.d_v;
+
+	for (uint32_t e = 0; e < u->task->rows.d_v; e++)
+		if (!(fabsf(out[e]) < INFINITY))
+			return INFINITY;
+	return u->task->mode == KVSINK_ATTEND_GATED ? u->bound[row] : 0.0;
+}
+
+/* Behind the output, which the bound depends on. */
 static void unit_stat(const struct unit *u, uint32_t row, struct kvsink_merged m)
 {
 	double lse_sram = u->part[SRAM][row].lse, lse_hbm = u->part[HBM][row].lse, mass = 0.0;
@@ -370,10 +382,9 @@ static void unit_stat(const struct unit *u, uint32_t row, struct kvsink_merged m
 	stat.lse_sram = kvsink_f32_canonical((float)lse_sram);
 	stat.lse_hbm = kvsink_f32_canonical((float)lse_hbm);
 	stat.mass_sram = (float)mass;
-	if (u->task->mode == KVSINK_ATTEND_GATED) {
+	stat.bound = kvsink_f32_canonical((float)bound_of(u, row));
+	if (u->task->mode == KVSINK_ATTEND_GATED)
 		stat.skipped = kvsink_f32_canonical((float)u->skipped[row]);
-		stat.bound = kvsink_f32_canonical((float)u->bound[row]);
-	}
 	if (u->task->stats)
 		u->task->stats[query_index(u, row)] = stat;
 	if (u->task->mass_sram)

@@ -50,19 +50,27 @@ static uint32_t bitmap_bytes(const struct kvsink_plane *p)
 	return (p->tokens + 7) / 8;
 }
 
-static void bitmap_load(const struct kvsink_plane *p, const uint8_t *region, uint64_t bits[KVSINK_PAGE_WORDS])
+/* Returns whether any token is protected: asked for each page and sweep, and most pages have two bytes. */
+static bool bitmap_load(const struct kvsink_plane *p, const uint8_t *region, uint64_t bits[KVSINK_PAGE_WORDS])
 {
+	uint64_t all = 0;
+
 	memset(bits, 0, KVSINK_PAGE_WORDS * sizeof(*bits));
-	memcpy(bits, region + p->bitmap_at, bitmap_bytes(p));
+	for (uint32_t i = 0; i < bitmap_bytes(p); i++) {
+		uint64_t byte = region[p->bitmap_at + i];
+
+		bits[i / 8] |= byte << i % 8 * 8;
+		all |= byte;
+	}
+	return all;
 }
 
 static bool any(const uint64_t bits[KVSINK_PAGE_WORDS])
 {
-	uint64_t all = 0;
-
 	for (uint32_t word = 0; word < KVSINK_PAGE_WORDS; word++)
-		all |= bits[word];
-	return all;
+		if (bits[word])
+			return true;
+	return false;
 }
 
 /* Rank of a protected token, or a number that is none. */
@@ -150,8 +158,7 @@ uint32_t kvsink_plane_rows(const struct kvsink_plane *p, const uint8_t *page, ui
 		row.data = page + p->offset + ((uint64_t)slot * p->kv_heads + head) * p->row_bytes;
 		return even_rows(row, (size_t)p->kv_heads * p->row_bytes, 0, count, rows);
 	}
-	bitmap_load(p, page + kvsink_plane_region(p, head), bits);
-	if (any(bits))
+	if (bitmap_load(p, page + kvsink_plane_region(p, head), bits))
 		return mixed_rows(p, page, head, slot, count, bits, rows);
 	return even_rows(kvsink_plane_coded(p, page, head, slot), p->code_bytes, p->scale_bytes, count, rows);
 }
@@ -305,10 +312,9 @@ struct kvsink_read kvsink_plane_read(const struct kvsink_plane *p, const uint8_t
 	uint64_t scales = region + (uint64_t)p->code_bytes * p->tokens;
 	struct kvsink_read read = {0};
 	uint32_t begin, end;
+	bool islands = p->seal && bitmap_load(p, page + region, bits);
 
-	if (p->seal)
-		bitmap_load(p, page + region, bits);
-	if (p->seal && !any(bits) && one_run(lanes->hbm, &begin, &end)) /* the same, faster */
+	if (p->seal && !islands && one_run(lanes->hbm, &begin, &end)) /* the same, faster */
 		add_read(&read, region + (uint64_t)begin * p->code_bytes,
 			 (uint64_t)(end - begin) * p->code_bytes, burst);
 	else

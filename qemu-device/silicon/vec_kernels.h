@@ -40,6 +40,7 @@ INLINE vf select_f(vi mask, vf yes, vf no)
 
 #ifdef VEC_AVX2
 typedef int16_t v8hi __attribute__((vector_size(16)));
+typedef uint32_t vu __attribute__((vector_size(VEC_BYTES)));
 
 /* The CPU's own conversion: exact, and NaNs are quieted. */
 INLINE vf fp16_to_f32(vu16_any half)
@@ -136,30 +137,83 @@ INLINE void unpack4(uint8_t *to, const uint8_t *pairs, const unsigned bytes)
 }
 
 /*
- * VF elements of a row from element e on, a multiple of VF, in binary32. `format` is a constant where this is
- * inlined; 16 codes of four bits are unpacked at once, so a register of them has at most 16 elements.
+ * Register j of 16 codes of four bits, one number in each element. Without shifts of their own for each
+ * element they pass through `code`, which is filled with register 0.
  */
-INLINE vf row_load(const unsigned format, const struct kvsink_row *row, unsigned e)
+INLINE vf pairs_to_f32(const uint8_t *pairs, unsigned j, uint8_t *code)
 {
-	uint8_t code[16] __attribute__((aligned(16)));
-	const uint8_t *scale;
+#ifdef VEC_AVX2
+	uint32_t eight;
 
-	if (format == KVSINK_FORMAT_FP16)
-		return fp16_to_f32(*(const vu16_any *)(row->data + 2 * e));
+	(void)code;
+	memcpy(&eight, pairs + 4 * j, sizeof(eight));
+	return __builtin_convertvector((vi)((((vu){0} + eight) >> (vu){0, 4, 8, 12, 16, 20, 24, 28}) & 15),
+				       vf);
+#else
+	if (!j)
+		unpack4(code, pairs, LANES / 2);
+	return code_to_f32(code + j * VF);
+#endif
+}
+
+/* What the codes of a group are multiplied with, and what is added. */
+struct grid {
+	vf scale, minimum;
+};
+
+INLINE struct grid grid_load(const unsigned format, const struct kvsink_row *row, unsigned e)
+{
+	struct grid g = {{0}, {0}};
+
 	if (format == KVSINK_FORMAT_INT8)
-		return signed_to_f32((const int8_t *)row->data + e) *
-		       fp16_to_all(row->scales + e / GROUP * 2);
-	scale = row->scales + e / GROUP * 4;
-	unpack4(code, row->data + e / 2, VF / 2);
-	return code_to_f32(code) * fp16_to_all(scale) + fp16_to_all(scale + 2);
+		g.scale = fp16_to_all(row->scales + e / GROUP * 2);
+	if (format == KVSINK_FORMAT_INT4) {
+		g.scale = fp16_to_all(row->scales + e / GROUP * 4);
+		g.minimum = fp16_to_all(row->scales + e / GROUP * 4 + 2);
+	}
+	return g;
+}
+
+/*
+ * x = 16 elements of a row from element e on, a multiple of 16, in binary32; `g` is the grid of their group.
+ * `format` is a constant where this is inlined.
+ */
+INLINE void lanes_load(const unsigned format, vf x[NF], const struct kvsink_row *row, unsigned e,
+		       const struct grid *g)
+{
+	uint8_t code[LANES] __attribute__((aligned(16)));
+	unsigned j;
+
+#pragma GCC unroll 4
+	for (j = 0; j < NF; j++) {
+		if (format == KVSINK_FORMAT_FP16)
+			x[j] = fp16_to_f32(*(const vu16_any *)(row->data + 2 * (e + j * VF)));
+		else if (format == KVSINK_FORMAT_INT8)
+			x[j] = signed_to_f32((const int8_t *)row->data + e + j * VF) * g->scale;
+		else
+			x[j] = pairs_to_f32(row->data + e / 2, j, code) * g->scale + g->minimum;
+	}
+}
+
+/* Elements that are worked on at once: those that share a grid. */
+INLINE unsigned step_of(const unsigned format)
+{
+	return format == KVSINK_FORMAT_FP16 ? LANES : GROUP;
 }
 
 INLINE void row_load_all(const unsigned format, float *dst, const void *codes, const void *scales, unsigned n)
 {
 	const struct kvsink_row row = {.data = codes, .scales = scales};
+	unsigned i, j;
+	vf x[NF];
 
-	for (unsigned i = 0; i < n; i += VF)
-		*(vf_any *)(dst + i) = row_load(format, &row, i);
+	for (i = 0; i < n; i += LANES) {
+		struct grid g = grid_load(format, &row, i);
+
+		lanes_load(format, x, &row, i, &g);
+		for (j = 0; j < NF; j++)
+			*(vf_any *)(dst + i + j * VF) = x[j];
+	}
 }
 
 static void int8_load(float *dst, const void *codes, const void *scales, unsigned n)
@@ -356,8 +410,36 @@ INLINE void fetch(const struct kvsink_row *row, unsigned lines)
 
 INLINE void row_widen(const unsigned format, double *dst, const struct kvsink_row *row, unsigned n)
 {
-	for (unsigned i = 0; i < n; i += VF)
-		widen(dst + i, row_load(format, row, i));
+	unsigned e, i, j;
+	vf x[NF];
+
+	for (e = 0; e < n; e += step_of(format)) {
+		struct grid g = grid_load(format, row, e);
+
+#pragma GCC unroll 2
+		for (i = e; i < e + step_of(format); i += LANES) {
+			lanes_load(format, x, row, i, &g);
+#pragma GCC unroll 4
+			for (j = 0; j < NF; j++)
+				widen(dst + i + j * VF, x[j]);
+		}
+	}
+}
+
+/* acc += q times k, 16 elements of each. */
+INLINE void add_products(vd acc[ND], const double *q, const vf x[NF])
+{
+	double k[LANES] __attribute__((aligned(64)));
+	unsigned i, j;
+
+#pragma GCC unroll 4
+	for (i = 0; i < NF; i++)
+		widen(k + i * VF, x[i]);
+#pragma GCC unroll 2
+	for (i = 0; i < LANES; i += LANES64)
+#pragma GCC unroll 4
+		for (j = 0; j < ND; j++)
+			acc[j] += *(const vd *)(k + i + j * VD) * *(const vd *)(q + i + j * VD);
 }
 
 /* dot_block() of one row of q, straight from the rows: each element is needed only once. */
@@ -365,21 +447,19 @@ INLINE void direct_dot_block(const unsigned format, double (*part)[4], const dou
 			     const struct kvsink_row *row, unsigned d)
 {
 	vd acc[KVSINK_K_ROWS][ND] = {0};
-	double k[LANES] __attribute__((aligned(64)));
-	unsigned e, t, i, j;
+	unsigned e, t, i;
+	vf x[NF];
 
-	for (e = 0; e < d; e += LANES) {
+	for (e = 0; e < d; e += step_of(format)) {
 #pragma GCC unroll 8
 		for (t = 0; t < KVSINK_K_ROWS; t++) {
-#pragma GCC unroll 8
-			for (i = 0; i < LANES; i += VF)
-				widen(k + i, row_load(format, row + t, e + i));
-#pragma GCC unroll 8
-			for (i = 0; i < LANES; i += LANES64)
-#pragma GCC unroll 8
-				for (j = 0; j < ND; j++)
-					acc[t][j] += *(const vd *)(k + i + j * VD) *
-						     *(const vd *)(q + e + i + j * VD);
+			struct grid g = grid_load(format, row + t, e);
+
+#pragma GCC unroll 2
+			for (i = e; i < e + step_of(format); i += LANES) {
+				lanes_load(format, x, row + t, i, &g);
+				add_products(acc[t], q + i, x);
+			}
 		}
 	}
 	store_lanes(part, acc, KVSINK_K_ROWS);
@@ -528,50 +608,76 @@ static void pv(double *acc, const float *p, unsigned rows, unsigned begin, unsig
 	}
 }
 
-/* `format` and `rows` are constants where this is inlined; lines of a row that are fetched early, 0 for none.
+/*
+ * Elements whose sums over a tile `rows` rows hold in (eight) registers. One query head has all of a row of
+ * 64: it is read in one go, before lines of rows that lie a power of two apart push each other out of the
+ * cache.
+ */
+INLINE unsigned pv_width(const unsigned rows)
+{
+	unsigned width = (VF == 4 ? 32 : 64) / rows / LANES * LANES;
+
+	return width ? width : LANES;
+}
+
+/*
+ * `format`, `rows` and `width`, a multiple of 16, are constants where this is inlined; lines of a row that
+ * are fetched early, 0 for none.
  */
 INLINE void direct_pv_block(const unsigned format, double *acc, const float *p, const unsigned rows,
-			    unsigned begin, unsigned end, const struct kvsink_row *v, unsigned e,
-			    unsigned lines)
+			    const unsigned width, unsigned begin, unsigned end, const struct kvsink_row *v,
+			    unsigned e, unsigned lines)
 {
-	vf sum[VEC_ROWS][NF] = {0};
-	unsigned t, i, j;
+	vf sum[64 / LANES][VEC_ROWS][NF] = {0}, x[NF];
+	struct grid g = {{0}, {0}};
+	unsigned t, i, j, w;
 
 	for (t = begin; t < end; t++) {
 		if (lines)
 			fetch(v + t, lines);
-#pragma GCC unroll 4
-		for (j = 0; j < NF; j++) {
-			vf x = row_load(format, v + t, e + j * VF);
-
+#pragma GCC unroll 8
+		for (w = 0; w < width / LANES; w++) {
+			if (w * LANES % GROUP == 0)
+				g = grid_load(format, v + t, e + w * LANES);
+			lanes_load(format, x, v + t, e + w * LANES, &g);
 #pragma GCC unroll 8
 			for (i = 0; i < rows; i++)
-				sum[i][j] += x * p[i * KVSINK_TILE + t];
+#pragma GCC unroll 4
+				for (j = 0; j < NF; j++)
+					sum[w][i][j] += x[j] * p[i * KVSINK_TILE + t];
 		}
 	}
-	pv_store(acc, sum, rows);
+#pragma GCC unroll 8
+	for (w = 0; w < width / LANES; w++)
+		pv_store(acc + w * LANES, sum[w], rows);
+}
+
+/* All n elements of `rows` rows: as wide as it goes, then what is left. */
+INLINE void direct_pv_rows(const unsigned format, double *acc, const float *p, const unsigned rows,
+			   unsigned begin, unsigned end, const struct kvsink_row *v, unsigned n,
+			   unsigned lines)
+{
+	unsigned e;
+
+	for (e = 0; e + pv_width(rows) <= n; e += pv_width(rows), lines = 0)
+		direct_pv_block(format, acc + e, p, rows, pv_width(rows), begin, end, v, e, lines);
+	for (; e < n; e += LANES, lines = 0)
+		direct_pv_block(format, acc + e, p, rows, LANES, begin, end, v, e, lines);
 }
 
 INLINE void pv_of(const unsigned format, double *acc, const float *p, unsigned rows, unsigned begin,
 		  unsigned end, const struct kvsink_row *v, unsigned n)
 {
-	unsigned e, r, lines = row_lines(format, n);
+	unsigned lines = row_lines(format, n);
 
-	for (e = 0; e < n; e += LANES, acc += LANES) {
-		double *to = acc;
-		const float *from = p;
-		unsigned first = e ? 0 : lines;
-
-		for (r = rows; r >= 4;
-		     r -= 4, to += 4 * KVSINK_ROW_STRIDE, from += 4 * KVSINK_TILE, first = 0)
-			direct_pv_block(format, to, from, 4, begin, end, v, e, first);
-		if (r == 3)
-			direct_pv_block(format, to, from, 3, begin, end, v, e, first);
-		else if (r == 2)
-			direct_pv_block(format, to, from, 2, begin, end, v, e, first);
-		else if (r)
-			direct_pv_block(format, to, from, 1, begin, end, v, e, first);
-	}
+	for (; rows >= 4; rows -= 4, acc += 4 * KVSINK_ROW_STRIDE, p += 4 * KVSINK_TILE, lines = 0)
+		direct_pv_rows(format, acc, p, 4, begin, end, v, n, lines);
+	if (rows == 3)
+		direct_pv_rows(format, acc, p, 3, begin, end, v, n, lines);
+	else if (rows == 2)
+		direct_pv_rows(format, acc, p, 2, begin, end, v, n, lines);
+	else if (rows)
+		direct_pv_rows(format, acc, p, 1, begin, end, v, n, lines);
 }
 
 static void tile_pv(double *acc, const float *p, unsigned rows, unsigned begin, unsigned end,

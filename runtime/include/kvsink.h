@@ -601,6 +601,8 @@ int kvs_batch_attend(struct kvs_batch *batch, const struct drm_kvsink_attend_ite
  * An empty set (lse -inf) leaves the other as it is, bit for bit. Certificates compose: `bound` and `skipped`
  * become the means of both, weighted by the sets' shares of attention; those are exact, since lse counts
  * unread rows, too. The inputs' binary32 rounding of lse (some 1e-6 of the output) comes on top of `bound`.
+ * An infinite bound (an output that is not finite) stays infinite. A learned sink counts in the lse of each
+ * set whose stream has it, so only one may.
  *
  * Returns 0; -EINVAL if an lse is NaN or infinite, nothing is changed then.
  */

@@ -39,6 +39,14 @@ static uint32_t pattern_of(double x)
 	return pattern;
 }
 
+/* The mean of two bounds. An infinite one says that its output is not finite, so the merge is not, either. */
+static double mean(double w, uint32_t bound, double w2, uint32_t bound2)
+{
+	double a = value(bound), b = value(bound2);
+
+	return isfinite(a) && isfinite(b) ? (w * a + w2 * b) * (1 + 0x1p-20) : INFINITY;
+}
+
 static double log_add(double a, double b)
 {
 	double top = a > b ? a : b;
@@ -70,8 +78,7 @@ KVS_PUBLIC int kvs_merge(float *out, struct drm_kvsink_attend_stat *stat, const 
 	stat->lse_sram = pattern_of(log_add(value(stat->lse_sram), value(stat2->lse_sram)));
 	stat->lse_hbm = pattern_of(log_add(value(stat->lse_hbm), value(stat2->lse_hbm)));
 	stat->mass_sram = pattern_of(w * value(stat->mass_sram) + w2 * value(stat2->mass_sram));
-	stat->skipped =
-		pattern_above((w * value(stat->skipped) + w2 * value(stat2->skipped)) * (1 + 0x1p-20));
-	stat->bound = pattern_above((w * value(stat->bound) + w2 * value(stat2->bound)) * (1 + 0x1p-20));
+	stat->skipped = pattern_above(mean(w, stat->skipped, w2, stat2->skipped));
+	stat->bound = pattern_above(mean(w, stat->bound, w2, stat2->bound));
 	return 0;
 }

@@ -459,6 +459,15 @@ static void test_steps(void)
 		 kvs_batch_append(rig.batch, stream.kvs, 0, 9, 1, rig_at(&rig, 0), rig_at(&rig, 0)));
 	tap_ok(rig_run(&rig, &status) == -EILSEQ && status.address == 11,
 	       "a token that is there already is refused");
+	rig_must(&rig, "append",
+		 kvs_batch_append(rig.batch, stream.kvs, 0, 11, 1, rig_at(&rig, 0), rig_at(&rig, 0)));
+	rig_must(&rig, "append",
+		 kvs_batch_append(rig.batch, stream.kvs, 0, 11, 1, rig_at(&rig, 0), rig_at(&rig, 0)));
+	tap_ok(rig_run(&rig, &status) == -EILSEQ && status.code == KVSINK_CODE_SEQUENCE && status.op == 1 &&
+		       status.address == 12 && strstr(kvs_device_error(rig.device), "SEQUENCE"),
+	       "two writers of one token in a batch: %s", kvs_device_error(rig.device));
+	rig_must(&rig, "abort", kvs_batch_step_abort(rig.batch, stream.kvs));
+	tap_ok(!rig_run(&rig, NULL), "the step of the first of them can be aborted");
 	rig_fill(&rig, 0, 100, 1);
 	rig_must(&rig, "copy", kvs_batch_copy(rig.batch, rig_at(&rig, 0), rig_at(&rig, 400), 397));
 	tap_ok(!rig_run(&rig, NULL) && !memcmp(rig.memory, rig.memory + 400, 397), "COPY copies");

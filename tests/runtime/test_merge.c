@@ -140,6 +140,20 @@ static void empty(void)
 	       "two empty sets are empty");
 }
 
+/* An infinite bound marks an output that is not finite, whatever the share of its set. */
+static void not_finite(void)
+{
+	struct drm_kvsink_attend_stat light = {.lse = bits(-900), .bound = bits(INFINITY)},
+				      heavy = {.lse = bits(1)}, other = light;
+	float a[1] = {NAN}, b[1] = {2}, c[1] = {2};
+
+	tap_ok(!kvs_merge(a, &light, b, &heavy, 1) && isnan(a[0]) && isinf(value(light.bound)),
+	       "an output that is not finite: so is the merge, and its bound is infinite");
+	a[0] = NAN;
+	tap_ok(!kvs_merge(c, &heavy, a, &other, 1) && isnan(c[0]) && isinf(value(heavy.bound)),
+	       "the same in the other order");
+}
+
 static void bad(void)
 {
 	struct drm_kvsink_attend_stat good = {.lse = bits(1)}, nan = {.lse = bits(NAN)},
@@ -157,6 +171,7 @@ int main(void)
 	certificates(0.001);
 	certificates(0.05);
 	empty();
+	not_finite();
 	bad();
 	return tap_done();
 }

@@ -28,6 +28,10 @@ static const struct dp_geometry geometries[] = {
 	{KVSINK_FORMAT_F32, 1, 24, 32, 32, 4, 5000, 1, 0, 0, 16, 1, 1, false, 0}, /* tiles are not all kept */
 	{KVSINK_FORMAT_F32, 2, 4, 64, 64, 4, 300, 9, 0, 0, 12, 9, 1, false, KVSINK_STREAM_PER_HEAD},
 	{KVSINK_FORMAT_FP16, 1, 16, 576, 512, 4, 130, 3, 0, 0, 12, 9, 1, false, KVSINK_STREAM_V_IN_K},
+	/* one query: V is read 64, 32 or 16 elements at a time, by one, two and three heads */
+	{KVSINK_FORMAT_FP16, 2, 1, 96, 112, 4, 200, 1, 0, 0, 20, 5, 1, false, 0},
+	{KVSINK_FORMAT_FP16, 2, 2, 48, 80, 4, 200, 1, 0, 0, 20, 5, 1, false, 0},
+	{KVSINK_FORMAT_FP16, 1, 3, 64, 48, 4, 200, 1, 0, 0, 20, 5, 1, false, 0},
 };
 
 #define GEOMETRIES (sizeof(geometries) / sizeof(geometries[0]))

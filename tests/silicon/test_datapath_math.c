@@ -102,6 +102,67 @@ static void score(const char *level)
 	tap_ok(!wrong, "score: rounds to nearest and stops at the limit, %s", level);
 }
 
+/* Rows of random codes and scales; behind them what a kernel may fetch early. */
+static struct kvsink_row rows[KVSINK_TILE + 24];
+static uint8_t codes[KVSINK_TILE][2 * 192], scales[KVSINK_TILE][32];
+
+static void random_rows(uint32_t format)
+{
+	for (int t = 0; t < KVSINK_TILE + 24; t++)
+		rows[t] = (struct kvsink_row){codes[t % KVSINK_TILE], scales[t % KVSINK_TILE], format};
+	for (int t = 0; t < KVSINK_TILE; t++) {
+		for (uint32_t i = 0; i < sizeof(codes[0]); i++)
+			codes[t][i] = format == KVSINK_FORMAT_FP16 && i % 2 ? 0x2c + dp_random(0x14)
+									    : dp_random(256);
+		for (uint32_t i = 0; i < sizeof(scales[0]); i++)
+			scales[t][i] = i % 2 ? 0x2c + dp_random(0x14) : dp_random(256);
+	}
+}
+
+static float p[8 * KVSINK_TILE] __attribute__((aligned(64))),
+	f32[KVSINK_TILE * 192] __attribute__((aligned(64)));
+static float s[2][8 * KVSINK_TILE] __attribute__((aligned(64)));
+static double q[8 * KVSINK_ROW_STRIDE] __attribute__((aligned(64))), k[4 * 192] __attribute__((aligned(64)));
+static double acc[2][8 * KVSINK_ROW_STRIDE] __attribute__((aligned(64)));
+
+/* By way of binary32 in [1]; false if the kernels that read rows themselves give other bits. */
+static bool same(uint32_t format, unsigned heads, unsigned n, unsigned begin, unsigned end)
+{
+	const struct kvsink_vec_ops *ops = kvsink_vec();
+
+	memset(acc, 0, sizeof(acc));
+	memset(s, 0, sizeof(s));
+	for (unsigned t = 0; t < KVSINK_TILE; t++)
+		kvsink_row_load(&rows[t], f32 + t * n, n);
+	ops->pv(acc[1], p, heads, begin, end, f32, n);
+	ops->tile_pv(acc[0], p, heads, begin, end, rows, format, n);
+	for (unsigned t = 0; t < KVSINK_TILE; t += 4) {
+		ops->f32_widen(k, f32 + t * n, 4 * n);
+		ops->logits(s[1] + t, q, heads, k, n, 0.125, 30);
+	}
+	ops->tile_logits(s[0], q, heads, rows, format, n, 0.125, 30, k);
+	return !memcmp(acc[0], acc[1], sizeof(acc[0])) && !memcmp(s[0], s[1], sizeof(s[0]));
+}
+
+static void direct(const char *level)
+{
+	static const uint32_t formats[] = {KVSINK_FORMAT_FP16, KVSINK_FORMAT_INT8, KVSINK_FORMAT_INT4};
+	uint32_t wrong = 0;
+
+	for (unsigned i = 0; i < 8 * KVSINK_TILE; i++)
+		p[i] = (float)dp_random(1u << 24) * 0x1p-24f;
+	for (unsigned i = 0; i < 8 * KVSINK_ROW_STRIDE; i++)
+		q[i] = (double)dp_random(1u << 24) * 0x1p-24 - 0.5;
+	for (unsigned f = 0; f < 3; f++)
+		for (unsigned n = f ? 32 : 16; n <= 192; n += f ? 32 : 16)
+			for (unsigned heads = 1; heads <= 8; heads++) {
+				random_rows(formats[f]);
+				wrong += !same(formats[f], heads, n, 0, KVSINK_TILE) +
+					 !same(formats[f], heads, n, 5, 38);
+			}
+	tap_ok(!wrong, "rows that a kernel reads itself: the bits of binary32 ones, %s", level);
+}
+
 int main(void)
 {
 	char name[80];
@@ -118,6 +179,7 @@ int main(void)
 		}
 		weights(kvsink_simd_name(level));
 		score(kvsink_simd_name(level));
+		direct(kvsink_simd_name(level));
 	}
 	tap_ok(kvsink_simd_force(level) == -1, "simd: a level that does not exist is refused");
 	return tap_done();

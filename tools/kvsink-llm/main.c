@@ -323,6 +323,20 @@ static int check_words(const struct command *c, const struct options *o, const b
 	return 0;
 }
 
+/* What only gated attention has would be ignored elsewhere; --check would even find no violation. */
+static int check_gated(const struct options *o, const bool *given)
+{
+	static const char *const gated[] = {"gate", "epsilon", "one-pass", "check"};
+
+	if (o->attend && !strcmp(o->attend, "gated"))
+		return 0;
+	for (int i = 0; long_options[i].name; i++)
+		for (unsigned j = 0; given[i] && j < sizeof(gated) / sizeof(*gated); j++)
+			if (!strcmp(long_options[i].name, gated[j]))
+				return fail("--%s: only --attend gated has it", gated[j]);
+	return 0;
+}
+
 /* Options that contradict each other, and the default of --attend. */
 static int check_modes(struct options *o)
 {
@@ -364,7 +378,7 @@ static int parse_options(const struct command *c, int argc, char **argv, struct 
 			return fail("'%s': too many arguments", argv[optind]);
 		o->files[o->file_count++] = argv[optind];
 	}
-	return check_words(c, o, given) || check_modes(o) ? -1 : 0;
+	return check_words(c, o, given) || check_gated(o, given) || check_modes(o) ? -1 : 0;
 }
 
 static int run(int (*command)(const struct options *), const struct options *options)
