@@ -28,13 +28,14 @@ uint32_t lockstep_run(unsigned s)
 {
 	both.h.host_ns = both.ref.now;
 	both.h.tenant = s < REF_STREAMS ? both.streams[s].tenant : H_TENANT;
-	return h_do(&both.h);
+	return lockstep_do();
 }
 
 uint32_t lockstep_run_privileged(void)
 {
 	both.h.host_ns = both.ref.now;
-	return h_priv(&both.h);
+	both.h.desc.flags = KVSINK_JOB_PRIVILEGED;
+	return lockstep_do();
 }
 
 uint32_t lockstep_ask(uint32_t what, uint64_t stream, uint32_t group, uint32_t first, uint32_t max, void *out,

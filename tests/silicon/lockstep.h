@@ -29,6 +29,9 @@ struct lockstep_totals {
 	unsigned long rows;	 /* K and V rows that were compared */
 	uint64_t sram_read;	 /* bytes that ATTEND of idle streams found in SRAM */
 	uint64_t prefix_read;	 /* of these, from entries of prefixes */
+	unsigned long flown, waited,
+		overtaken; /* queries in flight; commands that waited; that never began */
+	uint64_t saved;	   /* bytes of prefixes that were read once for two queries */
 	uint64_t automatic_in, automatic_out, displaced, broken, copied;
 };
 
@@ -69,6 +72,14 @@ uint32_t lockstep_run_privileged(void);
 /* QUERY the chip: how many records it wrote, which are in `out`. */
 uint32_t lockstep_ask(uint32_t what, uint64_t stream, uint32_t group, uint32_t first, uint32_t max, void *out,
 		      size_t record);
+
+/* ---- lockstep_flight.c ------------------------------------------------------------------------------ */
+
+void lockstep_take_off(void);  /* a query is in flight from now on */
+void lockstep_land(void);      /* it ends, if there is one */
+void lockstep_crash(void);     /* after a reset */
+uint32_t lockstep_do(void);    /* h_do() beside it: lands it if the command waits for it */
+void lockstep_overtaken(void); /* a command waits for it, and a reset follows */
 
 /* ---- lockstep_hbm.c --------------------------------------------------------------------------------- */
 
@@ -156,7 +167,8 @@ void lockstep_forget(void);	       /* handles and events: nothing has survived *
 
 /* ---- lockstep_share.c ------------------------------------------------------------------------------- */
 
-void lockstep_seen(unsigned s);					       /* what a query finds in SRAM */
+void lockstep_seen(unsigned s);	   /* what a query finds in SRAM */
+void lockstep_cascade(unsigned s); /* its query and that of another that shares its pages */
 void lockstep_expect(uint32_t code, uint64_t stream, uint32_t detail); /* an event of prefixes */
 void lockstep_same_event(const struct kvsink_event_rec *rec);
 void lockstep_all_events_seen(void);

@@ -8,6 +8,7 @@
 #include "lockstep.h"
 
 #define ROW_BYTES (2u * REF_WIDTH * 4u) /* K, or V, of one token and layer: two heads */
+#define OUT_BYTES (4u * REF_WIDTH * 4u) /* of a query; that is also what it takes of H_Q */
 #define EXPECTED 256u
 
 /* ---- events ---- */
@@ -156,6 +157,7 @@ void lockstep_seen(unsigned s)
 
 	if (!st->length)
 		return;
+	lockstep_land();
 	h_cmd(&both.h, KVSINK_OP_BARRIER)->barrier.stream = st->id;
 	h_attend_cmd(&both.h, &both.streams[s], layer, token, 1);
 	before = h_counter(&both.h, KVSINK_COUNTER_KV_SRAM_READ);
@@ -170,4 +172,98 @@ void lockstep_seen(unsigned s)
 	if (ref_holder(&both.ref, s, 0) != s)
 		totals.prefix_read += want;
 	lockstep_after_attend(s, layer);
+}
+
+/* ---- two that share pages ---- */
+
+static unsigned sharer_of(unsigned s)
+{
+	unsigned other = below(REF_STREAMS);
+
+	for (unsigned i = 0; i < REF_STREAMS; i++, other = (other + 1) % REF_STREAMS)
+		if (other != s && both.ref.stream[other].used && !both.ref.stream[other].swapped &&
+		    both.ref.stream[other].length && ref_common_pages(&both.ref, s, other))
+			return other;
+	return REF_STREAMS;
+}
+
+static void ask_last(unsigned a, unsigned b, uint32_t layer, uint32_t q, uint32_t out)
+{
+	struct kvsink_cmd *cmd =
+		h_attend_cmd(&both.h, &both.streams[a], layer, both.ref.stream[a].length - 1, 1);
+	union kvsink_item item = {
+		.attend = {both.streams[b].id, layer, both.ref.stream[b].length - 1, 1, {0}}};
+
+	cmd->attend.mode = KVSINK_ATTEND_CANONICAL;
+	cmd->attend.q = h_gart(H_Q + q);
+	cmd->attend.out = h_gart(H_OUT + out);
+	if (a != b) {
+		cmd->attend.item_count = 2;
+		h_item(&both.h, &item);
+	}
+	both.h.desc.flags = KVSINK_JOB_PRIVILEGED; /* they may be of two tenants */
+	SAME(lockstep_run(a), KVSINK_CODE_OK, "ATTEND");
+	lockstep_after_attend(a, layer);
+	if (a != b)
+		lockstep_after_attend(b, layer);
+}
+
+static void wait_for_copies(unsigned s)
+{
+	h_cmd(&both.h, KVSINK_OP_BARRIER)->barrier.stream = both.streams[s].id;
+	SAME(lockstep_run(s), KVSINK_CODE_OK, "BARRIER");
+}
+
+/* Has it a tail that began before these tokens were a prefix's? Then it reads some of them there. */
+static bool tail_reaches(unsigned s, uint32_t layer, uint32_t tokens)
+{
+	const struct ref_group *g = both.ref.stream[s].group + (layer >= both.ref.stream[s].group[1].begin);
+
+	return g->tail.tokens && g->tail.from < tokens;
+}
+
+/* Of layers that see everything, in streams whose rows are as they were appended. */
+static bool can_tell(unsigned a, unsigned b, uint32_t layer, uint32_t tokens)
+{
+	return !both.ref.stream[a].window[layer] && !both.ref.stream[a].sealed &&
+	       !both.ref.stream[b].sealed && !tail_reaches(a, layer, tokens) &&
+	       !tail_reaches(b, layer, tokens);
+}
+
+void lockstep_cascade(unsigned s)
+{
+	unsigned other = REF_STREAMS;
+	uint8_t alone[2 * OUT_BYTES], together[2 * OUT_BYTES];
+	uint32_t layer = below(REF_LAYERS);
+	uint64_t sram, saved, common, rows;
+
+	lockstep_land();
+	if (!both.ref.stream[s].swapped && both.ref.stream[s].length && !lockstep_ecc_pending())
+		other = sharer_of(s);
+	if (other == REF_STREAMS)
+		return;
+	wait_for_copies(s);
+	wait_for_copies(other);
+	ask_last(s, s, layer, 0, 0);
+	ask_last(other, other, layer, OUT_BYTES, OUT_BYTES);
+	h_get(&both.h, H_OUT, alone, sizeof(alone));
+	sram = h_counter(&both.h, KVSINK_COUNTER_KV_SRAM_READ);
+	saved = h_counter(&both.h, KVSINK_COUNTER_SHARED_HBM_SAVED);
+	ask_last(s, other, layer, 0, 0);
+	sram = h_counter(&both.h, KVSINK_COUNTER_KV_SRAM_READ) - sram;
+	saved = h_counter(&both.h, KVSINK_COUNTER_SHARED_HBM_SAVED) - saved;
+	h_get(&both.h, H_OUT, together, sizeof(together));
+	if (memcmp(alone, together, sizeof(alone)))
+		lockstep_differ("two queries together say something else than alone");
+	both.outcome = KVSINK_CODE_OK;
+	totals.saved += saved;
+	rows = ref_common_pages(&both.ref, s, other) * REF_PAGE;
+	if (!can_tell(s, other, layer, (uint32_t)rows))
+		return;
+	common = ref_sram_bytes(&both.ref, s, layer, (uint32_t)rows - 1);
+	SAME(saved, rows * 2 * ROW_BYTES - common, "bytes that were read once for two");
+	SAME(sram,
+	     ref_sram_bytes(&both.ref, s, layer, both.ref.stream[s].length - 1) +
+		     ref_sram_bytes(&both.ref, other, layer, both.ref.stream[other].length - 1) - common,
+	     "bytes that two queries read from SRAM");
 }

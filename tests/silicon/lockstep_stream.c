@@ -397,9 +397,12 @@ void lockstep_ecc(void)
 void lockstep_reset(void)
 {
 	if (below(2))
+		lockstep_overtaken();
+	if (below(2))
 		kvsink_reset(both.h.chip, KVSINK_RESET_ENGINE);
 	else
 		kvsink_mmio_write(both.h.chip, KVSINK_REG_CONTROL, KVSINK_CONTROL_RESET_MASK);
+	lockstep_crash();
 	h_start(&both.h);
 	ref_reset(&both.ref);
 	both.outcome = KVSINK_CODE_OK;
@@ -413,6 +416,7 @@ void lockstep_power_cycle(void)
 
 	lockstep_tally();
 	kvsink_reset(both.h.chip, KVSINK_RESET_COLD);
+	lockstep_crash();
 	h_start(&both.h);
 	ref_init(&both.ref, both.h.config.sram_bytes, both.h.config.tags);
 	both.ref.now = now;

@@ -177,6 +177,8 @@ struct ref_answer ref_detach(struct ref *r, unsigned s, uint32_t first_page, uin
 uint32_t ref_users(const struct ref *r, unsigned s); /* streams and prefixes that begin with it */
 /* Whose entries serve reads of a token of stream s. */
 unsigned ref_holder(const struct ref *r, unsigned s, uint32_t token);
+/* Whole pages at the beginning of both that are the same memory. */
+uint32_t ref_common_pages(const struct ref *r, unsigned a, unsigned b);
 /* K and V bytes that a query at `token` of an idle stream reads from SRAM, all copies ended. */
 uint64_t ref_sram_bytes(const struct ref *r, unsigned s, uint32_t layer, uint32_t token);
 

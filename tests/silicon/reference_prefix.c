@@ -331,3 +331,21 @@ uint64_t ref_sram_bytes(const struct ref *r, unsigned s, uint32_t layer, uint32_
 		bytes += token_bytes(r, s, layer, t);
 	return bytes;
 }
+
+/* A prefix owns those that streams share with it. */
+static unsigned page_owner(const struct ref *r, unsigned s, uint32_t page)
+{
+	while (page < r->stream[s].own_page)
+		s = r->stream[s].prefix - 1;
+	return s;
+}
+
+uint32_t ref_common_pages(const struct ref *r, unsigned a, unsigned b)
+{
+	uint32_t n = 0;
+
+	while ((n + 1) * REF_PAGE <= r->stream[a].length && (n + 1) * REF_PAGE <= r->stream[b].length &&
+	       page_owner(r, a, n) == page_owner(r, b, n))
+		n++;
+	return n;
+}

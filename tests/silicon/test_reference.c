@@ -16,8 +16,9 @@
 #include "tap.h"
 
 #define SEQUENCES 4
-#define OPS 265000u   /* of each */
-#define LOOK_EVERY 32 /* operations between two looks at everything */
+#define OPS 265000u    /* of each */
+#define LOOK_EVERY 32  /* operations between two looks at everything */
+#define FLIGHT_EVERY 8 /* one of so many happens under a query in flight */
 
 #define STREAM lockstep_some_stream()
 #define HOLDER lockstep_some_holder()
@@ -40,6 +41,7 @@
 	X(DETACH, 25, "detach", lockstep_detach(STREAM))                                                     \
 	X(CLOSED, 20, "closed", lockstep_closed())                                                           \
 	X(SEEN, 100, "seen", lockstep_seen(HOLDER))                                                          \
+	X(CASCADE, 40, "cascade", lockstep_cascade(STREAM))                                                  \
 	X(LET_GO, 15, "let go", lockstep_let_go())                                                           \
 	X(BIRTH, 10, "birth", lockstep_birth())                                                              \
 	X(KILL, 10, "kill", lockstep_kill())                                                                 \
@@ -90,6 +92,8 @@ static void one_operation(void)
 	both.doing = kinds[kind].name;
 	both.outcome = LOCKSTEP_NONE;
 	both.ops++;
+	if (below(FLIGHT_EVERY) == 0)
+		lockstep_take_off();
 	switch ((enum kind)kind) {
 #define X(name, weight, text, act)                                                                           \
 	case KIND_##name: {                                                                                  \
@@ -100,6 +104,7 @@ static void one_operation(void)
 	case KIND_COUNT:
 		break;
 	}
+	lockstep_land();
 	note((enum kind)kind);
 	lockstep_glance();
 }
@@ -166,6 +171,9 @@ static void report(void)
 	tap_diag("entries granted %lu, made by STEP_END %llu, displaced %llu, contracts broken %llu",
 		 totals.granted, (unsigned long long)totals.automatic_in,
 		 (unsigned long long)totals.displaced, (unsigned long long)totals.broken);
+	tap_diag("queries in flight %lu, commands that waited for one %lu, that a reset overtook %lu",
+		 totals.flown, totals.waited, totals.overtaken);
+	tap_diag("bytes of prefixes read once for two queries %llu", (unsigned long long)totals.saved);
 	tap_diag("bytes found in SRAM %llu, of these in entries of prefixes %llu; copied for prefixes %llu",
 		 (unsigned long long)totals.sram_read, (unsigned long long)totals.prefix_read,
 		 (unsigned long long)totals.copied);
@@ -218,9 +226,12 @@ static void judge_mix(void)
 	tap_ok(!lacking, "every kind of operation succeeded, and was refused for every reason of %zu",
 	       sizeof(refusals) / sizeof(refusals[0]));
 	tap_ok(totals.broken && totals.displaced && totals.automatic_out && totals.verdicts &&
-		       totals.committed && totals.rows && totals.prefix_read && totals.copied,
+		       totals.committed && totals.rows && totals.prefix_read && totals.copied &&
+		       totals.saved && totals.waited && totals.overtaken,
 	       "contracts were broken, entries displaced, automatic ones evicted, verdicts given, windows "
-	       "committed, rows compared, entries of prefixes read, pages copied: the mix reaches them");
+	       "committed, rows compared, entries of prefixes read, pages copied and read once for two, "
+	       "commands "
+	       "waited for a query, resets overtook some: the mix reaches them");
 }
 
 int main(void)
