@@ -26,7 +26,8 @@ struct lockstep_totals {
 	unsigned long verdicts;	 /* that were compared */
 	unsigned long granted;	 /* entries, by PROMOTE */
 	unsigned long committed; /* rows of replay windows */
-	unsigned long rows;	 /* K and V rows that were compared */
+	unsigned long rows;	 /* K and V rows in HBM that were compared */
+	unsigned long copies;	 /* and in SRAM */
 	uint64_t sram_read;	 /* bytes that ATTEND of idle streams found in SRAM */
 	uint64_t prefix_read;	 /* of these, from entries of prefixes */
 	unsigned long flown, waited,
@@ -101,9 +102,10 @@ unsigned lockstep_hbm_taken(void);
 
 #define LOCKSTEP_RECORDS (REF_ENTRIES + REF_STREAMS * REF_GROUPS) /* of tags, at most */
 
-void lockstep_glance(void);	/* at what every operation may change: for after each */
-void lockstep_log_begins(void); /* of a chip that has logged nothing */
-void lockstep_look(void);	/* at everything, scores and counters of one stream */
+void lockstep_glance(void);	  /* at what every operation may change: for after each */
+void lockstep_log_begins(void);	  /* of a chip that has logged nothing */
+void lockstep_look(void);	  /* at everything else that is state, scores and counters of one stream */
+void lockstep_look_closely(void); /* at rows, and all parameters */
 
 /* ---- lockstep_place.c ------------------------------------------------------------------------------- */
 
@@ -174,6 +176,7 @@ void lockstep_same_event(const struct kvsink_event_rec *rec);
 void lockstep_all_events_seen(void);
 void lockstep_forget_events(void);
 void lockstep_look_at_record(unsigned s);
+void lockstep_look_at_entry(const struct kvsink_tag_rec *tag, const struct ref_entry *e);
 void lockstep_look_at_rows(unsigned s); /* each K and V row in HBM that is no code */
 
 /* ---- lockstep_swap.c -------------------------------------------------------------------------------- */

@@ -79,7 +79,7 @@ static uint32_t model_places(void)
 	return n;
 }
 
-static void look_at_tags(void)
+static void look_at_tags(bool closely)
 {
 	static struct kvsink_tag_rec tags[LOCKSTEP_RECORDS];
 	uint32_t n = lockstep_ask(KVSINK_QUERY_TAGS, 0, 0, 0, LOCKSTEP_RECORDS, tags, sizeof(tags[0]));
@@ -96,6 +96,8 @@ static void look_at_tags(void)
 			lockstep_differ("entry %u that the model lacks", tags[i].generation);
 		} else {
 			same_entry(&tags[i], e);
+			if (closely)
+				lockstep_look_at_entry(&tags[i], e);
 		}
 	}
 }
@@ -243,15 +245,20 @@ static void look_at_events(void)
 
 void lockstep_look(void)
 {
-	unsigned s = below(REF_STREAMS);
+	unsigned s = lockstep_some_holder();
 
-	look_at_tags();
+	look_at_tags(false);
 	look_at_scores(s);
 	look_at_window(s);
 	lockstep_look_at_record(s);
-	lockstep_look_at_rows(s);
 	look_at_counters(s);
 	look_at_events();
+}
+
+void lockstep_look_closely(void)
+{
+	look_at_tags(true);
+	lockstep_look_at_rows(lockstep_some_holder());
 	if (below(4) == 0)
 		look_at_params();
 }

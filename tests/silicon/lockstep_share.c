@@ -8,6 +8,7 @@
 #include "lockstep.h"
 
 #define ROW_BYTES (2u * REF_WIDTH * 4u) /* K, or V, of one token and layer: two heads */
+#define HEAD_BYTES (ROW_BYTES / 2)
 #define OUT_BYTES (4u * REF_WIDTH * 4u) /* of a query; that is also what it takes of H_Q */
 #define EXPECTED 256u
 
@@ -142,6 +143,27 @@ void lockstep_look_at_rows(unsigned s)
 					 "HBM");
 			same_end(s, l, v);
 		}
+}
+
+/* The copy in SRAM, by layer and head, K before V. */
+void lockstep_look_at_entry(const struct kvsink_tag_rec *tag, const struct ref_entry *e)
+{
+	const uint8_t *at = both.h.sram + tag->sram_offset;
+	const struct ref_stream *st = &both.ref.stream[e->stream];
+	uint8_t want[ROW_BYTES];
+
+	if (!(tag->flags & KVSINK_TAG_VALID) || e->token < st->sealed)
+		return;
+	for (uint32_t l = e->begin; l < e->end; l++)
+		for (uint32_t head = 0; head < 2; head++)
+			for (unsigned v = 0; v < 2 && e->heads >> head & 1; v++, at += HEAD_BYTES) {
+				h_get(&both.h, (v ? H_V : H_K) + st->row[l][e->token] * ROW_BYTES, want,
+				      sizeof(want));
+				if (memcmp(at, want + head * HEAD_BYTES, HEAD_BYTES))
+					lockstep_differ("a row of token %u, layer %u in SRAM is another",
+							e->token, l);
+				totals.copies++;
+			}
 }
 
 /* ---- reads ---- */

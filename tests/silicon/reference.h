@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * An independent model of the placement controller's state: written from kvsink_hw.h and kv-math alone,
- * with the plainest data structures, to be compared with the chip after every command.
+ * An independent model of the placement controller's state: written from kvsink_hw.h, kv-math and docs
+ * alone, with the plainest data structures, to be compared with the chip after every command.
  *
- * It knows no bytes and no modelled time: the attention mass of a step comes from the test, and whether a
- * copy has ended is not its business. Everything else of residency is: grants and their addresses, refusals,
- * contracts, displacement, EMA, comparator, automatic placement, tails, budgets.
+ * It knows rows by number alone and no modelled time: the attention mass of a step comes from the test, and
+ * whether a copy has ended is not its business. Everything else of residency is: grants and their addresses,
+ * refusals, contracts, displacement, EMA, comparator, automatic placement, tails, budgets, windows, prefixes.
  */
 #ifndef KVSINK_TEST_REFERENCE_H
 #define KVSINK_TEST_REFERENCE_H
