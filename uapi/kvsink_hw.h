@@ -783,7 +783,7 @@ struct kvsink_cmd_prefix_publish {
 /*
  * The stream has no token, row, page or score yet and the prefix's geometry (max_tokens may differ): then it has the first `tokens` tokens of the
  * prefix, their pages, and a copy of part of a page in `page` if they end within one. It inherits as PUBLISH does, and with scores
- * what they were made with: LAYER_WEIGHT, LOCAL_WINDOW, SCORE_MODE; and slopes and sinks of its heads.
+ * or EMA what they were made with: LAYER_WEIGHT, LOCAL_WINDOW, SCORE_MODE; and slopes and sinks of its heads.
  */
 struct kvsink_cmd_prefix_attach {
 	uint64_t stream;

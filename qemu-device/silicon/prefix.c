@@ -185,17 +185,15 @@ static void inherit_layer(const struct heir *h, uint32_t l)
 	const struct kvsink_layer_params *from = &h->from->layer[l];
 	struct kvsink_layer_params *to = &h->to->layer[l];
 
-	if (h->scores && from->scored) {
+	if (h->scores)
 		to->scored = from->scored;
-		to->weight = from->weight;
-	}
 	if (h->whole)
 		to->profiled = from->profiled;
 	if (!(h->to->flags & KVSINK_STREAM_V_IN_K))
 		inherit_norms(h, l);
 }
 
-/* Parameters that the numbers were made with. */
+/* Parameters that the numbers were made with, sums and E alike; of LAYER_WEIGHT each layer has its own. */
 static void inherit_params(const struct heir *h)
 {
 	static const enum kvsink_param params[] = {KVSINK_PARAM_LAYER_WEIGHT, KVSINK_PARAM_LOCAL_WINDOW,
@@ -204,6 +202,8 @@ static void inherit_params(const struct heir *h)
 	for (uint32_t g = 0; g < h->to->score_groups; g++)
 		for (unsigned i = 0; i < sizeof(params) / sizeof(params[0]); i++)
 			h->to->group[g].params[params[i]] = h->from->group[g].params[params[i]];
+	for (uint32_t l = 0; l < h->to->layers; l++)
+		h->to->layer[l].weight = h->from->layer[l].weight;
 }
 
 static void inherit(const struct heir *h)

@@ -260,15 +260,15 @@ uint32_t h_priv(struct harness *h)
 
 static void move(struct harness *h, uint64_t gart, uint8_t *in, const uint8_t *out, size_t bytes)
 {
-	for (size_t i = 0; i < bytes; i++) {
-		uint64_t at = gart + i;
-		uint8_t *byte = h->host + h_gart_bus((uint32_t)(at / KVSINK_GART_PAGE)) - HOST_BUS +
-				at % KVSINK_GART_PAGE;
+	for (size_t i = 0, n; i < bytes; i += n) {
+		uint64_t at = gart + i, in_page = at % KVSINK_GART_PAGE;
+		uint8_t *host = h->host + h_gart_bus((uint32_t)(at / KVSINK_GART_PAGE)) - HOST_BUS + in_page;
 
+		n = bytes - i < KVSINK_GART_PAGE - in_page ? bytes - i : KVSINK_GART_PAGE - in_page;
 		if (in)
-			in[i] = *byte;
+			memcpy(in + i, host, n);
 		else
-			*byte = out[i];
+			memcpy(host, out + i, n);
 	}
 }
 

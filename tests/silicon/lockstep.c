@@ -9,6 +9,7 @@
 #include "lockstep.h"
 
 struct lockstep both = {.doing = "nothing"};
+struct lockstep_totals totals;
 
 void lockstep_differ(const char *format, ...)
 {
@@ -27,13 +28,14 @@ uint32_t lockstep_run(unsigned s)
 {
 	both.h.host_ns = both.ref.now;
 	both.h.tenant = s < REF_STREAMS ? both.streams[s].tenant : H_TENANT;
-	return h_do(&both.h);
+	return lockstep_do();
 }
 
 uint32_t lockstep_run_privileged(void)
 {
 	both.h.host_ns = both.ref.now;
-	return h_priv(&both.h);
+	both.h.desc.flags = KVSINK_JOB_PRIVILEGED;
+	return lockstep_do();
 }
 
 uint32_t lockstep_ask(uint32_t what, uint64_t stream, uint32_t group, uint32_t first, uint32_t max, void *out,
@@ -68,21 +70,43 @@ static void put_operands(void)
 	free(row);
 }
 
-void lockstep_lay_out(unsigned s, unsigned place)
+static void as_many_streams(struct kvsink_chip_config *config)
 {
-	uint64_t at = (1 << 20) + (2 * s + place) * LOCKSTEP_PLACE_BYTES;
-
-	both.streams[s].page_table = at;
-	both.streams[s].scores = at + KVSINK_HBM_ALIGN;
-	both.streams[s].pages = at + (64 << 10);
+	config->streams = REF_STREAMS;
 }
 
 void lockstep_open(uint64_t seed)
 {
+	memset(&both, 0, sizeof(both));
 	both.seed = seed;
-	h_open(&both.h, NULL);
+	both.doing = "nothing";
+	h_open(&both.h, as_many_streams);
 	ref_init(&both.ref, both.h.config.sram_bytes, both.h.config.tags);
 	put_operands();
-	for (unsigned s = 0; s < REF_STREAMS; s++)
-		lockstep_lay_out(s, 0);
+	lockstep_hbm_reset();
+	lockstep_all_places_free();
+	lockstep_forget();
+}
+
+void lockstep_tally(void)
+{
+	totals.automatic_in += h_counter(&both.h, KVSINK_COUNTER_AUTO_PROMOTIONS);
+	totals.automatic_out += h_counter(&both.h, KVSINK_COUNTER_AUTO_EVICTIONS);
+	totals.displaced += h_counter(&both.h, KVSINK_COUNTER_DISPLACED);
+	totals.broken += h_counter(&both.h, KVSINK_COUNTER_CONTRACTS_BROKEN);
+	totals.copied += h_counter(&both.h, KVSINK_COUNTER_PREFIX_COPY);
+}
+
+void lockstep_close(void)
+{
+	lockstep_tally();
+	h_close(&both.h);
+}
+
+void lockstep_answered(const struct ref_answer *want)
+{
+	both.outcome = both.h.cpl.code;
+	SAME(both.h.cpl.code, want->code, "code");
+	if (want->code && both.h.cpl.code == want->code && want->address != UINT64_MAX)
+		SAME(both.h.cpl.address, want->address, "address of a refusal");
 }

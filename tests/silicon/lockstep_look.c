@@ -6,8 +6,24 @@
 #include <stdio.h>
 
 #include "lockstep.h"
+#include "reference_parts.h"
 
 static uint64_t events_seen; /* number of the next event */
+
+void lockstep_log_begins(void)
+{
+	events_seen = 0;
+	both.broken_told = 0;
+}
+
+static uint32_t pattern(uint32_t ema)
+{
+	float value = (float)((double)ema * 0x1p-32);
+	uint32_t bits;
+
+	memcpy(&bits, &value, sizeof(bits));
+	return bits;
+}
 
 static const struct ref_entry *entry_of(uint32_t generation)
 {
@@ -34,6 +50,11 @@ static void same_entry(const struct kvsink_tag_rec *tag, const struct ref_entry 
 	SAME(tag->deadline_ns, e->deadline, "deadline of an entry");
 	SAME(!!(tag->flags & KVSINK_TAG_CONTRACT), force, "contract of an entry");
 	SAME(!!(tag->flags & KVSINK_TAG_AUTO), e->automatic, "origin of an entry");
+	SAME(tag->ema,
+	     pattern(both.ref.stream[e->stream]
+			     .group[ref_group_of(&both.ref.stream[e->stream], e->begin)]
+			     .ema[e->token]),
+	     "EMA of an entry");
 }
 
 static const struct ref_group *tail_at(uint32_t unit)
@@ -58,7 +79,7 @@ static uint32_t model_places(void)
 	return n;
 }
 
-static void look_at_tags(void)
+static void look_at_tags(bool closely)
 {
 	static struct kvsink_tag_rec tags[LOCKSTEP_RECORDS];
 	uint32_t n = lockstep_ask(KVSINK_QUERY_TAGS, 0, 0, 0, LOCKSTEP_RECORDS, tags, sizeof(tags[0]));
@@ -75,6 +96,8 @@ static void look_at_tags(void)
 			lockstep_differ("entry %u that the model lacks", tags[i].generation);
 		} else {
 			same_entry(&tags[i], e);
+			if (closely)
+				lockstep_look_at_entry(&tags[i], e);
 		}
 	}
 }
@@ -125,6 +148,15 @@ static float ema_float(uint32_t ema)
 	return (float)((double)ema * 0x1p-32);
 }
 
+/* As a query sees it: entries of a prefix count. */
+static bool resident(unsigned s, uint32_t g, uint32_t token)
+{
+	const struct ref_group *group = &both.ref.stream[s].group[g];
+
+	return ref_resident(&both.ref, ref_holder(&both.ref, s, token), token, group->begin, group->end,
+			    UINT64_MAX);
+}
+
 static void look_at_scores(unsigned s)
 {
 	static struct kvsink_score_rec rec[REF_TOKENS];
@@ -147,6 +179,9 @@ static void look_at_scores(unsigned s)
 			SAME(rec[t].run, group->run[t], "run of a token");
 			SAME(!!(rec[t].flags & KVSINK_SCORE_SINK), group->sink[t], "state of a token");
 			SAME(rec[t].promoted, group->promoted[t], "last promotion of a token");
+			SAME(rec[t].sum, group->sum[t], "sum of a token");
+			SAME(!!(rec[t].flags & KVSINK_SCORE_RESIDENT), resident(s, g, t),
+			     "residency of a token");
 		}
 	}
 }
@@ -196,25 +231,34 @@ static void look_at_events(void)
 	h_get(&both.h, H_ANSWER, &head, sizeof(head));
 	events_seen = head.next;
 	for (uint32_t i = 0; i < n; i++) {
+		lockstep_same_event(&rec[i]);
 		if (rec[i].code != KVSINK_EVENT_CONTRACT_BROKEN)
 			continue;
 		both.broken_told += rec[i].detail;
 		if (rec[i].reason != KVSINK_REASON_RESET && rec[i].reason != KVSINK_REASON_ECC)
 			lockstep_differ("a contract broken for reason %u", rec[i].reason);
 	}
+	lockstep_all_events_seen();
 	SAME(h_counter(&both.h, KVSINK_COUNTER_CONTRACTS_BROKEN), both.broken_told,
 	     "contracts broken without an event");
 }
 
 void lockstep_look(void)
 {
-	unsigned s = below(REF_STREAMS);
+	unsigned s = lockstep_some_holder();
 
-	look_at_tags();
+	look_at_tags(false);
 	look_at_scores(s);
 	look_at_window(s);
+	lockstep_look_at_record(s);
 	look_at_counters(s);
 	look_at_events();
+}
+
+void lockstep_look_closely(void)
+{
+	look_at_tags(true);
+	lockstep_look_at_rows(lockstep_some_holder());
 	if (below(4) == 0)
 		look_at_params();
 }
@@ -228,4 +272,5 @@ void lockstep_glance(void)
 		lockstep_differ("%u bytes granted beyond the budget", used);
 	before = used;
 	SAME(used, ref_used_units(&both.ref) * KVSINK_SRAM_UNIT, "SRAM_USED");
+	SAME(h_counter(&both.h, KVSINK_COUNTER_PREFIX_COPY), both.ref.prefix_copy, "PREFIX_COPY");
 }

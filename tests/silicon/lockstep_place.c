@@ -15,6 +15,8 @@ static struct kvsink_place_item some_place(unsigned s)
 	p.layer_begin = ranges[range][0];
 	p.layer_end = ranges[range][1];
 	p.head_mask = below(40) ? 1 + below(3) : below(6);
+	if (st->length > st->shared && below(4))
+		p.token = st->shared + below(st->length - st->shared);
 	if (below(60) == 0)
 		p.token = st->length + below(2);
 	return p;
@@ -63,10 +65,11 @@ void lockstep_promote(unsigned s)
 	};
 	push(places, count);
 	want = ref_promote(&both.ref, s, places, count, &terms);
-	SAME(lockstep_run(s), want.code, "code");
+	lockstep_run(s);
+	lockstep_answered(&want);
 	if (want.code)
 		return;
-	both.granted += want.count;
+	totals.granted += want.count;
 	SAME(both.h.cpl.result[0], want.bytes, "bytes granted");
 	SAME(both.h.cpl.result[1], want.generation, "first generation");
 	SAME(both.h.cpl.result[2], want.count, "entries granted");
@@ -104,6 +107,7 @@ void lockstep_evict(unsigned s)
 	if (cmd->flags && want.code == KVSINK_CODE_NOT_RESIDENT)
 		want.code = KVSINK_CODE_OK;
 	SAME(lockstep_run(s), want.code, "code");
+	both.outcome = both.h.cpl.code;
 	if (!want.code)
 		SAME(both.h.cpl.result[0], want.count, "entries removed");
 }
@@ -126,6 +130,7 @@ void lockstep_contract(unsigned s)
 	push(places, count);
 	want = ref_contract(&both.ref, s, places, count, &terms);
 	SAME(lockstep_run(s), want.code, "code");
+	both.outcome = both.h.cpl.code;
 	if (!want.code)
 		SAME(both.h.cpl.result[0], want.count, "entries under contract");
 }
@@ -147,8 +152,10 @@ void lockstep_verdicts(unsigned s)
 
 	if (both.ref.stream[s].swapped) {
 		lockstep_refused(s);
+		both.outcome = both.h.cpl.code;
 		return;
 	}
+	both.outcome = KVSINK_CODE_OK;
 	n = lockstep_ask(KVSINK_QUERY_VERDICTS, both.streams[s].id, 0, 0, sizeof(got) / sizeof(got[0]), got,
 			 sizeof(got[0]));
 	ref_verdicts(&both.ref, s, &want);
@@ -159,7 +166,7 @@ void lockstep_verdicts(unsigned s)
 			lockstep_differ("verdict %u: chip %u of token %u, model %u of token %u", i,
 					got[i].verdict, got[i].token, want.rec[i].verdict, want.rec[i].token);
 	}
-	both.verdicts += n;
+	totals.verdicts += n;
 }
 
 /* Values that are good, and some that are not. */
@@ -213,6 +220,7 @@ void lockstep_config(unsigned s, uint32_t group, uint32_t param, uint64_t value,
 						 .value = value};
 	both.h.desc.flags = privileged ? KVSINK_JOB_PRIVILEGED : 0;
 	SAME(lockstep_run(s), want, "code");
+	both.outcome = both.h.cpl.code;
 	if (both.h.cpl.code != want)
 		lockstep_differ("CONFIG parameter %u = %llx, group %x, stream %u: chip %s, model %s", param,
 				(unsigned long long)value, group, s, kvsink_code_name(both.h.cpl.code),
@@ -231,7 +239,7 @@ void lockstep_config_any(void)
 		KVSINK_PARAM_PRIORITY,	  KVSINK_PARAM_COPY_DUE_NS,
 	};
 	uint32_t param = params[below(sizeof(params))];
-	unsigned s = below(5) ? lockstep_some_stream() : UINT32_MAX;
+	unsigned s = below(5) ? lockstep_some_holder() : UINT32_MAX;
 	uint32_t group = below(2) ? KVSINK_GROUP_ALL : below(3);
 
 	if (below(100) == 0)

@@ -5,18 +5,27 @@
  */
 #include "lockstep.h"
 
-#define IMAGE_BYTES 0x40000u /* of each stream */
+#define IMAGE_BYTES 0x28000u /* of each stream */
 
-static unsigned place[REF_STREAMS]; /* where each lies, or has lain last */
-
+/* Two lie behind the operands of each kind, which need less than their room. */
 static uint64_t image_of(unsigned s)
 {
-	return H_FREE + s * IMAGE_BYTES;
+	return s / 2 * 0x80000ull + 0x20000 + s % 2 * IMAGE_BYTES;
+}
+
+/* The score area, and those pages up to the length that are its own. */
+static uint64_t image_bytes(unsigned s)
+{
+	uint64_t scores = kvsink_score_bytes(REF_LAYERS, 2, REF_GROUPS, REF_TOKENS);
+	uint32_t pages = (both.ref.stream[s].length + REF_PAGE - 1) / REF_PAGE;
+	uint32_t own = both.ref.stream[s].own_page;
+
+	return (scores + 7) / 8 * 8 + (pages > own ? pages - own : 0) * (uint64_t)LOCKSTEP_PAGE_BYTES;
 }
 
 static void swap_out(unsigned s)
 {
-	uint32_t want = ref_swap_out(&both.ref, s);
+	uint32_t pages = both.ref.stream[s].mapped, want = ref_swap_out(&both.ref, s);
 	struct kvsink_cmd *cmd;
 
 	h_cmd(&both.h, KVSINK_OP_BARRIER)->barrier.stream = both.streams[s].id;
@@ -26,8 +35,12 @@ static void swap_out(unsigned s)
 						     .bytes = IMAGE_BYTES,
 						     .key = {both.ops, s}};
 	SAME(lockstep_run(s), want, "SWAP_OUT");
-	if (!want)
-		memset(both.h.hbm + both.streams[s].page_table, 0xee, LOCKSTEP_PLACE_BYTES);
+	both.outcome = both.h.cpl.code;
+	if (want)
+		return;
+	SAME(both.h.cpl.result[0], image_bytes(s), "bytes of an image");
+	SAME(both.h.cpl.result[2], pages, "pages that a stream had");
+	lockstep_drop_all(s);
 }
 
 static void swap_in(unsigned s)
@@ -36,16 +49,17 @@ static void swap_in(unsigned s)
 	uint32_t want = ref_swap_in(&both.ref, s);
 
 	if (!want) {
-		place[s] ^= 1;
-		lockstep_lay_out(s, place[s]);
+		lockstep_take_area(s);
 		cmd = h_cmd(&both.h, KVSINK_OP_SWAP_PLACE);
 		cmd->swap_place = (struct kvsink_cmd_swap_place){
 			both.streams[s].id, both.streams[s].page_table, both.streams[s].scores};
 		SAME(lockstep_run_privileged(), KVSINK_CODE_OK, "SWAP_PLACE");
+		both.ref.stream[s].mapped = both.ref.stream[s].own_page;
 		lockstep_map_pages(s);
 	}
 	h_swap_in_cmd(&both.h, &both.streams[s], image_of(s));
 	SAME(lockstep_run(s), want, "SWAP_IN");
+	both.outcome = both.h.cpl.code;
 }
 
 void lockstep_swap(unsigned s)

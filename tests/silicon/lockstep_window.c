@@ -6,7 +6,7 @@
  */
 #include "lockstep.h"
 
-#define JOURNALS (6u << 20) /* HBM offset; each stream has one */
+#define JOURNALS (2u << 20) /* HBM offset; each stream has one */
 #define JOURNAL_BYTES (64u << 10)
 #define MOST_TOKENS 9
 
@@ -33,6 +33,7 @@ static void begin(unsigned s)
 		journal[s].tokens = tokens;
 	}
 	SAME(lockstep_run_privileged(), want, "WINDOW_BEGIN");
+	both.outcome = both.h.cpl.code;
 }
 
 /* Some rows of a layer, or queries of those that are there, in any order and perhaps twice. */
@@ -89,7 +90,8 @@ static void commit(unsigned s)
 		(struct kvsink_cmd_window_commit){both.streams[s].id, count, 0};
 	want = ref_window_commit(&both.ref, s, count, mass);
 	SAME(lockstep_run(s), want, "WINDOW_COMMIT");
-	both.committed += want ? 0 : count;
+	both.outcome = both.h.cpl.code;
+	totals.committed += want ? 0 : count;
 }
 
 void lockstep_window(unsigned s)
@@ -108,6 +110,7 @@ void lockstep_window(unsigned s)
 		for (uint32_t l = 0; l < REF_LAYERS; l++)
 			if (below(8))
 				grow_layer(s, l);
+		both.outcome = KVSINK_CODE_OK;
 	}
 }
 

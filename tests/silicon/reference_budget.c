@@ -130,3 +130,12 @@ uint32_t ref_units_for(const struct ref_stream *st, uint32_t layers, uint64_t he
 
 	return (bytes + GRANULE - 1) / GRANULE;
 }
+
+uint32_t ref_entry_units(const struct ref_stream *st, const struct kvsink_place_item *item)
+{
+	uint32_t rows = (uint32_t)(item->layer_end - item->layer_begin) * heads_in(item->head_mask);
+	uint32_t bytes =
+		rows * ref_row_bytes(st, item->token, item->layer_begin, item->layer_end, item->head_mask);
+
+	return (bytes + GRANULE - 1) / GRANULE;
+}

@@ -81,9 +81,9 @@ void ref_update_group(struct ref_stream *st, struct ref_group *g, const uint64_t
 
 	if (!observed(st, g))
 		return;
-	if (!g->seeded) { /* the test has no scores */
-		memset(g->ema, 0, sizeof(g->ema));
-		memset(g->run, 0, sizeof(g->run));
+	for (uint32_t t = 0; t < st->length && !g->seeded; t++) {
+		g->ema[t] = ref_seed(st, g, t);
+		g->run[t] = 0;
 	}
 	g->seeded = true;
 	for (uint32_t t = 0; t < st->length; t++) {

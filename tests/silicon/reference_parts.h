@@ -26,7 +26,9 @@ uint32_t ref_account(const struct ref *r, unsigned s);
 enum lack ref_limits(const struct ref *r, unsigned s, uint32_t units, uint32_t tags);
 /* Of everything; `unit` receives where a range of that size is free. */
 enum lack ref_lacking(const struct ref *r, unsigned s, uint32_t units, bool tag, uint32_t *unit);
-/* Units that the rows of so many layers and tokens take. */
+/* Units that an entry takes: less if all of its rows are codes. */
+uint32_t ref_entry_units(const struct ref_stream *st, const struct kvsink_place_item *item);
+/* Units that the rows of so many layers and tokens take, as they are appended. */
 uint32_t ref_units_for(const struct ref_stream *st, uint32_t layers, uint64_t heads, uint32_t tokens);
 
 /* ---- reference_tag.c -------------------------------------------------------------------------------- */
@@ -54,6 +56,12 @@ void ref_note_promotion(struct ref *r, unsigned s, const struct kvsink_place_ite
 /* Do the stream's entries and tails stay where they are, whoever wants their place? */
 bool ref_pinned(const struct ref *r, unsigned s);
 
+/* ---- reference_seal.c ------------------------------------------------------------------------------- */
+
+/* Bytes from row to row, K and V, of an entry of these rows. */
+uint32_t ref_row_bytes(const struct ref_stream *st, uint32_t token, uint32_t begin, uint32_t end,
+		       uint64_t heads);
+
 /* ---- reference_tail.c ------------------------------------------------------------------------------- */
 
 /* A new ring for the tail of group g, or the code why there is none; then the old one stays. */
@@ -67,6 +75,8 @@ void ref_abort_tail(const struct ref_stream *st, struct ref_tail *t);
 
 /* The pattern of a binary32 from 0 to 1, in units of 2^-32. */
 uint64_t ref_bits_q32(uint64_t pattern);
+/* E with which the first observed step of a group begins: what the prompt's queries have put on the token. */
+uint32_t ref_seed(const struct ref_stream *st, const struct ref_group *g, uint32_t token);
 /* E, runs and sinks of a group, at the end of an observed step. */
 void ref_update_group(struct ref_stream *st, struct ref_group *g, const uint64_t *mass);
 

@@ -90,6 +90,8 @@ static bool candidate(const struct ref *r, unsigned s, const struct ref_group *g
 	const struct ref_stream *st = &r->stream[s];
 	struct allowed a = allowed_of(st, g);
 
+	if (token < st->shared) /* the prefix's */
+		return false;
 	if (!g->sink[token] || a.begin >= a.end || !a.heads || ref_in_tail(st, g, token))
 		return false;
 	if (g->promoted[token] && st->length - (g->promoted[token] - 1) < g->params[KVSINK_PARAM_N_DWELL])

@@ -7,7 +7,7 @@
 #include "reference_parts.h"
 
 static uint32_t check_places(const struct ref *r, unsigned s, const struct kvsink_place_item *items,
-			     uint32_t count)
+			     uint32_t count, uint64_t *address)
 {
 	const struct ref_stream *st = &r->stream[s];
 	uint32_t range = (uint32_t)st->group[0].params[KVSINK_PARAM_LAYER_RANGE];
@@ -23,6 +23,10 @@ static uint32_t check_places(const struct ref *r, unsigned s, const struct kvsin
 			allowed &= st->group[ref_group_of(st, l)].params[KVSINK_PARAM_HEAD_MASK];
 		if (!p->head_mask || (p->head_mask & ~allowed) || p->token >= st->length)
 			return KVSINK_CODE_BAD_FIELD;
+		if (p->token < st->shared) {
+			*address = p->token;
+			return KVSINK_CODE_SHARED;
+		}
 		if (ref_resident(r, s, p->token, p->layer_begin, p->layer_end, p->head_mask))
 			return KVSINK_CODE_EXISTS;
 		for (uint32_t j = 0; j < i; j++)
@@ -106,7 +110,7 @@ static void give_way(struct ref *r, struct victim *v)
 
 static uint32_t item_units(const struct ref *r, unsigned s, const struct kvsink_place_item *p)
 {
-	return ref_units_for(&r->stream[s], p->layer_end - p->layer_begin, p->head_mask, 1);
+	return ref_entry_units(&r->stream[s], p);
 }
 
 /* All of the items, displacing what must; on failure `r` is as it was. */
@@ -164,7 +168,8 @@ struct ref_answer ref_promote(struct ref *r, unsigned s, const struct kvsink_pla
 			      uint32_t count, const struct ref_terms *asked)
 {
 	struct ref_terms terms = *asked;
-	struct ref_answer a = {.code = r->stream[s].swapped ? KVSINK_CODE_SWAPPED : KVSINK_CODE_OK};
+	struct ref_answer a = {.code = r->stream[s].swapped ? KVSINK_CODE_SWAPPED : KVSINK_CODE_OK,
+			       .address = UINT64_MAX};
 	uint32_t next = r->generation + 1 ? r->generation + 1 : 1;
 	enum lack lack = NOTHING;
 
@@ -173,7 +178,7 @@ struct ref_answer ref_promote(struct ref *r, unsigned s, const struct kvsink_pla
 	if (!a.code)
 		a.code = ref_check_terms(r, &terms);
 	if (!a.code)
-		a.code = check_places(r, s, items, count);
+		a.code = check_places(r, s, items, count, &a.address);
 	if (a.code)
 		return a;
 	if (!terms.partial)

@@ -47,12 +47,15 @@ struct ref_stream *ref_create(struct ref *r, unsigned index, uint64_t id, uint32
 	return st;
 }
 
-void ref_destroy(struct ref *r, unsigned index)
+struct ref_answer ref_destroy(struct ref *r, unsigned index)
 {
+	if (ref_users(r, index))
+		return (struct ref_answer){.code = KVSINK_CODE_SHARED, .address = ref_users(r, index)};
 	for (unsigned i = 0; i < REF_ENTRIES; i++)
 		if (r->entry[i].used && r->entry[i].stream == index)
 			r->entry[i].used = false;
 	r->stream[index].used = false;
+	return (struct ref_answer){.code = KVSINK_CODE_OK};
 }
 
 void ref_append(struct ref *r, unsigned s, uint32_t layer, uint32_t count)
@@ -108,6 +111,8 @@ uint32_t ref_swap_out(struct ref *r, unsigned s)
 {
 	struct ref_stream *st = &r->stream[s];
 
+	if (st->closed)
+		return KVSINK_CODE_CLOSED;
 	if (st->replay.tokens)
 		return KVSINK_CODE_WINDOW;
 	if (st->swapped)
@@ -116,6 +121,7 @@ uint32_t ref_swap_out(struct ref *r, unsigned s)
 		if (st->appended[l])
 			return KVSINK_CODE_BUSY;
 	st->swapped = true;
+	st->mapped = 0;
 	return KVSINK_CODE_OK;
 }
 
@@ -123,6 +129,8 @@ uint32_t ref_swap_in(struct ref *r, unsigned s)
 {
 	bool out = r->stream[s].swapped;
 
+	if (r->stream[s].closed)
+		return KVSINK_CODE_CLOSED;
 	r->stream[s].swapped = false;
 	return out ? KVSINK_CODE_OK : KVSINK_CODE_BUSY;
 }

@@ -57,7 +57,7 @@ struct ref_entry *ref_place(struct ref *r, unsigned s, const struct kvsink_place
 			    const struct ref_terms *terms, bool automatic)
 {
 	struct ref_stream *st = &r->stream[s];
-	uint32_t units = ref_units_for(st, item->layer_end - item->layer_begin, item->head_mask, 1), unit = 0;
+	uint32_t units = ref_entry_units(st, item), unit = 0;
 	unsigned i = 0;
 
 	if (ref_lacking(r, s, units, true, &unit) != NOTHING)

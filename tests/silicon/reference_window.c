@@ -18,6 +18,8 @@ uint32_t ref_window_begin(struct ref *r, unsigned s, uint32_t tokens)
 {
 	struct ref_stream *st = &r->stream[s];
 
+	if (st->closed)
+		return KVSINK_CODE_CLOSED;
 	if (st->replay.tokens)
 		return KVSINK_CODE_WINDOW;
 	if (st->swapped)

@@ -200,6 +200,24 @@ static void automatic(void)
 	       "STEP_END places a stream's own rows, a prefix's are left to all");
 }
 
+/* E of the tip is inherited, and was made with them: no query was ever scored here. */
+static void weights(void)
+{
+	struct kvsink_profile_rec rec[2];
+	struct h_stream n;
+
+	fresh();
+	h_config(&h, 1, KVSINK_PARAM_LAYER_WEIGHT, 1 | 2u << 16 | 0x40000000ull << 32); /* layer 1: 2 */
+	publish(TOKENS);
+	n = attached(2, TOKENS);
+	h_query_cmd(&h, KVSINK_QUERY_PROFILE, n.id, 1, 2);
+	h_priv(&h);
+	h_get(&h, H_ANSWER + sizeof(struct kvsink_list_head), rec, sizeof(rec));
+	tap_ok(rec[0].layer == 0 && rec[0].weight == 0x3f800000 && rec[1].layer == 1 &&
+		       rec[1].weight == 0x40000000,
+	       "weights of layers are inherited with E, not their parameter alone");
+}
+
 static void tails(void)
 {
 	struct h_stream n;
@@ -618,6 +636,7 @@ int main(void)
 	moved_while_copied();
 	contracts();
 	automatic();
+	weights();
 	tails();
 	ends();
 	scrubbed_page();
