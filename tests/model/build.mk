@@ -16,7 +16,7 @@ $(B)/tests/model-draft: $(B)/obj/tests/model/test_draft.o $(B)/obj/tools/kvsink-
 	$(CC) $(LINK_PROG) -o $@ $^
 
 # Serving without a model: what of it needs no libllama.
-SERVE_OBJS := $(patsubst %,$(B)/obj/tools/kvsink-llm/%.o,attention difference hash serve_attention serve_prefix \
+SERVE_OBJS := $(patsubst %,$(B)/obj/tools/kvsink-llm/%.o,attention difference hash serve_attention serve_prefix serve_share \
 	serve_schedule serve_stream serve_trace)
 TESTS_HOST += $(B)/tests/model-serve
 

@@ -42,7 +42,8 @@ struct fake {
 struct outcome {
 	int32_t tokens[REQUESTS][MAX_TOKENS];
 	uint32_t preemptions[REQUESTS];
-	uint64_t swaps, asked, kept, waits;
+	uint64_t swaps, asked, kept, waits, spared;
+	uint32_t shared_entries, dropped, sharing, shared_tokens, sharing_preempted;
 	uint32_t at_once;
 	int failed;
 };
@@ -83,7 +84,8 @@ static void make_requests(struct fake *f)
 	}
 }
 
-static int open_fake(struct fake *f, const char *name, const char *policy, uint32_t parallel)
+static int open_fake(struct fake *f, const char *name, const char *policy, uint32_t parallel,
+		     uint32_t prefixes)
 {
 	struct drm_kvsink_dev_info info;
 
@@ -105,12 +107,13 @@ static int open_fake(struct fake *f, const char *name, const char *policy, uint3
 	f->schedule = (struct schedule){
 		.device = &f->device,
 		.attention = &f->attention,
-		.prefixes = prefix_create(f->device.device, 16),
+		.prefixes = prefix_create(f->device.device, 16, prefixes, LAYERS),
 		.served = f->served,
 		.count = REQUESTS,
 		.parallel = parallel,
 		.chunk = CHUNK,
 	};
+	schedule_open(&f->schedule);
 	return serve_attention_open(&f->attention, &f->device, CHUNK, MAX_TOKENS);
 }
 
@@ -171,20 +174,27 @@ static void close_fake(struct fake *f)
 	free(f);
 }
 
-static struct outcome serve(const char *name, const char *policy, uint32_t parallel)
+static struct outcome serve(const char *name, const char *policy, uint32_t parallel, uint32_t prefixes)
 {
 	struct fake *f = calloc(1, sizeof(*f));
-	struct outcome o = {.failed = open_fake(f, name, policy, parallel)};
+	struct outcome o = {.failed = open_fake(f, name, policy, parallel, prefixes)};
 
 	for (int steps = 0; !o.failed && f->schedule.done < REQUESTS; steps++)
 		o.failed = steps < 4000 ? run_step(f) : fail("no end after %d steps", steps);
 	memcpy(o.tokens, f->tokens, sizeof(o.tokens));
-	for (uint32_t i = 0; i < REQUESTS; i++)
+	for (uint32_t i = 0; i < REQUESTS; i++) {
 		o.preemptions[i] = f->served[i].preemptions;
+		o.sharing += f->served[i].shared > 0;
+		o.shared_tokens += f->served[i].shared;
+		o.sharing_preempted += f->served[i].shared && f->served[i].preemptions;
+	}
 	o.swaps = f->device.swaps;
 	o.asked = f->device.asked;
 	o.kept = f->device.kept;
 	o.waits = f->device.sram_waits;
+	o.spared = prefix_share(f->schedule.prefixes)->spared;
+	o.shared_entries = prefix_share(f->schedule.prefixes)->shared_entries;
+	o.dropped = (uint32_t)prefix_share(f->schedule.prefixes)->dropped;
 	o.at_once = f->at_once;
 	close_fake(f);
 	return o;
@@ -202,11 +212,18 @@ static void test_ragged(const struct outcome *alone)
 	static const char *const policies[] = {"uniform", "lru", "h2o", "1a", "1b", "1c"};
 
 	for (size_t i = 0; i < sizeof(policies) / sizeof(*policies); i++) {
-		struct outcome o = serve("sim:sram=8M,hbm=64M", policies[i], 18);
+		struct outcome o = serve("sim:sram=8M,hbm=64M", policies[i], 18, 64);
 
+		tap_diag("%s: %u requests share %u tokens, %u entries, %llu promotions spared", policies[i],
+			 o.sharing, o.shared_tokens, o.shared_entries, (unsigned long long)o.spared);
 		tap_ok(same(&o, alone) && o.at_once >= 16 && !o.swaps,
 		       "%u streams at once, %s: each generates what it generates alone", o.at_once,
 		       policies[i]);
+		tap_ok(o.sharing == REQUESTS - 1 && o.shared_tokens == 16 * o.sharing,
+		       "%s: the block that all have is computed once", policies[i]);
+		tap_ok(!strcmp(policies[i], "uniform") ? !o.spared
+						       : o.shared_entries && o.spared >= o.shared_entries,
+		       "%s: rows of the prefix are promoted once, for all", policies[i]);
 	}
 }
 
@@ -215,9 +232,10 @@ static void test_preemption(const struct outcome *alone)
 	static const char *const policies[] = {"uniform", "1a", "1c"};
 
 	for (size_t i = 0; i < sizeof(policies) / sizeof(*policies); i++) {
-		struct outcome o = serve("sim:sram=8M,hbm=16M", policies[i], 18);
+		struct outcome o = serve("sim:sram=8M,hbm=16M", policies[i], 18, 64);
 
-		tap_diag("%s: %llu preemptions", policies[i], (unsigned long long)o.swaps);
+		tap_diag("%s: %llu preemptions, of %u requests that share, %u prefixes dropped", policies[i],
+			 (unsigned long long)o.swaps, o.sharing_preempted, o.dropped);
 		tap_ok(same(&o, alone) && o.swaps > 0,
 		       "HBM too small, %s: preempted streams go on as if nothing had been", policies[i]);
 		tap_ok(!o.preemptions[0], "HBM too small, %s: the oldest is never preempted", policies[i]);
@@ -227,7 +245,7 @@ static void test_preemption(const struct outcome *alone)
 /* Entries of requests that come and go leave SRAM in pieces, too small for the tail of the next. */
 static void test_pieces(const struct outcome *alone)
 {
-	struct outcome o = serve("sim:sram=1300K,hbm=64M", "1b", 6);
+	struct outcome o = serve("sim:sram=1300K,hbm=64M", "1b", 6, 0);
 
 	tap_ok(same(&o, alone) && o.waits > 0, "SRAM in pieces: who finds none for a tail waits (%llu times)",
 	       (unsigned long long)o.waits);
@@ -235,7 +253,7 @@ static void test_pieces(const struct outcome *alone)
 
 static void test_contracts(void)
 {
-	struct outcome o = serve("sim:sram=8M,hbm=16M", "1a", 18);
+	struct outcome o = serve("sim:sram=8M,hbm=16M", "1a", 18, 64);
 
 	tap_ok(o.asked > 100 && o.kept == o.asked,
 	       "contracts: what they were asked for stays through preemptions (%llu of %llu)",
@@ -246,7 +264,7 @@ static void test_contracts(void)
 static void test_comparison(void)
 {
 	struct fake *f = calloc(1, sizeof(*f));
-	int rc = open_fake(f, "sim:hbm=64M", "uniform", 2);
+	int rc = open_fake(f, "sim:hbm=64M", "uniform", 2, 64);
 
 	f->device.format = KVSINK_FORMAT_F32;
 	tap_ok(!rc && run_step(f) < 0, "an output that is not libllama's is noticed");
@@ -258,10 +276,11 @@ static void test_comparison(void)
 static void test_prefixes(void)
 {
 	const uint64_t one[] = {0, 1, 2, 3}, two[] = {0, 1, 7, 3}, other[] = {5, 1, 2, 3};
-	struct prefix_table *t = prefix_create(NULL, 16);
+	struct prefix_table *t = prefix_create(NULL, 16, 8, 1);
+	struct prefix_found found;
 	uint32_t known, none;
 
-	prefix_attach(t, NULL, one, 4, 64, &none);
+	prefix_find(t, one, 4, 64, &none, &found);
 	prefix_computed(t, NULL, 4, one, 3);
 	prefix_computed(t, NULL, 5, two, 4);
 	tap_ok(!none && prefix_owner(t, one, 3) == 4 && prefix_owner(t, two, 2) == 4 &&
@@ -270,8 +289,8 @@ static void test_prefixes(void)
 	tap_ok(prefix_owner(t, other, 1) == PREFIX_NONE && prefix_owner(t, other, 4) == PREFIX_NONE &&
 		       prefix_owner(t, one + 1, 1) == PREFIX_NONE,
 	       "prefixes: equal blocks behind another beginning are other blocks");
-	tap_ok(!prefix_attach(t, NULL, one, 4, 63, &known) && known == 48 &&
-		       !prefix_attach(t, NULL, one, 4, 47, &known) && known == 32,
+	tap_ok(!prefix_find(t, one, 4, 63, &known, &found) && known == 48 && !found.tokens &&
+		       !prefix_find(t, one, 4, 47, &known, &found) && known == 32,
 	       "prefixes: whole blocks only, and no more than asked for");
 	for (uint64_t i = 10; i < 5000; i++)
 		prefix_computed(t, NULL, (uint32_t)i, &i, 1);
@@ -345,7 +364,7 @@ static void test_bad_traces(void)
 
 int main(void)
 {
-	struct outcome alone = serve("sim:sram=8M,hbm=64M", "uniform", 1);
+	struct outcome alone = serve("sim:sram=8M,hbm=64M", "uniform", 1, 0);
 
 	test_scale();
 	test_bad_traces();
