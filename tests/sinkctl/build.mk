@@ -22,8 +22,8 @@ endif
 
 $(B)/tests/tutorial.state: $(B)/bin/kvsink-llm data/prompts/pep-0659.txt | $(LLM_SMOL)
 	@mkdir -p $(@D)
-	$(B)/bin/kvsink-llm prefill --model $(LLM_SMOL) --prompt data/prompts/pep-0659.txt --tokens 512 --threads 2 \
-		--device sim:threads=2 --state $@ --json $@.json
+	$(B)/bin/kvsink-llm prefill --model $(LLM_SMOL) --prompt data/prompts/pep-0659.txt --tokens 512 --threads 1 \
+		--device sim: --state $@ --json $@.json
 
 # cli under a name below $(B), which is what tests/mutants/run builds and runs.
 $(B)/tests/sinkctl-cli: $(B)/bin/sinkctl $(B)/tests/sinkctl-stage tests/sinkctl/cli

@@ -199,8 +199,8 @@ static int end_steps(struct serve_attention *a)
 	return run(a, "step end", rc);
 }
 
-/* Tokens [from, to) of a chunk in all layers, as many to a job as it takes. What SCORE puts out is the attention
- * that was used. */
+/* Tokens [from, to) of a chunk in all layers, as many to a job as it takes. What SCORE puts out is the
+ * attention that was used. */
 static int score_piece(struct serve_attention *a, const struct serve_span *s, uint32_t from, uint32_t to)
 {
 	uint32_t row = s->row + from - s->position;

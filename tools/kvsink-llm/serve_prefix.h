@@ -54,8 +54,8 @@ int prefix_computed(struct prefix_table *table, struct kvs_stream *stream, uint3
 int prefix_leave(struct prefix_table *table, struct kvs_stream *stream, const uint64_t *hash,
 		 uint32_t blocks);
 
-/* prefix_evict - the prefix that was used longest ago and is not in use goes, but not `keep`: 1, 0 if there is
- * none, or -errno */
+/* prefix_evict - the prefix that was used longest ago and is not in use goes, but not `keep`: 1, 0 if there
+ * is none, or -errno */
 int prefix_evict(struct prefix_table *table, const struct shared *keep);
 
 /* prefix_owner - the request that computed the last of these blocks first; PREFIX_NONE if none has */

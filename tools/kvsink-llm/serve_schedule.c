@@ -4,8 +4,8 @@
  * is room for another sequence, and none is admitted while one that was preempted waits. Those that decode
  * bring a token each, what is left of --chunk goes to prompts, the oldest first. Pages are reserved in that
  * order; when HBM has no more, the youngest is preempted: it keeps its SRAM and contracts, and returns when
- * a request has ended. The oldest is never preempted, so there is always progress. Prefixes that no stream begins
- * with go before anybody is preempted or waits.
+ * a request has ended. The oldest is never preempted, so there is always progress. Prefixes that no stream
+ * begins with go before anybody is preempted or waits.
  *
  * A request that could begin with a block that another one is computing now waits until that is done.
  */
@@ -77,7 +77,8 @@ static int bring_back(struct schedule *s)
 
 		if (r->state != SERVED_PREEMPTED)
 			continue;
-		while ((rc = serve_stream_in(s->device, &r->stream)) > 0 && (rc = give_up_prefix(s, NULL)) > 0)
+		while ((rc = serve_stream_in(s->device, &r->stream)) > 0 &&
+		       (rc = give_up_prefix(s, NULL)) > 0)
 			;
 		if (rc < 0)
 			return rc;

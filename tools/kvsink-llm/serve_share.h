@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Prefixes on the device that a serving run keeps: published when a second request wants the tokens of a first,
- * or when a request ends, so that later ones find them. Those that no stream begins with go when HBM, SRAM or
- * their number is short, the one that was used longest ago first. This is the only file that asks the library
- * about prefixes. Functions return 0 or -errno with a line in kvs_device_error().
+ * Prefixes on the device that a serving run keeps: published when a second request wants the tokens of a
+ * first, or when a request ends, so that later ones find them. Those that no stream begins with go when HBM,
+ * SRAM or their number is short, the one that was used longest ago first. This is the only file that asks the
+ * library about prefixes. Functions return 0 or -errno with a line in kvs_device_error().
  */
 #ifndef KVSINK_LLM_SERVE_SHARE_H
 #define KVSINK_LLM_SERVE_SHARE_H
@@ -20,12 +20,12 @@ struct share {
 	struct kvs_device *device;
 	struct shared **list; /* [count] */
 	uint32_t count, room;
-	uint32_t most;	/* prefixes at once; 0: nothing is shared */
-	uint64_t clock; /* calls */
+	uint32_t most;				 /* prefixes at once; 0: nothing is shared */
+	uint64_t clock;				 /* calls */
 	uint64_t counters[KVSINK_COUNTER_COUNT]; /* sums over prefixes that are gone */
 	uint64_t published, dropped;
-	/* entries of prefixes that a stream found when its policy placed for the first time: each is a promotion
-	 * that it was spared */
+	/* entries of prefixes that a stream found when its policy placed for the first time: each is a
+	 * promotion that it was spared */
 	uint64_t spared;
 	uint32_t *seen; /* [shared_entries] generations of these entries, ascending */
 	uint32_t shared_entries;
@@ -41,7 +41,8 @@ void share_use(struct share *share, struct shared *shared);
 /* share_unused - the prefix that shall go first, another one than `keep`; NULL if all are in use */
 int share_unused(struct share *share, const struct shared *keep, struct shared **first);
 int share_drop(struct share *share, struct shared *shared);
-/* share_free_sram - evict entries of prefixes that are not in use, until no more than `most` bytes are taken */
+/* share_free_sram - evict entries of prefixes that are not in use, until no more than `most` bytes are taken
+ */
 int share_free_sram(struct share *share, const struct shared *keep, uint64_t most);
 /* share_below - what a stream or prefix begins with: `stream` becomes that (0: nothing) and `end` the end of
  * what it has of it, at most what it was */

@@ -166,7 +166,8 @@ static int entries(struct serve_device *d, uint64_t stream, struct kvsink_tag_re
 	return *list ? n : fail("out of memory for %d tags", count);
 }
 
-static int ask_some(struct serve_device *d, uint64_t stream, const struct kvsink_tag_rec *tags, unsigned count)
+static int ask_some(struct serve_device *d, uint64_t stream, const struct kvsink_tag_rec *tags,
+		    unsigned count)
 {
 	const struct kvs_contract contract = {.size = sizeof(contract), .dwell_steps = d->dwell_steps};
 	struct drm_kvsink_place places[DRM_KVSINK_MAX_ITEMS];

@@ -25,7 +25,7 @@ struct serve_device {
 	/* sums over the streams that have ended */
 	uint64_t prefill[KVSINK_COUNTER_COUNT], decode[KVSINK_COUNTER_COUNT];
 	uint64_t prefixes[KVSINK_COUNTER_COUNT]; /* what policies did to prefixes; set in the end */
-	uint64_t swaps;		       /* streams swapped out */
+	uint64_t swaps;				 /* streams swapped out */
 	uint64_t sram_waits;	       /* times that a stream found no SRAM in one piece for its tail */
 	uint64_t asked, granted, kept; /* contracts, one an entry */
 };
@@ -51,8 +51,8 @@ struct serve_beginning {
 	const uint64_t *scores;	   /* [groups][tokens] that they have, in the groups of attention_groups() */
 };
 
-/* serve_stream_open - with next to no pages of its own yet: 0, -1, or 1 if HBM, streams or SRAM for a tail are
- * short */
+/* serve_stream_open - with next to no pages of its own yet: 0, -1, or 1 if HBM, streams or SRAM for a tail
+ * are short */
 int serve_stream_open(struct serve_device *d, struct serve_stream *s, uint32_t max_tokens,
 		      const struct serve_beginning *begins);
 /* serve_stream_reserve - pages for so many tokens in all: 0, -1, or 1 if HBM is short */
