@@ -31,8 +31,8 @@ static int next_owner(struct kvs_policy *policy, uint64_t *id, uint32_t *end)
 	}
 	memcpy(&rec, records, sizeof(rec));
 	free(records);
-	policy->owner[policy->owners++] = (struct kvs_owner){
-		.id = *id, .begin = rec.shared < *end ? rec.shared : *end, .end = *end};
+	policy->owner[policy->owners++] =
+		(struct kvs_owner){.id = *id, .begin = rec.shared < *end ? rec.shared : *end, .end = *end};
 	*end = rec.shared < *end ? rec.shared : *end;
 	*id = rec.prefix;
 	return 1;

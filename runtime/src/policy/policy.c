@@ -358,8 +358,8 @@ static int follow(struct kvs_policy *policy)
 {
 	int err = kvs_policy_refresh(policy);
 
-	if (err || (policy->stream.prefix == policy->inherited_of &&
-		    policy->stream.shared == policy->inherited_end))
+	if (err ||
+	    (policy->stream.prefix == policy->inherited_of && policy->stream.shared == policy->inherited_end))
 		return err;
 	return kvs_policy_inherit_budget(policy);
 }

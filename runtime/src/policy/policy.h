@@ -89,8 +89,8 @@ int kvs_policy_refresh(struct kvs_policy *policy);
 /* Prefixes of the stream and their entries, anew; the second one also sets what that leaves for its own. */
 int kvs_policy_inherit(struct kvs_policy *policy);
 int kvs_policy_inherit_budget(struct kvs_policy *policy);
-/* kvs_policy_pin() of a stream with a prefix: rows of the prefix become resident for all of its streams; those
- * that are already count as placed. */
+/* kvs_policy_pin() of a stream with a prefix: rows of the prefix become resident for all of its streams;
+ * those that are already count as placed. */
 int kvs_policy_pin_shared(struct kvs_policy *policy, const struct drm_kvsink_place *places, uint32_t count,
 			  const struct kvs_contract *contract);
 
