@@ -28,7 +28,7 @@ $(B)/tests/model-serve: $(B)/obj/tests/model/test_serve.o $(SERVE_OBJS) $(B)/lib
 
 ifneq ($(LLAMA),)
 TESTS_HOST += tests/model/host tests/model/architectures tests/model/smollm tests/model/quality tests/model/serve tests/model/speculate
-TESTS_GUEST += tests/model/guest
+TESTS_GUEST += tests/model/guest tests/model/killed
 TESTS_BUILD += $(B)/tests/kvsink-llm-nohook $(LLM_TINY) $(LLM_SMOL)
 endif
 

@@ -34,13 +34,15 @@ struct fake {
 	int32_t tokens[REQUESTS][MAX_TOKENS];
 	uint64_t hash[REQUESTS][MAX_TOKENS / 16];
 	float q[CHUNK * ROW], k[CHUNK * ROW], v[CHUNK * ROW], out[CHUNK * ROW];
-	uint64_t outputs[CHUNK]; /* hash over the layers, of each row */
+	uint64_t outputs[CHUNK];   /* hash over the layers, of each row */
+	uint64_t scores[REQUESTS]; /* hash of those that each had when its prompt was scored */
 	uint32_t at_once;
 };
 
 /* What a run leaves. */
 struct outcome {
 	int32_t tokens[REQUESTS][MAX_TOKENS];
+	uint64_t scores[REQUESTS];
 	uint32_t preemptions[REQUESTS];
 	uint64_t swaps, asked, kept, waits, spared;
 	uint32_t shared_entries, dropped, sharing, shared_tokens, sharing_preempted;
@@ -140,6 +142,28 @@ static int run_layer(struct fake *f, uint32_t layer)
 	return 0;
 }
 
+/* Sums and the queries that they are of, in every group. */
+static uint64_t hash_scores(struct fake *f, const struct served *r)
+{
+	uint64_t hash = 0;
+
+	for (uint32_t g = 0; g < LAYERS; g++) {
+		struct kvsink_score_rec *list;
+		size_t bytes;
+		int count = kvs_query(f->device.device, DRM_KVSINK_QUERY_SCORES,
+				      kvs_stream_id(r->stream.attention.stream), g, (void **)&list, &bytes);
+
+		for (int t = 0; t < count; t++) {
+			uint64_t all[3] = {hash, list[t].sum, list[t].observers};
+
+			hash = hash_bytes(all, sizeof(all));
+		}
+		if (count > 0)
+			free(list);
+	}
+	return hash;
+}
+
 static int run_step(struct fake *f)
 {
 	struct schedule *s = &f->schedule;
@@ -156,6 +180,8 @@ static int run_step(struct fake *f)
 		rc = schedule_evaluated(s, i);
 		if (rc != 1)
 			continue;
+		if (r->length == r->asked->prompt)
+			f->scores[r - f->served] = hash_scores(f, r);
 		r->tokens[r->length++] = (int32_t)(f->outputs[s->span[i].row + s->span[i].count - 1] % 30000);
 		rc = r->length == served_total(r) ? schedule_finish(s, r) : 0;
 	}
@@ -182,6 +208,7 @@ static struct outcome serve(const char *name, const char *policy, uint32_t paral
 	for (int steps = 0; !o.failed && f->schedule.done < REQUESTS; steps++)
 		o.failed = steps < 4000 ? run_step(f) : fail("no end after %d steps", steps);
 	memcpy(o.tokens, f->tokens, sizeof(o.tokens));
+	memcpy(o.scores, f->scores, sizeof(o.scores));
 	for (uint32_t i = 0; i < REQUESTS; i++) {
 		o.preemptions[i] = f->served[i].preemptions;
 		o.sharing += f->served[i].shared > 0;
@@ -219,6 +246,9 @@ static void test_ragged(const struct outcome *alone)
 		tap_ok(same(&o, alone) && o.at_once >= 16 && !o.swaps,
 		       "%u streams at once, %s: each generates what it generates alone", o.at_once,
 		       policies[i]);
+		if (!strcmp(policies[i], "uniform")) /* others have windows of their own */
+			tap_ok(!memcmp(o.scores, alone->scores, sizeof(o.scores)),
+			       "who begins with a prefix goes on with the scores that it would have had");
 		tap_ok(o.sharing == REQUESTS - 1 && o.shared_tokens == 16 * o.sharing,
 		       "%s: the block that all have is computed once", policies[i]);
 		tap_ok(!strcmp(policies[i], "uniform") ? !o.spared
@@ -299,6 +329,76 @@ static void test_prefixes(void)
 	prefix_free(t);
 }
 
+static struct kvs_stream *small_stream(struct kvs_device *device, struct kvs_prefix *prefix)
+{
+	const struct kvs_geometry geometry = {.size = sizeof(geometry),
+					      .layers = 1,
+					      .q_heads = 1,
+					      .kv_heads = 1,
+					      .d_k = 16,
+					      .d_v = 16,
+					      .format = KVSINK_FORMAT_F32,
+					      .max_tokens = 64};
+	struct kvs_stream *stream = NULL;
+
+	if (prefix)
+		kvs_stream_attach(device, &geometry, prefix, 16, &stream);
+	else
+		kvs_stream_create(device, &geometry, &stream);
+	return stream;
+}
+
+/* A stream of one block that ends, so that its block becomes a prefix. */
+static bool leave(struct kvs_device *device, struct prefix_table *t, uint64_t hash)
+{
+	struct kvs_stream *stream = small_stream(device, NULL);
+	struct kvs_buffer *rows;
+	struct kvs_batch *batch;
+	bool good = !kvs_buffer_create(device, 4096, &rows) && !kvs_batch_create(device, &batch) &&
+		    !kvs_batch_append(batch, stream, 0, 0, 16, (struct kvs_place){rows, 0},
+				      (struct kvs_place){rows, 2048}) &&
+		    !kvs_batch_step_end(batch, stream, 16) && !kvs_batch_run(batch, NULL) &&
+		    !prefix_computed(t, stream, 0, &hash, 1) && !prefix_leave(t, stream, &hash, 1);
+
+	kvs_batch_free(batch);
+	kvs_buffer_free(rows);
+	kvs_stream_free(stream);
+	return good;
+}
+
+static struct shared *of(struct prefix_table *t, uint64_t hash)
+{
+	struct prefix_found found;
+	uint32_t known;
+
+	return prefix_find(t, &hash, 1, 16, &known, &found) || known != 16 ? NULL : found.shared;
+}
+
+static void test_eviction(void)
+{
+	struct kvs_device *device;
+	struct prefix_table *t;
+	struct kvs_stream *user;
+	bool good = !kvs_open("sim:hbm=16M", &device);
+
+	t = prefix_create(device, 16, 3, 1);
+	good = good && leave(device, t, 1) && leave(device, t, 2) && leave(device, t, 3);
+	tap_ok(good && of(t, 1) && of(t, 2) && of(t, 3), "prefixes: what a request had computed outlives it");
+	share_use(prefix_share(t), of(t, 1));
+	tap_ok(prefix_evict(t, NULL) == 1 && of(t, 1) && !of(t, 2) && of(t, 3),
+	       "prefixes: the one used longest ago goes first");
+	user = small_stream(device, of(t, 1)->prefix);
+	tap_ok(prefix_evict(t, of(t, 3)) == 0 && prefix_evict(t, NULL) == 1 && !of(t, 3) &&
+		       prefix_evict(t, NULL) == 0 && of(t, 1),
+	       "prefixes: those in use stay, and one that is to be kept");
+	tap_ok(leave(device, t, 4) && leave(device, t, 2) && leave(device, t, 5) && of(t, 5) && of(t, 2) &&
+		       of(t, 1) && !of(t, 4),
+	       "prefixes: no more at once than are allowed; what went can come back");
+	kvs_stream_free(user);
+	prefix_free(t);
+	kvs_close(device);
+}
+
 /* ---- traces ---- */
 
 static int load(const char *text, const struct trace_scale *scale, struct trace *trace)
@@ -369,6 +469,7 @@ int main(void)
 	test_scale();
 	test_bad_traces();
 	test_prefixes();
+	test_eviction();
 	test_ragged(&alone);
 	test_preemption(&alone);
 	test_pieces(&alone);
