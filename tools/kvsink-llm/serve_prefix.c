@@ -121,6 +121,15 @@ static struct prefix_entry *entry_of(const struct prefix_table *t, const uint64_
 
 /* ---- prefixes on the device ---- */
 
+/* Nobody has the block any more: its scores are of no use until it is computed again. */
+static void forget(struct prefix_entry *entry)
+{
+	if (entry->shared || entry->holder)
+		return;
+	free(entry->scores);
+	entry->scores = NULL;
+}
+
 int prefix_evict(struct prefix_table *t, const struct shared *keep)
 {
 	struct shared *first;
@@ -129,8 +138,10 @@ int prefix_evict(struct prefix_table *t, const struct shared *keep)
 	if (rc || !first)
 		return rc;
 	for (uint32_t i = 0; i < t->room; i++)
-		if (t->entry[i].shared == first)
+		if (t->entry[i].shared == first) {
 			t->entry[i].shared = NULL;
+			forget(&t->entry[i]);
+		}
 	rc = share_drop(&t->share, first);
 	return rc ? rc : 1;
 }
@@ -244,8 +255,10 @@ int prefix_leave(struct prefix_table *t, struct kvs_stream *stream, const uint64
 	for (; n; n--) {
 		struct prefix_entry *entry = entry_of(t, hash, n);
 
-		if (entry->holder == stream)
+		if (entry->holder == stream) {
 			entry->holder = NULL;
+			forget(entry);
+		}
 	}
 	return is_refusal(rc) ? 0 : rc;
 }
