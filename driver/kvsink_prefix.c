@@ -183,8 +183,9 @@ static void kvsink_prefix_take_over(struct kvsink_stream *stream, struct kvsink_
 }
 
 /*
- * The caller was killed and the job may be under way: as if it were done, with the stream as its only user. They end
- * together, the stream after that job and before the prefix, so each end is right whether it was done or not.
+ * The caller was killed and the job may be under way: as if it were done, with the stream as its only user.
+ * They end together, the stream after that job and before the prefix, so each end is right whether it was
+ * done or not.
  */
 static struct kvsink_stream *kvsink_prefix_maybe(struct kvsink_stream *stream, struct kvsink_stream *prefix,
 						 struct list_head *moved, int err)
@@ -389,7 +390,8 @@ int kvsink_ioctl_prefix_open(struct drm_device *dev, void *data, struct drm_file
 	return kvsink_prefix_add(file, prefix, &args->handle);
 }
 
-/* When the last user goes by this, its memory is free afterwards, as with a stream. A fatal signal ends the wait. */
+/* When the last user goes by this, its memory is free afterwards, as with a stream. A fatal signal ends the
+ * wait. */
 int kvsink_ioctl_prefix_close(struct drm_device *dev, void *data, struct drm_file *drm_file)
 {
 	struct drm_kvsink_prefix_handle *args = data;

@@ -246,15 +246,26 @@ static void test_ragged(const struct outcome *alone)
 		tap_ok(same(&o, alone) && o.at_once >= 16 && !o.swaps,
 		       "%u streams at once, %s: each generates what it generates alone", o.at_once,
 		       policies[i]);
-		if (!strcmp(policies[i], "uniform")) /* others have windows of their own */
-			tap_ok(!memcmp(o.scores, alone->scores, sizeof(o.scores)),
-			       "who begins with a prefix goes on with the scores that it would have had");
 		tap_ok(o.sharing == REQUESTS - 1 && o.shared_tokens == 16 * o.sharing,
 		       "%s: the block that all have is computed once", policies[i]);
 		tap_ok(!strcmp(policies[i], "uniform") ? !o.spared
 						       : o.shared_entries && o.spared >= o.shared_entries,
 		       "%s: rows of the prefix are promoted once, for all", policies[i]);
 	}
+}
+
+/* h2o counts all queries, near ones too. */
+static void test_scores(void)
+{
+	struct outcome alone = serve("sim:sram=8M,hbm=64M", "h2o", 1, 0),
+		       o = serve("sim:sram=8M,hbm=64M", "h2o", 18, 64);
+	uint32_t different = 0;
+
+	for (uint32_t i = 1; i < REQUESTS; i++)
+		different += alone.scores[i] != alone.scores[0];
+	tap_ok(o.sharing == REQUESTS - 1 && different == REQUESTS - 1 &&
+		       !memcmp(o.scores, alone.scores, sizeof(o.scores)),
+	       "who begins with a prefix goes on with the scores that it would have had");
 }
 
 static void test_preemption(const struct outcome *alone)
@@ -471,6 +482,7 @@ int main(void)
 	test_prefixes();
 	test_eviction();
 	test_ragged(&alone);
+	test_scores();
 	test_preemption(&alone);
 	test_pieces(&alone);
 	test_contracts();

@@ -88,18 +88,20 @@ static void prefilled(struct model *model, const char *name, const struct kvs_po
  */
 static void test_inherits(void)
 {
-	struct kvs_policy_options options = options_for(8, KVS_TAIL_OWN);
+	struct kvs_policy_options options = options_for(12, 4);
 	struct model first, prefix;
 	struct heir heir;
 	uint64_t promotions, read, first_read;
+	int err;
 
 	start(&first, "streamingllm", &options);
 	open_heir(&heir, &first, 32);
 	prefix = prefix_of(&heir);
-	prefilled(&heir.second, "streamingllm", &options);
+	model_policy(&heir.second, "streamingllm", &options);
+	err = kvs_policy_prefilled(heir.second.policy);
 	promotions = model_counter(&heir.second, KVSINK_COUNTER_PROMOTIONS) +
 		     model_counter(&prefix, KVSINK_COUNTER_PROMOTIONS);
-	tap_ok(!promotions && model_holds(&prefix, 0, 4) && model_holds(&heir.second, 0, 0),
+	tap_ok(!err && !promotions && model_holds(&prefix, 0, 4) && model_holds(&heir.second, 0, 0),
 	       "a prefix: what the first stream has placed is not promoted again");
 	for (int i = 0; i < 6; i++) {
 		model_step(&first);
@@ -179,6 +181,23 @@ static void test_published_later(const char *name)
 	close_heir(&heir, &first);
 }
 
+/* Half of what it keeps is the prefix's now: the rows behind come next, not the same ones again. */
+static void test_published_in_part(void)
+{
+	struct kvs_policy_options options = options_for(6, 0);
+	struct model first, prefix;
+	struct heir heir;
+
+	start(&first, "lfu", &options);
+	open_heir(&heir, &first, 3);
+	prefix = prefix_of(&heir);
+	for (int i = 0; i < 3; i++)
+		model_step(&first);
+	tap_ok(model_holds(&prefix, 0, 3) && model_holds(&first, 3, 6),
+	       "lfu, published in part: the prefix's rows are not its own to place");
+	close_heir(&heir, &first);
+}
+
 /* A prefix of another user: it can be read, not placed. */
 static void test_foreign_prefix(void)
 {
@@ -225,6 +244,7 @@ int main(void)
 		test_places_for_all(names[i]);
 		test_published_later(names[i]);
 	}
+	test_published_in_part();
 	test_foreign_prefix();
 	return tap_done();
 }
