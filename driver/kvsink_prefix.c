@@ -182,6 +182,19 @@ static void kvsink_prefix_take_over(struct kvsink_stream *stream, struct kvsink_
 						 prefix->layout.reserve_pages * prefix->layout.page_bytes);
 }
 
+/*
+ * The caller was killed and the job may be under way: as if it were done, with the stream as its only user.
+ * They end together, the stream after that job and before the prefix, so each end is right whether it was
+ * done or not.
+ */
+static struct kvsink_stream *kvsink_prefix_maybe(struct kvsink_stream *stream, struct kvsink_stream *prefix,
+						 struct list_head *moved, int err)
+{
+	kvsink_prefix_take_over(stream, prefix, moved);
+	stream->unsure = true;
+	return ERR_PTR(err);
+}
+
 /* Under stream->lock. The prefix has a user for the stream, and one for the caller. */
 static struct kvsink_stream *kvsink_prefix_publish(struct kvsink_stream *stream, struct kvsink_file *file,
 						   struct drm_kvsink_prefix_publish *args,
@@ -213,6 +226,8 @@ static struct kvsink_stream *kvsink_prefix_publish(struct kvsink_stream *stream,
 
 			if (exists > 0)
 				err = args->code = 0;
+			else if (exists < 0 && fatal_signal_pending(current))
+				return kvsink_prefix_maybe(stream, prefix, &moved, err);
 			else if (exists < 0)
 				kvsink_hbm_lose(stream->kdev, &prefix->ranges); /* the chip may use it */
 		}
@@ -375,16 +390,22 @@ int kvsink_ioctl_prefix_open(struct drm_device *dev, void *data, struct drm_file
 	return kvsink_prefix_add(file, prefix, &args->handle);
 }
 
+/* When the last user goes by this, its memory is free afterwards, as with a stream. A fatal signal ends the
+ * wait. */
 int kvsink_ioctl_prefix_close(struct drm_device *dev, void *data, struct drm_file *drm_file)
 {
 	struct drm_kvsink_prefix_handle *args = data;
 	struct kvsink_file *file = drm_file->driver_priv;
 	struct kvsink_stream *prefix = xa_erase(&file->prefixes, args->handle);
+	int err = 0;
 
 	if (!prefix)
 		return -ENOENT;
-	kvsink_prefix_put(prefix);
-	return 0;
+	kref_get(&prefix->ref);
+	if (kref_put(&prefix->users, kvsink_prefix_end))
+		err = wait_for_completion_killable(&prefix->gone);
+	kvsink_stream_put(prefix);
+	return err;
 }
 
 /* ---- PREFIX_ATTACH --------------------------------------------------------------------------- */

@@ -86,7 +86,7 @@ enum drm_kvsink_ioctl_id {
 	DRM_KVSINK_PREFIX_PUBLISH,
 	/** @DRM_KVSINK_PREFIX_OPEN: a handle for a prefix, by its id or from a descriptor. */
 	DRM_KVSINK_PREFIX_OPEN,
-	/** @DRM_KVSINK_PREFIX_CLOSE: give a handle back. */
+	/** @DRM_KVSINK_PREFIX_CLOSE: give a handle back; what it was the last user of is gone on return. */
 	DRM_KVSINK_PREFIX_CLOSE,
 	/** @DRM_KVSINK_PREFIX_EXPORT: a descriptor that other processes may open. */
 	DRM_KVSINK_PREFIX_EXPORT,

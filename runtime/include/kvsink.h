@@ -376,7 +376,8 @@ uint32_t kvs_prefix_tokens(const struct kvs_prefix *prefix);
 /**
  * kvs_prefix_free - give the handle back; NULL does nothing
  *
- * Streams that begin with the prefix keep it.
+ * Streams that begin with the prefix keep it. If there are none, nor other handles or descriptors, its memory
+ * is free on return.
  */
 void kvs_prefix_free(struct kvs_prefix *prefix);
 

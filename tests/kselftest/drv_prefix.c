@@ -178,6 +178,22 @@ TEST_F(prefix, ends_with_the_last_user)
 	EXPECT_EQ(before, kvt_all_hbm());
 }
 
+/* Who wants its memory need not wait. */
+TEST_F(prefix, is_gone_when_the_last_handle_is)
+{
+	for (unsigned int round = 0; round < 30; round++) {
+		struct drm_kvsink_prefix_publish args;
+		uint64_t stream = kvt_stream(self->fd);
+
+		ASSERT_EQ(0, kvt_fill(self->fd, stream, TOKENS));
+		ASSERT_EQ(0, publish(self->fd, stream, CUT, &args));
+		ASSERT_EQ(0, kvt_destroy(self->fd, stream));
+		EXPECT_EQ(2, kvt_total(self->fd, DRM_KVSINK_QUERY_STREAMS));
+		ASSERT_EQ(0, close_handle(self->fd, args.handle));
+		ASSERT_EQ(1, kvt_total(self->fd, DRM_KVSINK_QUERY_STREAMS));
+	}
+}
+
 TEST_F(prefix, refuses_a_bad_publish)
 {
 	struct drm_kvsink_prefix_publish args = {.stream = self->stream, .tokens = 4, .flags = 1};

@@ -16,7 +16,7 @@ $(B)/tests/model-draft: $(B)/obj/tests/model/test_draft.o $(B)/obj/tools/kvsink-
 	$(CC) $(LINK_PROG) -o $@ $^
 
 # Serving without a model: what of it needs no libllama.
-SERVE_OBJS := $(patsubst %,$(B)/obj/tools/kvsink-llm/%.o,attention difference hash serve_attention serve_prefix \
+SERVE_OBJS := $(patsubst %,$(B)/obj/tools/kvsink-llm/%.o,attention difference hash serve_attention serve_prefix serve_share \
 	serve_schedule serve_stream serve_trace)
 TESTS_HOST += $(B)/tests/model-serve
 
@@ -28,7 +28,7 @@ $(B)/tests/model-serve: $(B)/obj/tests/model/test_serve.o $(SERVE_OBJS) $(B)/lib
 
 ifneq ($(LLAMA),)
 TESTS_HOST += tests/model/host tests/model/architectures tests/model/smollm tests/model/quality tests/model/serve tests/model/speculate
-TESTS_GUEST += tests/model/guest
+TESTS_GUEST += tests/model/guest tests/model/killed
 TESTS_BUILD += $(B)/tests/kvsink-llm-nohook $(LLM_TINY) $(LLM_SMOL)
 endif
 

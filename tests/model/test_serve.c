@@ -34,15 +34,18 @@ struct fake {
 	int32_t tokens[REQUESTS][MAX_TOKENS];
 	uint64_t hash[REQUESTS][MAX_TOKENS / 16];
 	float q[CHUNK * ROW], k[CHUNK * ROW], v[CHUNK * ROW], out[CHUNK * ROW];
-	uint64_t outputs[CHUNK]; /* hash over the layers, of each row */
+	uint64_t outputs[CHUNK];   /* hash over the layers, of each row */
+	uint64_t scores[REQUESTS]; /* hash of those that each had when its prompt was scored */
 	uint32_t at_once;
 };
 
 /* What a run leaves. */
 struct outcome {
 	int32_t tokens[REQUESTS][MAX_TOKENS];
+	uint64_t scores[REQUESTS];
 	uint32_t preemptions[REQUESTS];
-	uint64_t swaps, asked, kept, waits;
+	uint64_t swaps, asked, kept, waits, spared;
+	uint32_t shared_entries, dropped, sharing, shared_tokens, sharing_preempted;
 	uint32_t at_once;
 	int failed;
 };
@@ -83,7 +86,8 @@ static void make_requests(struct fake *f)
 	}
 }
 
-static int open_fake(struct fake *f, const char *name, const char *policy, uint32_t parallel)
+static int open_fake(struct fake *f, const char *name, const char *policy, uint32_t parallel,
+		     uint32_t prefixes)
 {
 	struct drm_kvsink_dev_info info;
 
@@ -105,12 +109,13 @@ static int open_fake(struct fake *f, const char *name, const char *policy, uint3
 	f->schedule = (struct schedule){
 		.device = &f->device,
 		.attention = &f->attention,
-		.prefixes = prefix_create(f->device.device, 16),
+		.prefixes = prefix_create(f->device.device, 16, prefixes, LAYERS),
 		.served = f->served,
 		.count = REQUESTS,
 		.parallel = parallel,
 		.chunk = CHUNK,
 	};
+	schedule_open(&f->schedule);
 	return serve_attention_open(&f->attention, &f->device, CHUNK, MAX_TOKENS);
 }
 
@@ -137,6 +142,28 @@ static int run_layer(struct fake *f, uint32_t layer)
 	return 0;
 }
 
+/* Sums and the queries that they are of, in every group. */
+static uint64_t hash_scores(struct fake *f, const struct served *r)
+{
+	uint64_t hash = 0;
+
+	for (uint32_t g = 0; g < LAYERS; g++) {
+		struct kvsink_score_rec *list;
+		size_t bytes;
+		int count = kvs_query(f->device.device, DRM_KVSINK_QUERY_SCORES,
+				      kvs_stream_id(r->stream.attention.stream), g, (void **)&list, &bytes);
+
+		for (int t = 0; t < count; t++) {
+			uint64_t all[3] = {hash, list[t].sum, list[t].observers};
+
+			hash = hash_bytes(all, sizeof(all));
+		}
+		if (count > 0)
+			free(list);
+	}
+	return hash;
+}
+
 static int run_step(struct fake *f)
 {
 	struct schedule *s = &f->schedule;
@@ -153,6 +180,8 @@ static int run_step(struct fake *f)
 		rc = schedule_evaluated(s, i);
 		if (rc != 1)
 			continue;
+		if (r->length == r->asked->prompt)
+			f->scores[r - f->served] = hash_scores(f, r);
 		r->tokens[r->length++] = (int32_t)(f->outputs[s->span[i].row + s->span[i].count - 1] % 30000);
 		rc = r->length == served_total(r) ? schedule_finish(s, r) : 0;
 	}
@@ -171,20 +200,28 @@ static void close_fake(struct fake *f)
 	free(f);
 }
 
-static struct outcome serve(const char *name, const char *policy, uint32_t parallel)
+static struct outcome serve(const char *name, const char *policy, uint32_t parallel, uint32_t prefixes)
 {
 	struct fake *f = calloc(1, sizeof(*f));
-	struct outcome o = {.failed = open_fake(f, name, policy, parallel)};
+	struct outcome o = {.failed = open_fake(f, name, policy, parallel, prefixes)};
 
 	for (int steps = 0; !o.failed && f->schedule.done < REQUESTS; steps++)
 		o.failed = steps < 4000 ? run_step(f) : fail("no end after %d steps", steps);
 	memcpy(o.tokens, f->tokens, sizeof(o.tokens));
-	for (uint32_t i = 0; i < REQUESTS; i++)
+	memcpy(o.scores, f->scores, sizeof(o.scores));
+	for (uint32_t i = 0; i < REQUESTS; i++) {
 		o.preemptions[i] = f->served[i].preemptions;
+		o.sharing += f->served[i].shared > 0;
+		o.shared_tokens += f->served[i].shared;
+		o.sharing_preempted += f->served[i].shared && f->served[i].preemptions;
+	}
 	o.swaps = f->device.swaps;
 	o.asked = f->device.asked;
 	o.kept = f->device.kept;
 	o.waits = f->device.sram_waits;
+	o.spared = prefix_share(f->schedule.prefixes)->spared;
+	o.shared_entries = prefix_share(f->schedule.prefixes)->shared_entries;
+	o.dropped = (uint32_t)prefix_share(f->schedule.prefixes)->dropped;
 	o.at_once = f->at_once;
 	close_fake(f);
 	return o;
@@ -202,12 +239,33 @@ static void test_ragged(const struct outcome *alone)
 	static const char *const policies[] = {"uniform", "lru", "h2o", "1a", "1b", "1c"};
 
 	for (size_t i = 0; i < sizeof(policies) / sizeof(*policies); i++) {
-		struct outcome o = serve("sim:sram=8M,hbm=64M", policies[i], 18);
+		struct outcome o = serve("sim:sram=8M,hbm=64M", policies[i], 18, 64);
 
+		tap_diag("%s: %u requests share %u tokens, %u entries, %llu promotions spared", policies[i],
+			 o.sharing, o.shared_tokens, o.shared_entries, (unsigned long long)o.spared);
 		tap_ok(same(&o, alone) && o.at_once >= 16 && !o.swaps,
 		       "%u streams at once, %s: each generates what it generates alone", o.at_once,
 		       policies[i]);
+		tap_ok(o.sharing == REQUESTS - 1 && o.shared_tokens == 16 * o.sharing,
+		       "%s: the block that all have is computed once", policies[i]);
+		tap_ok(!strcmp(policies[i], "uniform") ? !o.spared
+						       : o.shared_entries && o.spared >= o.shared_entries,
+		       "%s: rows of the prefix are promoted once, for all", policies[i]);
 	}
+}
+
+/* h2o counts all queries, near ones too. */
+static void test_scores(void)
+{
+	struct outcome alone = serve("sim:sram=8M,hbm=64M", "h2o", 1, 0),
+		       o = serve("sim:sram=8M,hbm=64M", "h2o", 18, 64);
+	uint32_t different = 0;
+
+	for (uint32_t i = 1; i < REQUESTS; i++)
+		different += alone.scores[i] != alone.scores[0];
+	tap_ok(o.sharing == REQUESTS - 1 && different == REQUESTS - 1 &&
+		       !memcmp(o.scores, alone.scores, sizeof(o.scores)),
+	       "who begins with a prefix goes on with the scores that it would have had");
 }
 
 static void test_preemption(const struct outcome *alone)
@@ -215,9 +273,10 @@ static void test_preemption(const struct outcome *alone)
 	static const char *const policies[] = {"uniform", "1a", "1c"};
 
 	for (size_t i = 0; i < sizeof(policies) / sizeof(*policies); i++) {
-		struct outcome o = serve("sim:sram=8M,hbm=16M", policies[i], 18);
+		struct outcome o = serve("sim:sram=8M,hbm=16M", policies[i], 18, 64);
 
-		tap_diag("%s: %llu preemptions", policies[i], (unsigned long long)o.swaps);
+		tap_diag("%s: %llu preemptions, of %u requests that share, %u prefixes dropped", policies[i],
+			 (unsigned long long)o.swaps, o.sharing_preempted, o.dropped);
 		tap_ok(same(&o, alone) && o.swaps > 0,
 		       "HBM too small, %s: preempted streams go on as if nothing had been", policies[i]);
 		tap_ok(!o.preemptions[0], "HBM too small, %s: the oldest is never preempted", policies[i]);
@@ -227,7 +286,7 @@ static void test_preemption(const struct outcome *alone)
 /* Entries of requests that come and go leave SRAM in pieces, too small for the tail of the next. */
 static void test_pieces(const struct outcome *alone)
 {
-	struct outcome o = serve("sim:sram=1300K,hbm=64M", "1b", 6);
+	struct outcome o = serve("sim:sram=1300K,hbm=64M", "1b", 6, 0);
 
 	tap_ok(same(&o, alone) && o.waits > 0, "SRAM in pieces: who finds none for a tail waits (%llu times)",
 	       (unsigned long long)o.waits);
@@ -235,7 +294,7 @@ static void test_pieces(const struct outcome *alone)
 
 static void test_contracts(void)
 {
-	struct outcome o = serve("sim:sram=8M,hbm=16M", "1a", 18);
+	struct outcome o = serve("sim:sram=8M,hbm=16M", "1a", 18, 64);
 
 	tap_ok(o.asked > 100 && o.kept == o.asked,
 	       "contracts: what they were asked for stays through preemptions (%llu of %llu)",
@@ -246,7 +305,7 @@ static void test_contracts(void)
 static void test_comparison(void)
 {
 	struct fake *f = calloc(1, sizeof(*f));
-	int rc = open_fake(f, "sim:hbm=64M", "uniform", 2);
+	int rc = open_fake(f, "sim:hbm=64M", "uniform", 2, 64);
 
 	f->device.format = KVSINK_FORMAT_F32;
 	tap_ok(!rc && run_step(f) < 0, "an output that is not libllama's is noticed");
@@ -258,10 +317,11 @@ static void test_comparison(void)
 static void test_prefixes(void)
 {
 	const uint64_t one[] = {0, 1, 2, 3}, two[] = {0, 1, 7, 3}, other[] = {5, 1, 2, 3};
-	struct prefix_table *t = prefix_create(NULL, 16);
+	struct prefix_table *t = prefix_create(NULL, 16, 8, 1);
+	struct prefix_found found;
 	uint32_t known, none;
 
-	prefix_attach(t, NULL, one, 4, 64, &none);
+	prefix_find(t, one, 4, 64, &none, &found);
 	prefix_computed(t, NULL, 4, one, 3);
 	prefix_computed(t, NULL, 5, two, 4);
 	tap_ok(!none && prefix_owner(t, one, 3) == 4 && prefix_owner(t, two, 2) == 4 &&
@@ -270,14 +330,84 @@ static void test_prefixes(void)
 	tap_ok(prefix_owner(t, other, 1) == PREFIX_NONE && prefix_owner(t, other, 4) == PREFIX_NONE &&
 		       prefix_owner(t, one + 1, 1) == PREFIX_NONE,
 	       "prefixes: equal blocks behind another beginning are other blocks");
-	tap_ok(!prefix_attach(t, NULL, one, 4, 63, &known) && known == 48 &&
-		       !prefix_attach(t, NULL, one, 4, 47, &known) && known == 32,
+	tap_ok(!prefix_find(t, one, 4, 63, &known, &found) && known == 48 && !found.tokens &&
+		       !prefix_find(t, one, 4, 47, &known, &found) && known == 32,
 	       "prefixes: whole blocks only, and no more than asked for");
 	for (uint64_t i = 10; i < 5000; i++)
 		prefix_computed(t, NULL, (uint32_t)i, &i, 1);
 	tap_ok(prefix_owner(t, (const uint64_t[]){4999}, 1) == 4999 && prefix_owner(t, one, 3) == 4,
 	       "prefixes: the table grows");
 	prefix_free(t);
+}
+
+static struct kvs_stream *small_stream(struct kvs_device *device, struct kvs_prefix *prefix)
+{
+	const struct kvs_geometry geometry = {.size = sizeof(geometry),
+					      .layers = 1,
+					      .q_heads = 1,
+					      .kv_heads = 1,
+					      .d_k = 16,
+					      .d_v = 16,
+					      .format = KVSINK_FORMAT_F32,
+					      .max_tokens = 64};
+	struct kvs_stream *stream = NULL;
+
+	if (prefix)
+		kvs_stream_attach(device, &geometry, prefix, 16, &stream);
+	else
+		kvs_stream_create(device, &geometry, &stream);
+	return stream;
+}
+
+/* A stream of one block that ends, so that its block becomes a prefix. */
+static bool leave(struct kvs_device *device, struct prefix_table *t, uint64_t hash)
+{
+	struct kvs_stream *stream = small_stream(device, NULL);
+	struct kvs_buffer *rows;
+	struct kvs_batch *batch;
+	bool good = !kvs_buffer_create(device, 4096, &rows) && !kvs_batch_create(device, &batch) &&
+		    !kvs_batch_append(batch, stream, 0, 0, 16, (struct kvs_place){rows, 0},
+				      (struct kvs_place){rows, 2048}) &&
+		    !kvs_batch_step_end(batch, stream, 16) && !kvs_batch_run(batch, NULL) &&
+		    !prefix_computed(t, stream, 0, &hash, 1) && !prefix_leave(t, stream, &hash, 1);
+
+	kvs_batch_free(batch);
+	kvs_buffer_free(rows);
+	kvs_stream_free(stream);
+	return good;
+}
+
+static struct shared *of(struct prefix_table *t, uint64_t hash)
+{
+	struct prefix_found found;
+	uint32_t known;
+
+	return prefix_find(t, &hash, 1, 16, &known, &found) || known != 16 ? NULL : found.shared;
+}
+
+static void test_eviction(void)
+{
+	struct kvs_device *device;
+	struct prefix_table *t;
+	struct kvs_stream *user;
+	bool good = !kvs_open("sim:hbm=16M", &device);
+
+	t = prefix_create(device, 16, 3, 1);
+	good = good && leave(device, t, 1) && leave(device, t, 2) && leave(device, t, 3);
+	tap_ok(good && of(t, 1) && of(t, 2) && of(t, 3), "prefixes: what a request had computed outlives it");
+	share_use(prefix_share(t), of(t, 1));
+	tap_ok(prefix_evict(t, NULL) == 1 && of(t, 1) && !of(t, 2) && of(t, 3),
+	       "prefixes: the one used longest ago goes first");
+	user = small_stream(device, of(t, 1)->prefix);
+	tap_ok(prefix_evict(t, of(t, 3)) == 0 && prefix_evict(t, NULL) == 1 && !of(t, 3) &&
+		       prefix_evict(t, NULL) == 0 && of(t, 1),
+	       "prefixes: those in use stay, and one that is to be kept");
+	tap_ok(leave(device, t, 4) && leave(device, t, 2) && leave(device, t, 5) && of(t, 5) && of(t, 2) &&
+		       of(t, 1) && !of(t, 4),
+	       "prefixes: no more at once than are allowed; what went can come back");
+	kvs_stream_free(user);
+	prefix_free(t);
+	kvs_close(device);
 }
 
 /* ---- traces ---- */
@@ -345,12 +475,14 @@ static void test_bad_traces(void)
 
 int main(void)
 {
-	struct outcome alone = serve("sim:sram=8M,hbm=64M", "uniform", 1);
+	struct outcome alone = serve("sim:sram=8M,hbm=64M", "uniform", 1, 0);
 
 	test_scale();
 	test_bad_traces();
 	test_prefixes();
+	test_eviction();
 	test_ragged(&alone);
+	test_scores();
 	test_preemption(&alone);
 	test_pieces(&alone);
 	test_contracts();

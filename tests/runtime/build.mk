@@ -17,7 +17,7 @@ $(B)/obj/tests/runtime/%.o: EXTRA = -D_GNU_SOURCE -Itests -Iruntime/src -Idriver
 $(B)/obj/examples/%.o: EXTRA = -D_GNU_SOURCE -Iruntime/src $(LIBKVSINK_CFLAGS)
 
 # Those that decode with the model of model.h; policy also runs the example.
-$(B)/tests/runtime-policy $(B)/tests/runtime-options $(B)/tests/runtime-messages $(B)/tests/runtime-configure: $(B)/obj/tests/runtime/model.o
+$(B)/tests/runtime-policy $(B)/tests/runtime-policy_prefix $(B)/tests/runtime-options $(B)/tests/runtime-messages $(B)/tests/runtime-configure: $(B)/obj/tests/runtime/model.o
 $(B)/tests/runtime-policy: $(B)/obj/examples/policy-stride.o
 
 $(RUNTIME_TESTS): $(B)/tests/runtime-%: $(B)/obj/tests/runtime/test_%.o $(B)/obj/tests/runtime/rig.o $(LIBKVSINK)

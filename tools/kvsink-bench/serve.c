@@ -260,9 +260,9 @@ static unsigned same_tokens(const struct serve_bench *b, struct json_object *run
 /* ---- output ---- */
 
 static const char *const headings[] = {
-	"POLICY",    "MASS %",	   "HIT %",    "HBM KB/TOKEN", "BUS KB/TOKEN", "OF PAGING", "OF LRU",
-	"us/TOKEN",  "OF PAGING",  "PROMOTED", "ASKED",	       "KEPT",	       "BROKEN",    "SRAM %",
-	"PREEMPTED", "SWAPPED KB", "STEPS",    "DONE",	       "SAME",
+	"POLICY",    "MASS %", "HIT %",	    "HBM KB/TOKEN", "BUS KB/TOKEN", "OF PAGING", "OF LRU", "us/TOKEN",
+	"OF PAGING", "SHARED", "PREFILLED", "PROMOTED",	    "IN COMMON",    "SPARED",	 "ASKED",  "KEPT",
+	"BROKEN",    "SRAM %", "PREEMPTED", "SWAPPED KB",   "STEPS",	    "DONE",	 "SAME",
 };
 
 static void cell(struct libscols_line *line, size_t *column, const char *format, double v)
@@ -287,7 +287,11 @@ static void fill(struct libscols_line *line, const struct serve_bench *b, unsign
 	cell(line, &c, lru ? "%.4f" : "-", over(r, lru, "kv_hbm_bytes_per_token"));
 	cell(line, &c, "%.2f", value(r, "modelled_ns_per_token") / 1000);
 	cell(line, &c, "%.4f", over(r, paging, "modelled_ns_per_token"));
+	cell(line, &c, "%.0f", value(r, "shared_tokens"));
+	cell(line, &c, "%.0f", value(r, "prefilled_tokens"));
 	cell(line, &c, "%.0f", value(r, "promotions"));
+	cell(line, &c, "%.0f", value(r, "promotions_shared"));
+	cell(line, &c, "%.0f", value(r, "promotions_spared"));
 	cell(line, &c, "%.0f", value(r, "contracts_asked"));
 	cell(line, &c, "%.0f", value(r, "contracts_kept"));
 	cell(line, &c, "%.0f", value(r, "contracts_broken"));
@@ -318,7 +322,11 @@ static int table(const struct serve_bench *b)
 	scols_unref_table(t);
 	puts("MASS: attention served from SRAM; HIT: bytes served from SRAM; per token: K and V that a token "
 	     "of "
-	     "decode reads; us: modelled");
+	     "decode reads; us: modelled\n"
+	     "SHARED, PREFILLED: tokens of prompts in prefixes, and computed; IN COMMON: entries of prefixes "
+	     "that "
+	     "other "
+	     "requests found; SPARED: their promotions");
 	return 0;
 }
 

@@ -145,6 +145,8 @@ int attention_create(struct attention *a, struct kvs_device *device, const struc
 				.seal_k = a->seal_k,
 				.seal_v = a->seal_v,
 				.reserve = a->reserve,
+				.prefix = a->prefix,
+				.prefix_tokens = a->prefix_tokens,
 				.copies = copies};
 	a->device = device;
 	a->geometry = *g;
@@ -152,14 +154,15 @@ int attention_create(struct attention *a, struct kvs_device *device, const struc
 	layer_params(hook, layers);
 	if (groups)
 		memcpy(stream.group_end, groups->end, sizeof(stream.group_end));
-	return kvs_stream_create(device, &stream, &a->stream);
+	return a->prefix ? kvs_stream_attach(device, &stream, a->prefix, a->prefix_tokens, &a->stream)
+			 : kvs_stream_create(device, &stream, &a->stream);
 }
 
 int attention_prepare(struct attention *a, const struct hook *hook, uint32_t chunk)
 {
 	if (attention_buffers(a, chunk))
 		return -1;
-	return per_head(hook) ? attention_heads(a, hook) : 0;
+	return per_head(hook) && !a->prefix ? attention_heads(a, hook) : 0; /* a prefix has them already */
 }
 
 int attention_open(struct attention *a, struct kvs_device *device, const struct hook *hook,

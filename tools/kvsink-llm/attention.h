@@ -29,6 +29,8 @@ struct attention {
 	uint32_t seal_k, seal_v;		   /* likewise, formats to seal in; 0 = none */
 	uint32_t copies;			   /* likewise: of each K and V head; 0 = 1 */
 	uint32_t reserve;			   /* likewise: tokens that get pages now; 0 = all */
+	struct kvs_prefix *prefix;		   /* likewise: that the stream begins with; NULL = none */
+	uint32_t prefix_tokens;			   /* likewise: so many of its tokens */
 	uint32_t sealed;			   /* tokens */
 	uint32_t mode;				   /* enum drm_kvsink_attend_mode of attention_attend() */
 	uint32_t chunk;				   /* tokens that fit into it */

@@ -48,7 +48,7 @@ static const struct command {
 	 "DRAFT.json PLAIN.json COMPARE.json [--json OUT]: a decode with drafts beside one without"},
 	{"serve", command_serve, " model requests prompt ",
 	 " device count parallel chunk scale scale-output max-prompt max-output step-ms dwell compute every "
-	 "policy sram attend format threads json ",
+	 "prefixes policy sram attend format threads json ",
 	 0, "--model M --requests TRACE --prompt FILE [--policy P] ...: many requests at once"},
 	{"report", command_report, "", " json ", 3,
 	 "DECODE.json COMPARE.json PREFILL.json [--json OUT]: one table, one result"},
@@ -107,6 +107,8 @@ static const char usage_text[] =
 	"  --dwell N             serve: steps that contracts ask for, 0 for no contracts (4)\n"
 	"  --compute NS          serve: modelled time between two layers, in which copies can hide (2800)\n"
 	"  --every N             serve: steps between two looks at SRAM and queues (8)\n"
+	"  --prefixes N          serve: at most N prefixes that requests share, 0 to 4096, 0 shares nothing "
+	"(256)\n"
 	"  --hold                decode: keep the stream open; read \"step [N]\" and \"quit\" from standard "
 	"input\n"
 	"exit status: 0 done, 1 failed, 2 usage (serve: also files that say what cannot be done), 3 the "
@@ -172,6 +174,7 @@ static const struct option long_options[] = {
 	{"dwell", required_argument, NULL, OPT_NUMBER},
 	{"compute", required_argument, NULL, OPT_NUMBER},
 	{"every", required_argument, NULL, OPT_NUMBER},
+	{"prefixes", required_argument, NULL, OPT_NUMBER},
 	{"one-pass", no_argument, NULL, OPT_ONE_PASS},
 	{"check", no_argument, NULL, OPT_CHECK},
 	{"apart", no_argument, NULL, OPT_APART},
@@ -252,6 +255,7 @@ static const struct {
 	{"dwell", 0, 1u << 16, offsetof(struct options, dwell)},
 	{"compute", 0, 1000000000, offsetof(struct options, compute)},
 	{"every", 1, 1u << 16, offsetof(struct options, every)},
+	{"prefixes", 0, 4096, offsetof(struct options, prefixes)},
 };
 
 static int number_option(struct options *o, const char *name, const char *text)
@@ -405,7 +409,8 @@ int main(int argc, char **argv)
 				  .step_ms = 100,
 				  .dwell = 4,
 				  .compute = 2800,
-				  .every = 8};
+				  .every = 8,
+				  .prefixes = 256};
 
 	if (argc < 2) {
 		usage(stderr);

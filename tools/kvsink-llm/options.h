@@ -40,6 +40,7 @@ struct options {
 	uint32_t dwell;			 /* steps of contracts; 0: none */
 	uint32_t compute;		 /* modelled ns between two layers */
 	uint32_t every;			 /* steps between two samples */
+	uint32_t prefixes;		 /* at once; 0: nothing is shared */
 	float t_sink, epsilon;
 	int threads; /* 0: the command's default */
 	bool hold, one_pass, check, apart;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 /* kvsink-llm serve: set-up, and the loop over steps; see serve.h. */
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -168,10 +169,12 @@ static int serve_memory(struct serve *s)
 	q->count = s->trace.count;
 	q->parallel = s->o->parallel;
 	q->chunk = s->o->chunk;
-	q->prefixes = prefix_create(s->device.device, s->trace.block_tokens);
+	q->prefixes = prefix_create(s->device.device, s->trace.block_tokens, s->o->prefixes,
+				    attention_groups(s->device.hook->geometry.layers).count);
 	s->rows = calloc(s->o->chunk, sizeof(*s->rows));
 	if (!s->rows || !q->prefixes)
 		return fail("out of memory for the rows of a step");
+	schedule_open(q);
 	return serve_attention_open(&s->attention, &s->device, s->o->chunk, longest(s));
 }
 
@@ -279,7 +282,7 @@ static int look_around(struct serve *s)
 			(const void *)((const char *)records + (size_t)i * bytes);
 
 		to->sram_bytes += rec->sram_bytes;
-		to->kv_tokens += rec->swapped ? 0 : rec->length;
+		to->kv_tokens += rec->swapped ? 0 : rec->length - rec->shared;
 	}
 	free(records);
 	return 0;
@@ -321,6 +324,8 @@ static int serve_run(struct serve *s)
 			say("serve: %u of %u requests done in %u steps", q->done, q->count, s->evaluations);
 	}
 	s->seconds += seconds_now();
+	if (!rc && share_counters(prefix_share(q->prefixes), s->device.prefixes))
+		return serve_fail(&s->device, "counters of prefixes", -EIO);
 	return rc;
 }
 

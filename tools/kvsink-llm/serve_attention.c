@@ -199,18 +199,37 @@ static int end_steps(struct serve_attention *a)
 	return run(a, "step end", rc);
 }
 
-/* All layers of a chunk, as many to a job as it takes. What SCORE puts out is the attention that was used. */
-static int score(struct serve_attention *a, const struct serve_span *s)
+/* Tokens [from, to) of a chunk in all layers, as many to a job as it takes. What SCORE puts out is the
+ * attention that was used. */
+static int score_piece(struct serve_attention *a, const struct serve_span *s, uint32_t from, uint32_t to)
 {
+	uint32_t row = s->row + from - s->position;
+
 	for (uint32_t layer = 0, end; layer < a->geometry.layers; layer = end) {
 		int rc = 0;
 
 		end = layer + DRM_KVSINK_MAX_OPS < a->geometry.layers ? layer + DRM_KVSINK_MAX_OPS
 								      : a->geometry.layers;
 		for (uint32_t l = layer; l < end && !rc; l++)
-			rc = kvs_batch_score(a->batch, s->stream->attention.stream, l, s->position, s->count,
-					     at(a, query_place(a, l, s->row)), at(a, a->out));
+			rc = kvs_batch_score(a->batch, s->stream->attention.stream, l, from, to - from,
+					     at(a, query_place(a, l, row)), at(a, a->out));
 		if (run(a, "score", rc))
+			return -1;
+	}
+	return 0;
+}
+
+static int score(struct serve_attention *a, uint32_t i)
+{
+	const struct serve_span *s = &a->span[i];
+	const uint32_t end = s->position + s->count, block = a->block_tokens;
+
+	for (uint32_t from = s->position, to; from < end; from = to) {
+		to = block ? (from / block + 1) * block : end;
+		to = to < end ? to : end;
+		if (score_piece(a, s, from, to))
+			return -1;
+		if (block && to % block == 0 && a->block_scored(a->context, i, to))
 			return -1;
 	}
 	return 0;
@@ -221,6 +240,6 @@ int serve_attention_step(struct serve_attention *a)
 	int rc = end_steps(a);
 
 	for (uint32_t i = a->decoding; i < a->spans && !rc; i++)
-		rc = score(a, &a->span[i]);
+		rc = score(a, i);
 	return rc;
 }

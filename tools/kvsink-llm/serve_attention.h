@@ -33,6 +33,10 @@ struct serve_attention {
 	struct kvs_buffer *io;
 	uint64_t k, v, out, mass, queries; /* offsets in io; Q lies at 0 */
 	uint64_t mass_bytes;
+	/* chunks are scored in pieces that end with a block; of each that does this is told */
+	uint32_t block_tokens; /* 0: in one piece, and nobody is told */
+	int (*block_scored)(void *context, uint32_t span, uint32_t tokens);
+	void *context;
 	const struct serve_span *span; /* [spans] of this evaluation */
 	uint32_t spans, decoding;
 	double difference;    /* largest relative one, device against libllama, where that is right */

@@ -47,13 +47,15 @@ static void setting_json(const struct serve *s, struct json_object *o)
 
 static void work_json(const struct serve *s, struct json_object *o)
 {
-	uint64_t prompt = 0, shared = 0, known = 0, output = 0;
+	const struct share *share = prefix_share(s->schedule.prefixes);
+	uint64_t prompt = 0, shared = 0, known = 0, output = 0, sharing = 0;
 
 	for (uint32_t i = 0; i < s->trace.count; i++) {
 		prompt += s->schedule.served[i].asked->prompt;
 		output += s->schedule.served[i].asked->output;
 		shared += s->schedule.served[i].shared;
 		known += s->schedule.served[i].known;
+		sharing += s->schedule.served[i].shared > 0;
 	}
 	json_integer(o, "requests", s->trace.count);
 	json_integer(o, "requests_done", s->schedule.done);
@@ -61,6 +63,9 @@ static void work_json(const struct serve *s, struct json_object *o)
 	json_integer(o, "prefilled_tokens", prompt - shared);
 	json_integer(o, "shared_tokens", shared);
 	json_integer(o, "known_tokens", known);
+	json_integer(o, "requests_sharing", sharing);
+	json_integer(o, "prefixes_published", share->published);
+	json_integer(o, "prefixes_dropped", share->dropped);
 	json_integer(o, "generated_tokens", output);
 	json_integer(o, "decoded_tokens", decoded(s));
 	json_integer(o, "steps", s->evaluations);
@@ -82,6 +87,8 @@ static void bytes_json(const struct serve *s, struct json_object *o)
 	json_number(o, "kv_hbm_bytes_per_token", ratio(hbm, tokens));
 	json_number(o, "kv_hbm_bus_bytes_per_token",
 		    ratio((double)c[KVSINK_COUNTER_KV_HBM_READ_BUS], tokens));
+	json_number(o, "kv_hbm_saved_bytes_per_token",
+		    ratio((double)c[KVSINK_COUNTER_SHARED_HBM_SAVED], tokens));
 	json_number(o, "kv_sram_bytes_per_token", ratio(sram, tokens));
 	json_number(o, "hit_rate", ratio(sram, sram + hbm));
 	json_number(o, "modelled_ns_per_token", ratio((double)c[KVSINK_COUNTER_MODELLED_NS], tokens));
@@ -90,19 +97,24 @@ static void bytes_json(const struct serve *s, struct json_object *o)
 
 static uint64_t whole(const struct serve *s, enum kvsink_counter counter)
 {
-	return s->device.prefill[counter] + s->device.decode[counter];
+	return s->device.prefill[counter] + s->device.decode[counter] + s->device.prefixes[counter];
 }
 
 static void placement_json(const struct serve *s, struct json_object *o)
 {
 	const struct serve_device *d = &s->device;
+	const struct share *share = prefix_share(s->schedule.prefixes);
 	uint64_t broken = whole(s, KVSINK_COUNTER_CONTRACTS_BROKEN);
 
 	json_integer(o, "promotions", whole(s, KVSINK_COUNTER_PROMOTIONS));
+	json_integer(o, "promotions_of_prefixes", s->device.prefixes[KVSINK_COUNTER_PROMOTIONS]);
+	json_integer(o, "promotions_shared", share->shared_entries);
+	json_integer(o, "promotions_spared", share->spared);
 	json_integer(o, "evictions", whole(s, KVSINK_COUNTER_EVICTIONS));
 	json_integer(o, "refusals", whole(s, KVSINK_COUNTER_REFUSALS));
 	json_integer(o, "dma_bytes", whole(s, KVSINK_COUNTER_DMA_COPY));
 	json_integer(o, "sram_waits", d->sram_waits);
+	json_integer(o, "prefixes", s->o->prefixes);
 	json_integer(o, "dwell_steps", d->dwell_steps);
 	json_integer(o, "contracts_asked", d->asked);
 	json_integer(o, "contracts_granted", d->granted);
@@ -196,7 +208,10 @@ static const struct {
 	{"hit_rate", "KV bytes read from SRAM", "%.3f %%   of bytes", 100},
 	{"kv_hbm_bytes_per_token", "KV bytes read from HBM a token", "%.1f KB useful", 1e-3},
 	{"kv_hbm_bus_bytes_per_token", "  in whole bursts", "%.1f KB on the bus", 1e-3},
+	{"kv_hbm_saved_bytes_per_token", "  not read again for another request", "%.1f KB", 1e-3},
 	{"promotions", "entries promoted", "%.0f", 1},
+	{"promotions_shared", "  found in a prefix by other requests", "%.0f", 1},
+	{"promotions_spared", "  promotions that these were spared", "%.0f", 1},
 	{"evictions", "  evicted", "%.0f", 1},
 	{"refusals", "  refused", "%.0f", 1},
 	{"sram_waits", "waits for SRAM in one piece", "%.0f steps", 1},

@@ -4,8 +4,13 @@
  * is room for another sequence, and none is admitted while one that was preempted waits. Those that decode
  * bring a token each, what is left of --chunk goes to prompts, the oldest first. Pages are reserved in that
  * order; when HBM has no more, the youngest is preempted: it keeps its SRAM and contracts, and returns when
- * a request has ended. The oldest is never preempted, so there is always progress.
+ * a request has ended. The oldest is never preempted, so there is always progress. Prefixes that no stream
+ * begins with go before anybody is preempted or waits.
+ *
+ * A request that could begin with a block that another one is computing now waits until that is done.
  */
+#include <string.h>
+
 #include "fail.h"
 #include "serve_schedule.h"
 
@@ -24,12 +29,25 @@ static int too_small(const struct schedule *s, const struct served *r)
 
 int schedule_finish(struct schedule *s, struct served *r)
 {
+	int rc = prefix_leave(s->prefixes, r->stream.attention.stream, r->asked->hash,
+			      r->asked->prompt / prefix_block_tokens(s->prefixes));
+
+	if (rc)
+		return serve_fail(s->device, "prefix", rc);
 	r->state = SERVED_DONE;
 	r->last_step = s->step;
 	s->running--;
 	s->done++;
 	s->crowded = false;
 	return serve_stream_close(s->device, &r->stream);
+}
+
+/* HBM, streams or SRAM are short: 1 if a prefix has gone, 0 if none can, or -1. */
+static int give_up_prefix(struct schedule *s, const struct shared *keep)
+{
+	int rc = prefix_evict(s->prefixes, keep);
+
+	return rc < 0 ? serve_fail(s->device, "prefix", rc) : rc;
 }
 
 static int preempt(struct schedule *s, struct served *r)
@@ -59,11 +77,13 @@ static int bring_back(struct schedule *s)
 
 		if (r->state != SERVED_PREEMPTED)
 			continue;
-		rc = serve_stream_in(s->device, &r->stream);
-		if (rc > 0)
-			return s->running ? 0 : too_small(s, r);
-		if (rc)
+		while ((rc = serve_stream_in(s->device, &r->stream)) > 0 &&
+		       (rc = give_up_prefix(s, NULL)) > 0)
+			;
+		if (rc < 0)
 			return rc;
+		if (r->stream.image)
+			return s->running ? 0 : too_small(s, r);
 		r->state = SERVED_RUNNING;
 		s->preempted--;
 		s->running++;
@@ -73,30 +93,79 @@ static int bring_back(struct schedule *s)
 
 /* ---- admission ---- */
 
-static int attach_prefix(struct schedule *s, struct served *r)
+/* Will somebody soon have the block behind these tokens, which r could begin with? */
+static bool is_under_way(const struct schedule *s, const struct served *r, uint32_t tokens)
 {
-	int64_t tokens = prefix_attach(s->prefixes, r->stream.attention.stream, r->asked->hash,
-				       r->asked->blocks, r->asked->prompt - 1, &r->known);
+	const uint32_t block = prefix_block_tokens(s->prefixes), wanted = tokens / block + 1;
 
-	if (tokens < 0)
-		return serve_fail(s->device, "prefix", (int)tokens);
-	r->shared = r->position = (uint32_t)tokens;
-	return 0;
+	if (!prefix_share(s->prefixes)->most || wanted > (r->asked->prompt - 1) / block)
+		return false;
+	for (uint32_t i = 0; i < s->next; i++) {
+		const struct served *q = &s->served[i];
+
+		if (q->state == SERVED_RUNNING && q->asked->prompt / block >= wanted &&
+		    q->position < wanted * block &&
+		    !memcmp(q->asked->hash, r->asked->hash, wanted * sizeof(*r->asked->hash)))
+			return true;
+	}
+	return false;
 }
 
-/* 0, -1, or 1 if there is no room. */
+/* The stream, with its beginning and pages for its prompt: 0, -1, or 1 if there is no room. */
+static int make_stream(struct schedule *s, struct served *r, const struct prefix_found *found)
+{
+	const struct serve_beginning begins = {found->shared ? found->shared->prefix : NULL, found->tokens,
+					       found->scores};
+	struct share *share = prefix_share(s->prefixes);
+	int rc = share_free_sram(share, found->shared, (uint64_t)s->device->sram_bytes * (s->parallel - 1));
+
+	if (rc)
+		return serve_fail(s->device, "prefix", rc);
+	rc = serve_stream_open(s->device, &r->stream, served_total(r), &begins);
+	rc = rc ? rc : serve_stream_reserve(s->device, &r->stream, r->asked->prompt);
+	if (rc)
+		serve_stream_drop(&r->stream);
+	else if (found->shared)
+		share_use(share, found->shared);
+	return rc;
+}
+
+/* The same, and prefixes that are not in use make room; the one that it begins with if nothing else helps. */
+static int make_room(struct schedule *s, struct served *r, struct prefix_found *found)
+{
+	int rc, gone;
+
+	while ((rc = make_stream(s, r, found)) > 0) {
+		gone = give_up_prefix(s, found->shared);
+		if (gone < 0)
+			return -1;
+		if (!gone && (s->running || s->preempted || !found->shared))
+			return 1;
+		if (!gone)
+			*found = (struct prefix_found){0};
+	}
+	return rc;
+}
+
+/* 0, -1, or 1 if there is no room, or if it is worth waiting. */
 static int admit(struct schedule *s, struct served *r)
 {
-	int rc = serve_stream_open(s->device, &r->stream, served_total(r));
+	struct prefix_found found;
+	int rc = prefix_find(s->prefixes, r->asked->hash, r->asked->blocks, r->asked->prompt - 1, &r->known,
+			     &found);
 
-	rc = rc ? rc : attach_prefix(s, r);
-	rc = rc ? rc : serve_stream_reserve(s->device, &r->stream, r->asked->prompt);
+	if (rc)
+		return serve_fail(s->device, "prefix", rc);
+	if (is_under_way(s, r, found.tokens))
+		return 1;
+	rc = make_room(s, r, &found);
 	if (rc > 0) {
-		serve_stream_drop(&r->stream);
+		s->device->sram_waits += s->device->no_sram;
 		return s->running || s->preempted ? 1 : too_small(s, r);
 	}
 	if (rc)
 		return -1;
+	r->shared = r->position = found.tokens;
 	r->state = SERVED_RUNNING;
 	r->first_step = s->step;
 	s->running++;
@@ -125,8 +194,12 @@ static int reserve(struct schedule *s, struct served *r, uint32_t tokens)
 
 	while (r->state == SERVED_RUNNING &&
 	       (rc = serve_stream_reserve(s->device, &r->stream, r->position + tokens))) {
+		if (rc > 0)
+			rc = give_up_prefix(s, NULL);
 		if (rc < 0)
 			return rc;
+		if (rc > 0)
+			continue;
 		if (s->running == 1)
 			return too_small(s, r);
 		if (preempt(s, youngest(s)))
@@ -199,14 +272,28 @@ int schedule_step(struct schedule *s)
 
 /* ---- after the evaluation ---- */
 
-static int chunk_done(struct schedule *s, struct served *r)
+static int block_scored(void *context, uint32_t i, uint32_t tokens)
 {
+	struct schedule *s = context;
+	struct served *r = s->of_span[i];
 	int rc = prefix_computed(s->prefixes, r->stream.attention.stream, (uint32_t)(r - s->served),
-				 r->asked->hash, r->position / prefix_block_tokens(s->prefixes));
+				 r->asked->hash, tokens / prefix_block_tokens(s->prefixes));
 
-	if (rc)
-		return serve_fail(s->device, "prefix", rc);
-	return served_decodes(r) ? serve_stream_prefilled(s->device, &r->stream) : 0;
+	return rc ? serve_fail(s->device, "prefix", rc) : 0;
+}
+
+void schedule_open(struct schedule *s)
+{
+	s->attention->block_tokens = prefix_block_tokens(s->prefixes);
+	s->attention->block_scored = block_scored;
+	s->attention->context = s;
+}
+
+static int prompt_done(struct schedule *s, struct served *r)
+{
+	int rc = share_look(prefix_share(s->prefixes), kvs_stream_id(r->stream.attention.stream));
+
+	return rc ? serve_fail(s->device, "prefix", rc) : serve_stream_prefilled(s->device, &r->stream);
 }
 
 int schedule_evaluated(struct schedule *s, uint32_t i)
@@ -215,6 +302,9 @@ int schedule_evaluated(struct schedule *s, uint32_t i)
 	int rc;
 
 	r->position += s->span[i].count;
-	rc = s->span[i].decode ? serve_stream_stepped(s->device, &r->stream) : chunk_done(s, r);
+	if (s->span[i].decode)
+		rc = serve_stream_stepped(s->device, &r->stream);
+	else
+		rc = served_decodes(r) ? prompt_done(s, r) : 0;
 	return rc ? rc : served_decodes(r);
 }

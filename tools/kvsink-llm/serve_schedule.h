@@ -44,6 +44,8 @@ struct schedule {
 	struct served *of_span[SERVE_MAX_SPANS];
 };
 
+/* schedule_open - after the fields above were set: blocks are told to the table of prefixes */
+void schedule_open(struct schedule *s);
 /* schedule_step - bring back, admit, reserve, preempt: the spans of the step, at least one. 0 or -1 with a
  * line */
 int schedule_step(struct schedule *s);

@@ -21,9 +21,11 @@ struct serve_device {
 	uint32_t format;      /* enum kvsink_format */
 	uint32_t dwell_steps; /* of contracts; 0: none are asked for */
 	bool wants_mass;      /* the policy does */
+	bool no_sram;	      /* for the tail of the stream that was to be opened last */
 	/* sums over the streams that have ended */
 	uint64_t prefill[KVSINK_COUNTER_COUNT], decode[KVSINK_COUNTER_COUNT];
-	uint64_t swaps;		       /* streams swapped out */
+	uint64_t prefixes[KVSINK_COUNTER_COUNT]; /* what policies did to prefixes; set in the end */
+	uint64_t swaps;				 /* streams swapped out */
 	uint64_t sram_waits;	       /* times that a stream found no SRAM in one piece for its tail */
 	uint64_t asked, granted, kept; /* contracts, one an entry */
 };
@@ -42,8 +44,17 @@ struct serve_stream {
 /* serve_fail - the line for a failed call of the library; returns -1 */
 int serve_fail(const struct serve_device *d, const char *what, int error);
 
-/* serve_stream_open - with next to no pages yet: 0, -1, or 1 if HBM, streams or SRAM for a tail are short */
-int serve_stream_open(struct serve_device *d, struct serve_stream *s, uint32_t max_tokens);
+/* What a stream begins with. */
+struct serve_beginning {
+	struct kvs_prefix *prefix; /* NULL: nothing */
+	uint32_t tokens;	   /* of it */
+	const uint64_t *scores;	   /* [groups][tokens] that they have, in the groups of attention_groups() */
+};
+
+/* serve_stream_open - with next to no pages of its own yet: 0, -1, or 1 if HBM, streams or SRAM for a tail
+ * are short */
+int serve_stream_open(struct serve_device *d, struct serve_stream *s, uint32_t max_tokens,
+		      const struct serve_beginning *begins);
 /* serve_stream_reserve - pages for so many tokens in all: 0, -1, or 1 if HBM is short */
 int serve_stream_reserve(struct serve_device *d, struct serve_stream *s, uint32_t tokens);
 /* serve_stream_prefilled - the prompt is scored: the policy places for the first time */

@@ -55,34 +55,6 @@ static int read_group(struct kvs_policy *policy, uint32_t group, struct list *li
 	return 0;
 }
 
-/* Patterns of non-negative floats are ordered as the floats are. */
-static int by_score(const void *left, const void *right)
-{
-	const struct kvsink_sink_rec *a = left, *b = right;
-
-	if (a->score != b->score)
-		return a->score < b->score ? 1 : -1;
-	if (a->group != b->group)
-		return a->group < b->group ? -1 : 1;
-	return a->token < b->token ? -1 : a->token > b->token;
-}
-
-static int promote(struct kvs_policy *policy, const struct list *list)
-{
-	struct kvs_places places = {0};
-	int err = 0;
-
-	for (uint32_t i = 0; !err && i < list->count; i++) {
-		uint32_t begin, end;
-
-		kvs_policy_group(policy, list->sink[i].group, &begin, &end);
-		err = kvs_places_add(policy, &places, list->sink[i].token, begin, end, NULL);
-	}
-	err = err ? err : kvs_policy_pin(policy, places.place, places.count, NULL);
-	kvs_places_free(&places);
-	return err < 0 ? err : 0;
-}
-
 static int prefilled(struct kvs_policy *policy)
 {
 	struct list list = {0};
@@ -90,9 +62,7 @@ static int prefilled(struct kvs_policy *policy)
 
 	for (uint32_t g = 0; !err && g < policy->stream.score_groups; g++)
 		err = read_group(policy, g, &list);
-	if (!err && list.count)
-		qsort(list.sink, list.count, sizeof(*list.sink), by_score);
-	err = err ? err : promote(policy, &list);
+	err = err ? err : kvs_policy_pin_best(policy, list.sink, list.count);
 	free(list.sink);
 	return err;
 }

@@ -88,5 +88,6 @@ const struct kvs_policy_ops kvs_policy_1b = {
 	.placement = KVSINK_PLACEMENT_OBSERVE,
 	.own_tail = kvs_policy_half_tail,
 	.open = kvs_policy_ours_open,
+	.prefilled = kvs_policy_ours_prefilled,
 	.step = step,
 };

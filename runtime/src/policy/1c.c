@@ -9,4 +9,5 @@ const struct kvs_policy_ops kvs_policy_1c = {
 	.placement = KVSINK_PLACEMENT_AUTO,
 	.own_tail = kvs_policy_half_tail,
 	.open = kvs_policy_ours_open,
+	.prefilled = kvs_policy_ours_prefilled,
 };

@@ -171,6 +171,8 @@ int kvs_policy_configure(struct kvs_policy *policy)
 	if (!err && policy->tail_tokens && entries)
 		err = try_tail(policy, (uint64_t)bytes);
 	err = err ? err : take_over(policy, entries);
+	if (!err && policy->stream.shared)
+		err = kvs_policy_inherit_budget(policy);
 	if (err)
 		restore(policy, &old);
 	return err;

@@ -85,7 +85,7 @@ static int prefilled(struct kvs_policy *policy)
 
 	for (uint32_t g = 0; !err && !state->told && g < policy->stream.score_groups; g++)
 		err = read_group(policy, g);
-	return err ? err : step(policy);
+	return err ? err : kvs_rows_begin(policy, &state->rows);
 }
 
 static void close_rows(struct kvs_policy *policy)

@@ -33,7 +33,7 @@ static int prefilled(struct kvs_policy *policy)
 		for (uint32_t t = 0; t < policy->stream.length; t++)
 			reads[t] = policy->stream.length - t;
 	}
-	return step(policy);
+	return kvs_rows_begin(policy, policy->state);
 }
 
 static void close_rows(struct kvs_policy *policy)

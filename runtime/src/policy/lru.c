@@ -42,7 +42,7 @@ static int prefilled(struct kvs_policy *policy)
 
 	for (uint32_t l = 0; !err && l < policy->stream.layers; l++)
 		err = read_rows(policy, l, policy->stream.length, policy->stream.length);
-	return err ? err : step(policy);
+	return err ? err : kvs_rows_begin(policy, policy->state);
 }
 
 static void close_rows(struct kvs_policy *policy)

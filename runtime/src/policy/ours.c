@@ -8,6 +8,7 @@
  * it gets 1/32 of an equal share of all attention among them, 1/c; when the SRAM is full, replacement
  * decides.
  */
+#include <stdlib.h>
 #include <string.h>
 
 #include "policy.h"
@@ -86,4 +87,79 @@ int kvs_policy_ours_open(struct kvs_policy *policy)
 			err = 0;
 	}
 	return err ? err : set_thresholds(policy);
+}
+
+/* ---- by score ---- */
+
+/* Patterns of non-negative floats are ordered as the floats are. */
+static int by_score(const void *left, const void *right)
+{
+	const struct kvsink_sink_rec *a = left, *b = right;
+
+	if (a->score != b->score)
+		return a->score < b->score ? 1 : -1;
+	if (a->group != b->group)
+		return a->group < b->group ? -1 : 1;
+	return a->token < b->token ? -1 : a->token > b->token;
+}
+
+int kvs_policy_pin_best(struct kvs_policy *policy, struct kvsink_sink_rec *sinks, uint32_t count)
+{
+	struct kvs_places places = {0};
+	int err = 0;
+
+	if (count)
+		qsort(sinks, count, sizeof(*sinks), by_score);
+	for (uint32_t i = 0; !err && i < count; i++) {
+		uint32_t begin, end;
+
+		kvs_policy_group(policy, sinks[i].group, &begin, &end);
+		err = kvs_places_add(policy, &places, sinks[i].token, begin, end, NULL);
+	}
+	err = err ? err : kvs_policy_pin(policy, places.place, places.count, NULL);
+	kvs_places_free(&places);
+	return err < 0 ? err : 0;
+}
+
+/* Tokens of prefixes whose score in the group reaches T_PROMOTE, behind the list. */
+static int read_group(struct kvs_policy *policy, uint32_t group, struct kvsink_sink_rec *sinks,
+		      uint32_t *count)
+{
+	uint64_t threshold;
+	size_t bytes;
+	void *records;
+	int err = kvs_policy_get(policy, group, KVSINK_PARAM_T_PROMOTE, &threshold), n;
+
+	if (err)
+		return err;
+	n = kvs_query(policy->device, DRM_KVSINK_QUERY_SCORES, policy->stream.stream, group, &records,
+		      &bytes);
+	for (int t = 0; t < n && (uint32_t)t < policy->stream.shared; t++) {
+		struct kvsink_score_rec rec = {0};
+
+		memcpy(&rec, (char *)records + (size_t)t * bytes, bytes < sizeof(rec) ? bytes : sizeof(rec));
+		if (rec.observers && rec.score >= threshold)
+			sinks[(*count)++] = (struct kvsink_sink_rec){group, (uint32_t)t, rec.score, 0};
+	}
+	if (n > 0)
+		free(records);
+	return n < 0 ? n : 0;
+}
+
+int kvs_policy_ours_prefilled(struct kvs_policy *policy)
+{
+	uint32_t most = policy->stream.shared * policy->stream.score_groups, count = 0;
+	struct kvsink_sink_rec *sinks;
+	int err = 0;
+
+	if (!most || policy->inherited_count)
+		return 0;
+	sinks = calloc(most, sizeof(*sinks));
+	if (!sinks)
+		return kvs_fail(policy->device, -ENOMEM, "policy: out of memory");
+	for (uint32_t g = 0; !err && g < policy->stream.score_groups; g++)
+		err = read_group(policy, g, sinks, &count);
+	err = err ? err : kvs_policy_pin_best(policy, sinks, count);
+	free(sinks);
+	return err;
 }

@@ -154,8 +154,8 @@ static unsigned gather(const struct kvs_policy *policy, const struct drm_kvsink_
 	return n;
 }
 
-int kvs_policy_pin(struct kvs_policy *policy, const struct drm_kvsink_place *places, uint32_t count,
-		   const struct kvs_contract *contract)
+int kvs_policy_pin_on(struct kvs_policy *policy, uint64_t stream, const struct drm_kvsink_place *places,
+		      uint32_t count, const struct kvs_contract *contract)
 {
 	struct drm_kvsink_place chunk[DRM_KVSINK_MAX_ITEMS];
 	struct kvs_contract terms = {.size = sizeof(terms), .due_ns = policy->options.due_ns};
@@ -168,8 +168,7 @@ int kvs_policy_pin(struct kvs_policy *policy, const struct drm_kvsink_place *pla
 	terms.partial = true;
 	for (;;) {
 		unsigned n = gather(policy, places, count, limit, &next, chunk, index);
-		int err =
-			n ? kvs_promote(policy->device, policy->stream.stream, chunk, n, &terms, &grant) : 0;
+		int err = n ? kvs_promote(policy->device, stream, chunk, n, &terms, &grant) : 0;
 
 		if (err || !n)
 			return err ? err : granted;
@@ -181,6 +180,14 @@ int kvs_policy_pin(struct kvs_policy *policy, const struct drm_kvsink_place *pla
 		limit = kvs_policy_entry_bytes(policy, &chunk[grant.granted]);
 		next = index[grant.granted] + 1;
 	}
+}
+
+int kvs_policy_pin(struct kvs_policy *policy, const struct drm_kvsink_place *places, uint32_t count,
+		   const struct kvs_contract *contract)
+{
+	return policy->stream.shared
+		       ? kvs_policy_pin_shared(policy, places, count, contract)
+		       : kvs_policy_pin_on(policy, policy->stream.stream, places, count, contract);
 }
 
 int kvs_policy_drop(struct kvs_policy *policy, const struct drm_kvsink_place *places, uint32_t count)

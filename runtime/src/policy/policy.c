@@ -45,8 +45,7 @@ KVS_PUBLIC unsigned kvs_policy_traits(unsigned index)
 
 /* ---- what the stream is ---- */
 
-/* The stream's record, anew. */
-static int refresh(struct kvs_policy *policy)
+int kvs_policy_refresh(struct kvs_policy *policy)
 {
 	size_t bytes;
 	void *records;
@@ -90,8 +89,9 @@ static int read_stream(struct kvs_policy *policy, uint64_t stream)
 	policy->stream.stream = stream;
 	if (!stream) /* QUERY takes it for all of them */
 		return kvs_fail(policy->device, -ENOENT, "policy: stream 0: allowed is the id of a stream");
-	err = refresh(policy);
+	err = kvs_policy_refresh(policy);
 	err = err ? err : read_masks(policy);
+	err = err ? err : kvs_policy_inherit(policy);
 	policy->row_bytes = kvsink_row_bytes(policy->stream.flags, policy->stream.d_k, policy->stream.d_v,
 					     policy->stream.format);
 	return err;
@@ -318,8 +318,10 @@ KVS_PUBLIC bool kvs_policy_wants_mass(const struct kvs_policy *policy)
 
 KVS_PUBLIC int kvs_policy_prefilled(struct kvs_policy *policy)
 {
-	int err = refresh(policy);
+	int err = kvs_policy_refresh(policy);
 
+	if (!err && policy->stream.shared)
+		err = kvs_policy_inherit_budget(policy);
 	return err || !policy->ops->prefilled ? err : policy->ops->prefilled(policy);
 }
 
@@ -351,9 +353,20 @@ KVS_PUBLIC int kvs_policy_layer(struct kvs_policy *policy, uint32_t layer, uint3
 	return policy->ops->layer ? policy->ops->layer(policy, layer, tokens, mass) : 0;
 }
 
+/* Somebody may have published the stream's first tokens since: their entries are the prefix's now. */
+static int follow(struct kvs_policy *policy)
+{
+	int err = kvs_policy_refresh(policy);
+
+	if (err ||
+	    (policy->stream.prefix == policy->inherited_of && policy->stream.shared == policy->inherited_end))
+		return err;
+	return kvs_policy_inherit_budget(policy);
+}
+
 KVS_PUBLIC int kvs_policy_step(struct kvs_policy *policy)
 {
-	int err = policy->ops->step ? refresh(policy) : 0;
+	int err = policy->ops->step ? follow(policy) : 0;
 
 	return err || !policy->ops->step ? err : policy->ops->step(policy);
 }
@@ -367,6 +380,7 @@ KVS_PUBLIC void kvs_policy_close(struct kvs_policy *policy)
 	kvs_close(policy->device);
 	free(policy->head_masks);
 	free(policy->pins);
+	free(policy->inherited);
 	free(policy->state);
 	free(policy);
 }

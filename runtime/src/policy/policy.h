@@ -44,6 +44,12 @@ struct kvs_policy_ops {
 	void (*close)(struct kvs_policy *policy); /* frees what the state points to, not the state */
 };
 
+/* A prefix that the stream begins with: tokens [begin, end) are its own. */
+struct kvs_owner {
+	uint64_t id;
+	uint32_t begin, end;
+};
+
 struct kvs_policy {
 	struct kvs_device *device;
 	const struct kvs_policy_ops *ops;
@@ -55,7 +61,13 @@ struct kvs_policy {
 	uint32_t row_bytes;		   /* K and V of one token, layer and head */
 	uint32_t sram_bytes;		   /* that the stream may hold */
 	uint32_t tail_tokens, tail_from;   /* ring of the newest tokens; older than tail_from are not in it */
-	void *state;			   /* of the policy */
+	struct kvs_owner owner[KVSINK_MAX_PREFIX_DEPTH]; /* [owners], the last tokens first */
+	uint32_t owners;
+	struct kvsink_tag_rec *inherited; /* [inherited_count] entries of prefixes that the stream reads */
+	uint32_t inherited_count, inherited_bytes;
+	uint64_t inherited_of;	/* what the stream began with when they were read: */
+	uint32_t inherited_end; /* the prefix, and tokens of it */
+	void *state;		/* of the policy */
 };
 
 #define X(name) extern const struct kvs_policy_ops kvs_policy_##name;
@@ -68,6 +80,19 @@ int kvs_policy_start(struct kvs_device *device, uint64_t stream, const struct kv
 
 /* Clear and configure the stream; if it fails, its parameters are what they were. */
 int kvs_policy_configure(struct kvs_policy *policy);
+
+/* policy->stream, anew. */
+int kvs_policy_refresh(struct kvs_policy *policy);
+
+/* ---- owners.c: rows of prefixes ---- */
+
+/* Prefixes of the stream and their entries, anew; the second one also sets what that leaves for its own. */
+int kvs_policy_inherit(struct kvs_policy *policy);
+int kvs_policy_inherit_budget(struct kvs_policy *policy);
+/* kvs_policy_pin() of a stream with a prefix: rows of the prefix become resident for all of its streams;
+ * those that are already count as placed. */
+int kvs_policy_pin_shared(struct kvs_policy *policy, const struct drm_kvsink_place *places, uint32_t count,
+			  const struct kvs_contract *contract);
 
 /* ---- sizes ---- */
 
@@ -102,9 +127,12 @@ int kvs_places_add_token(struct kvs_policy *policy, struct kvs_places *places, u
 void kvs_places_free(struct kvs_places *places);
 
 /* Make places resident, in their order; what does not fit is left out, smaller ones behind it are tried.
- * Returns how many. */
+ * Those of prefixes are kept for all who begin with them. Returns how many are resident. */
 int kvs_policy_pin(struct kvs_policy *policy, const struct drm_kvsink_place *places, uint32_t count,
 		   const struct kvs_contract *contract);
+/* The same of one stream or prefix, whatever the policy's stream shares. */
+int kvs_policy_pin_on(struct kvs_policy *policy, uint64_t stream, const struct drm_kvsink_place *places,
+		      uint32_t count, const struct kvs_contract *contract);
 /* End their residency; those that are not resident are no error. */
 int kvs_policy_drop(struct kvs_policy *policy, const struct drm_kvsink_place *places, uint32_t count);
 /* kvs_policy_pin() of whole tokens [begin, end). */
@@ -124,6 +152,10 @@ uint32_t kvs_policy_half_tail(const struct kvs_policy *policy);
 uint32_t kvs_policy_long_tail(const struct kvs_policy *policy);
 /* Parameters. */
 int kvs_policy_ours_open(struct kvs_policy *policy);
+/* Promote tokens for the layers of their groups, best score first; the list is sorted. */
+int kvs_policy_pin_best(struct kvs_policy *policy, struct kvsink_sink_rec *sinks, uint32_t count);
+/* prefilled() of those that place during decode: rows of prefixes that nobody has placed, by score. */
+int kvs_policy_ours_prefilled(struct kvs_policy *policy);
 
 /* ---- rows.c: caches of rows, layer by layer ---- */
 
@@ -136,7 +168,8 @@ struct kvs_rows {
 /* Keys of tokens [0, tokens) of a layer; NULL: out of memory. */
 double *kvs_rows_keys(struct kvs_policy *policy, struct kvs_rows *rows, uint32_t layer, uint32_t tokens);
 /* Residents become those with the largest keys among the tokens outside the tail, equally many in each layer.
- */
+ * kvs_rows_begin() looks at rows of prefixes, too; afterwards they stay as they are. */
+int kvs_rows_begin(struct kvs_policy *policy, struct kvs_rows *rows);
 int kvs_rows_place(struct kvs_policy *policy, struct kvs_rows *rows);
 void kvs_rows_free(struct kvs_rows *rows);
 

@@ -91,7 +91,7 @@ static void offer(struct best *best, uint32_t token)
 /* What is resident, [layer][token]: 1, and 2 where it shall be. */
 struct map {
 	uint8_t *cell;
-	uint32_t tokens;
+	uint32_t first, tokens; /* those before the first are not looked at */
 };
 
 #define RESIDENT 1u
@@ -116,8 +116,8 @@ static int read_residents(struct kvs_policy *policy, struct map *map)
 	return count < 0 ? count : 0;
 }
 
-/* Tokens that each layer may keep. */
-static uint32_t capacity(const struct kvs_policy *policy)
+/* Tokens that each layer may keep in so many bytes. */
+static uint32_t capacity(const struct kvs_policy *policy, uint32_t room)
 {
 	uint64_t bytes = 0;
 
@@ -126,7 +126,7 @@ static uint32_t capacity(const struct kvs_policy *policy)
 
 		bytes += kvs_policy_entry_bytes(policy, &place);
 	}
-	return bytes ? (uint32_t)(kvs_policy_room(policy) / bytes) : 0;
+	return bytes ? (uint32_t)(room / bytes) : 0;
 }
 
 static int choose(struct kvs_policy *policy, struct kvs_rows *rows, uint32_t layer, struct map *map,
@@ -137,7 +137,7 @@ static int choose(struct kvs_policy *policy, struct kvs_rows *rows, uint32_t lay
 
 	if (!best.key)
 		return -ENOMEM;
-	for (uint32_t t = 0; t < map->tokens; t++)
+	for (uint32_t t = map->first; t < map->tokens; t++)
 		if (!kvs_policy_in_tail(policy, t))
 			offer(&best, t);
 	for (uint32_t i = 0; i < best.count; i++)
@@ -170,10 +170,11 @@ static int replace(struct kvs_policy *policy, const struct map *map)
 	return err < 0 ? err : 0;
 }
 
-int kvs_rows_place(struct kvs_policy *policy, struct kvs_rows *rows)
+/* Rows from token `first` on, in so many bytes. */
+static int place(struct kvs_policy *policy, struct kvs_rows *rows, uint32_t first, uint32_t bytes)
 {
-	struct map map = {.tokens = policy->stream.length};
-	uint32_t room = capacity(policy), *tokens;
+	struct map map = {.first = first, .tokens = policy->stream.length};
+	uint32_t room = capacity(policy, bytes), *tokens;
 	int err;
 
 	if (!map.tokens)
@@ -189,4 +190,16 @@ int kvs_rows_place(struct kvs_policy *policy, struct kvs_rows *rows)
 	free(tokens);
 	free(map.cell);
 	return err;
+}
+
+int kvs_rows_begin(struct kvs_policy *policy, struct kvs_rows *rows)
+{
+	return place(policy, rows, 0, kvs_policy_room(policy));
+}
+
+int kvs_rows_place(struct kvs_policy *policy, struct kvs_rows *rows)
+{
+	uint32_t room = kvs_policy_room(policy), taken = policy->inherited_bytes;
+
+	return place(policy, rows, policy->stream.shared, taken < room ? room - taken : 0);
 }
