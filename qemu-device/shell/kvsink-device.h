@@ -20,6 +20,7 @@ struct KvsinkState {
     HostMemoryBackend *hbm;
     uint32_t threads;
     uint32_t inject[KVSINK_INJECT_KINDS]; /* as set last */
+    char *record; /* file to record to, or NULL */
 
     MemoryRegion regs; /* BAR 0 */
     MemoryRegion sram_bar; /* BAR 2: a power of two, with `sram` at its start */
@@ -32,6 +33,8 @@ struct KvsinkState {
     QEMUTimer *turn; /* schedules it again when the vCPUs have had the lock */
     uint32_t irqs; /* vectors to notify once the chip has returned */
     bool inject_due; /* `inject` was set before the chip had its first reset */
+    FILE *recording; /* NULL: none */
+    Notifier record_exit; /* QEMU ends: the recording does, too */
 };
 
 /* ---- kvsink-engine.c ---- */
@@ -45,5 +48,10 @@ void kvsink_engine_turn(void *opaque);
 
 /* Retires the items whose arithmetic has ended. */
 void kvsink_engine_retire(KvsinkState *s);
+
+/* ---- kvsink-record.c ---- */
+
+bool kvsink_record_start(KvsinkState *s, Error **errp);
+void kvsink_record_stop(KvsinkState *s);
 
 #endif

@@ -5,7 +5,8 @@
  *
  * The chip itself is silicon/, which knows nothing of QEMU; silicon/silicon.h
  * is the interface. This file makes a PCI device of it: identity, BARs, MSI-X,
- * reset and properties. kvsink-engine.c runs it, kvsink-pool.c is its threads.
+ * reset and properties. kvsink-engine.c runs it, kvsink-pool.c is its threads,
+ * kvsink-record.c keeps a recording of it.
  *
  * Usage:
  *   -object memory-backend-ram,id=hbm0,size=512M
@@ -35,6 +36,9 @@
  *   inject-ecc=<n>   the next n ATTENDs that find an entry in SRAM lose the
  *                    first one to an uncorrectable error; likewise. All of
  *                    them read as the number that was set last
+ *
+ *   record=<file>    a new file that becomes a recording of all that goes into
+ *                    the chip, for sinkctl replay
  *
  * Ranges and defaults come from silicon/; a value out of range is refused with
  * a message that says so.
@@ -240,6 +244,9 @@ static void kvsink_realize(PCIDevice *dev, Error **errp)
     if (!kvsink_init_pcie(dev, errp)) {
         goto err_msix;
     }
+    if (!kvsink_record_start(s, errp)) {
+        goto err_pcie;
+    }
     host_memory_backend_set_mapped(s->hbm, true);
     vmstate_register_ram(s->hbm_mr, DEVICE(s));
     s->turn = timer_new_ns(QEMU_CLOCK_REALTIME, kvsink_engine_turn, s);
@@ -250,6 +257,9 @@ static void kvsink_realize(PCIDevice *dev, Error **errp)
     }
     return;
 
+err_pcie:
+    pcie_aer_exit(dev);
+    pcie_cap_exit(dev);
 err_msix:
     msix_uninit_exclusive_bar(dev);
 err_bars:
@@ -269,6 +279,7 @@ static void kvsink_exit(PCIDevice *dev)
     }
     qemu_bh_delete(s->bh);
     timer_free(s->turn);
+    kvsink_record_stop(s);
     vmstate_unregister_ram(s->hbm_mr, DEVICE(s));
     host_memory_backend_set_mapped(s->hbm, false);
     pcie_aer_exit(dev);
@@ -339,6 +350,7 @@ static const Property kvsink_properties[] = {
     KVSINK_PROP("job-overhead-ns", job_overhead_ns),
     KVSINK_PROP("tag-latency-ns", tag_latency_ns),
     DEFINE_PROP_UINT32("threads", KvsinkState, threads, 2),
+    DEFINE_PROP_STRING("record", KvsinkState, record),
 };
 
 /* The chip has no save and load yet: its guest cannot be migrated. */

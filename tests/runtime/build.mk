@@ -8,6 +8,7 @@ RUNTIME_TEST_NAMES := $(patsubst tests/runtime/test_%.c,%,$(sort $(wildcard test
 RUNTIME_TESTS := $(RUNTIME_TEST_NAMES:%=$(B)/tests/runtime-%)
 TESTS_HOST += $(RUNTIME_TESTS) tests/runtime/symbols.t tests/runtime/parity.t
 TESTS_GUEST += tests/runtime/parity-drm.t
+TESTS_VM += tests/runtime/replay-drm.t
 TESTS_BUILD += $(B)/tests/parity $(B)/tests/parity.sim $(LIBKVSINK_SO)
 
 # Tests may look behind the library's surface: they link the static one.
@@ -29,7 +30,7 @@ $(B)/tests/parity: $(B)/obj/tests/runtime/parity.o $(LIBKVSINK)
 	$(CC) $(LINK_PROG) -o $@ $^ $(LIBKVSINK_LIBS)
 
 $(B)/tests/parity.sim: $(B)/tests/parity
-	$(abspath $<) sim: > $@
+	$(abspath $<) sim: > $@.new && mv $@.new $@
 
 .PHONY: runtime-tests
 runtime-tests: $(RUNTIME_TESTS) $(B)/tests/parity.sim runtime

@@ -10,8 +10,23 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What to do about an errno, where it is not said elsewhere. */
-static const char *advice(int error, const char *code)
+/* What to do about an errno of a device, where it is not said elsewhere. */
+static const char *device_advice(int error, const char *code)
+{
+	switch (error) {
+	case ENOENT: /* no such entry, else no such stream */
+		return code && !strcmp(code, "NOT_RESIDENT") ? "'sinkctl tags' shows what is resident"
+							     : "'sinkctl streams' lists your streams";
+	case EEXIST:
+		return "'sinkctl tags' shows what is resident";
+	case EIO:
+		return "see the kernel log";
+	default:
+		return NULL;
+	}
+}
+
+static const char *advice(const struct sc_device *device, int error, const char *code)
 {
 	if (code && !strcmp(code, "BUDGET"))
 		return "evict entries or raise SRAM_BUDGET";
@@ -22,17 +37,10 @@ static const char *advice(int error, const char *code)
 	switch (error) {
 	case EACCES:
 		return "act as the owner or as administrator";
-	case ENOENT: /* no such entry, else no such stream */
-		return code && !strcmp(code, "NOT_RESIDENT") ? "'sinkctl tags' shows what is resident"
-							     : "'sinkctl streams' lists your streams";
 	case ENODEV:
 		return "load the kvsink module; 'sinkctl list' shows what there is";
-	case EEXIST:
-		return "'sinkctl tags' shows what is resident";
-	case EIO:
-		return "see the kernel log";
 	default:
-		return NULL;
+		return device && device->kvs ? device_advice(error, code) : NULL;
 	}
 }
 
@@ -91,7 +99,7 @@ int sc_error(struct sc_run *run, struct sc_device *device, int error, const char
 	     const char *text)
 {
 	const char *name = strerrorname_np(-error) ? strerrorname_np(-error) : "EUNKNOWN";
-	const char *hint = advice(-error, code);
+	const char *hint = advice(device, -error, code);
 	char *message = NULL, details[512];
 
 	snprintf(details, sizeof(details), "%s",
