@@ -449,11 +449,59 @@ static void throw_jobs(unsigned jobs)
 	}
 }
 
+/* ---- all of it again ---- */
+
+static int to_tape(void *opaque, const void *data, size_t bytes)
+{
+	return fwrite(data, 1, bytes, opaque) != bytes;
+}
+
+static size_t from_tape(void *opaque, void *data, size_t bytes)
+{
+	return fread(data, 1, bytes, opaque);
+}
+
+static FILE *record(void)
+{
+	FILE *tape = tmpfile();
+
+	if (!tape) {
+		printf("Bail out! no file to record to\n");
+		exit(1);
+	}
+	kvsink_record(h.chip, to_tape, tape);
+	start_over(KVSINK_RESET_COLD);
+	return tape;
+}
+
+static void replay(FILE *tape)
+{
+	struct kvsink_replay_result result;
+	struct kvsink_chip_config config;
+	int rc = kvsink_record_end(h.chip);
+
+	rewind(tape);
+	rc |= kvsink_replay_config(from_tape, tape, &config);
+	config.sram = aligned_alloc(4096, config.sram_bytes);
+	config.hbm = aligned_alloc(4096, config.hbm_bytes);
+	rc |= kvsink_replay(from_tape, tape, &config, &result);
+	tap_ok(!rc,
+	       "another chip that is told the same does the same: %llu records, %llu and %llu bytes of DMA "
+	       "%s",
+	       (unsigned long long)result.records, (unsigned long long)result.bytes_in,
+	       (unsigned long long)result.bytes_out, result.why);
+	free(config.sram);
+	free(config.hbm);
+	fclose(tape);
+}
+
 int main(void)
 {
 	unsigned codes = 0;
+	FILE *tape;
 
 	h_open(&h, NULL);
+	tape = record();
 	set_up();
 	for (unsigned round = 0; round < 6; round++) {
 		throw_jobs(JOBS / 6);
@@ -476,6 +524,7 @@ int main(void)
 	set_up();
 	h_attend_cmd(&h, &streams[0], 1, 39, 1);
 	tap_ok(!h_do(&h), "then a clean job works");
+	replay(tape);
 	h_close(&h);
 	return tap_done();
 }

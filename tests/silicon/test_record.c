@@ -290,7 +290,7 @@ static void digest(void)
 	differs("a bit of HBM");
 	h.sram[h.config.sram_bytes - 1] ^= 0x80;
 	differs("a bit of SRAM");
-	h_promote(&h, &s, 5, 0, 1, 1);
+	h_promote(&h, &s, 9, 0, 1, 1);
 	differs("a copy under way");
 	h_barrier(&h, &s);
 	differs("its end");
@@ -302,6 +302,43 @@ static void digest(void)
 	h_close(&h);
 }
 
+/* The same commands at the same cost, with another value in one of them. */
+static uint64_t variant(unsigned which, unsigned value)
+{
+	struct kvsink_cmd *cmd;
+	uint64_t digest;
+
+	story(1);
+	h_promote(&h, &s, 9, 0, 1, 1);
+	h_barrier(&h, &s);
+	if (which == 0)
+		h_config(&h, 1, KVSINK_PARAM_T_SINK, 0x3f000000 + value);
+	if (which == 1)
+		h_config(&h, 1, KVSINK_PARAM_N_DWELL, 7 + value);
+	if (which == 2) {
+		cmd = h_promote_cmd(&h, &s, 10, 0, 1, 1);
+		cmd->promote.priority = 1 + value;
+		h_do(&h);
+	}
+	if (which == 3)
+		h_promote(&h, &s, 10, value, 1 + value, 1);
+	if (which == 4)
+		h_config(&h, 0, KVSINK_PARAM_N_DWELL, 7 + value);
+	digest = kvsink_digest(h.chip);
+	h_close(&h);
+	return digest;
+}
+
+static void values(void)
+{
+	static const char *const what[] = {"a threshold", "a count", "a contract's priority",
+					   "an entry's layer", "a default of the device"};
+
+	for (unsigned i = 0; i < 5; i++)
+		tap_ok(variant(i, 0) != variant(i, 1) && variant(i, 0) == variant(i, 0), "and of %s",
+		       what[i]);
+}
+
 int main(void)
 {
 	the_same();
@@ -309,6 +346,7 @@ int main(void)
 	operands();
 	full();
 	digest();
+	values();
 	free(tape);
 	return tap_done();
 }
