@@ -9,17 +9,10 @@
 #include <string.h>
 
 #include "place.h"
-#include "internal.h"
-#include "rig.h"
-#include "sim.h"
+#include "inside.h"
 #include "tap.h"
 
 #define PATTERN 0x5eC0ffeeu
-
-static struct sim_chip *chip_of(const struct rig *rig)
-{
-	return ((struct sim_file *)rig->device->backend.ctx)->chip;
-}
 
 /* How often a word stands in memory. */
 static size_t find_word(const uint8_t *memory, uint64_t bytes, uint32_t word)

@@ -9,56 +9,11 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "internal.h"
+#include "inside.h"
 #include "place.h"
-#include "rig.h"
-#include "sim.h"
 #include "tap.h"
 
 #define ALL (16u << 20)
-
-static struct sim_chip *chip_of(const struct rig *rig)
-{
-	return ((struct sim_file *)rig->device->backend.ctx)->chip;
-}
-
-static bool said(const struct rig *rig, const char *text)
-{
-	return strstr(kvs_device_error(rig->device), text);
-}
-
-static struct kvsink_stream_rec record(struct rig *rig, uint64_t id)
-{
-	struct kvsink_stream_rec rec = {0};
-	size_t bytes;
-	void *list;
-
-	if (kvs_query(rig->device, DRM_KVSINK_QUERY_STREAMS, id, 0, &list, &bytes) != 1)
-		return rec;
-	memcpy(&rec, list, sizeof(rec));
-	free(list);
-	return rec;
-}
-
-static uint64_t free_hbm(const struct rig *rig)
-{
-	const struct sim_space *space = &chip_of(rig)->hbm;
-	uint64_t bytes = 0;
-
-	for (uint32_t i = 0; i < space->used; i++)
-		bytes += space->free[i].size;
-	return bytes;
-}
-
-static bool hbm_is_clear(const struct rig *rig)
-{
-	const struct kvsink_chip_config *config = &chip_of(rig)->options.config;
-
-	for (uint64_t at = 0; at < config->hbm_bytes; at++)
-		if (config->hbm[at])
-			return false;
-	return true;
-}
 
 static void open_stream(struct rig *rig, const char *device, struct rig_stream *stream, uint32_t tokens)
 {
@@ -104,18 +59,18 @@ static void forks(void)
 
 	open_stream(&rig, "sim:hbm=16M", &stream, 40);
 	id = kvs_stream_id(stream.kvs);
-	tap_ok(!kvs_stream_fork(stream.kvs, 21, &mid) && record(&rig, kvs_stream_id(mid)).length == 21,
+	tap_ok(!kvs_stream_fork(stream.kvs, 21, &mid) && record_of(&rig, kvs_stream_id(mid)).length == 21,
 	       "a fork in the middle of a page");
 	tap_ok(same_output(&rig, id, kvs_stream_id(mid), 20), "gives the output that the stream gives there");
-	tap_ok(record(&rig, id).shared == 21 && record(&rig, record(&rig, id).prefix).users == 2,
+	tap_ok(record_of(&rig, id).shared == 21 && record_of(&rig, record_of(&rig, id).prefix).users == 2,
 	       "both begin with the same prefix");
 	tap_ok(!kvs_stream_fork(stream.kvs, 16, &deep) &&
-		       record(&rig, kvs_stream_id(deep)).prefix == record(&rig, id).prefix,
+		       record_of(&rig, kvs_stream_id(deep)).prefix == record_of(&rig, id).prefix,
 	       "a fork of what is shared already takes less of the same one");
 	tap_ok(!kvs_stream_fork(stream.kvs, 40, &tip) && same_output(&rig, id, kvs_stream_id(tip), 39),
 	       "a fork of the tip is on top of it");
 	rig_append(&stream, 8);
-	tap_ok(!kvs_stream_reserve(mid, 128) && record(&rig, kvs_stream_id(mid)).reserved_tokens == 128 &&
+	tap_ok(!kvs_stream_reserve(mid, 128) && record_of(&rig, kvs_stream_id(mid)).reserved_tokens == 128 &&
 		       same_output(&rig, id, kvs_stream_id(tip), 39),
 	       "each goes on by itself");
 	tap_ok(kvs_stream_fork(stream.kvs, 49, &none) == -EINVAL && said(&rig, "allowed are 1 to 48"),
@@ -129,7 +84,7 @@ static void forks(void)
 	kvs_stream_free(deep);
 	tap_ok(free_hbm(&rig) < ALL, "the last one holds what it shares");
 	kvs_stream_free(tip);
-	tap_ok(free_hbm(&rig) == ALL && hbm_is_clear(&rig) && !record(&rig, 0).stream,
+	tap_ok(free_hbm(&rig) == ALL && hbm_is_clear(&rig) && !record_of(&rig, 0).stream,
 	       "with it all HBM comes back, cleared, and no prefix is left");
 	rig_close(&rig);
 }
@@ -151,12 +106,12 @@ static void many(void)
 	rig_must(&rig, "barrier", rig_run(&rig, NULL));
 	for (unsigned i = 0; i < 200; i++)
 		rig_must(&rig, "fork", kvs_stream_fork(stream.kvs, 32, &fork[i]));
-	before = record(&rig, record(&rig, id).prefix).sram_bytes;
+	before = record_of(&rig, record_of(&rig, id).prefix).sram_bytes;
 	for (unsigned i = 0; i < 200; i++)
 		good &= same_output(&rig, id, kvs_stream_id(fork[i]), 31) &&
-			!record(&rig, kvs_stream_id(fork[i])).sram_bytes;
-	copied = record(&rig, record(&rig, id).prefix).entries;
-	tap_ok(good && copied == 2 && before == record(&rig, record(&rig, id).prefix).sram_bytes,
+			!record_of(&rig, kvs_stream_id(fork[i])).sram_bytes;
+	copied = record_of(&rig, record_of(&rig, id).prefix).entries;
+	tap_ok(good && copied == 2 && before == record_of(&rig, record_of(&rig, id).prefix).sram_bytes,
 	       "200 streams read two entries of one prefix, and have no SRAM of their own");
 	tap_ok(promote_one(rig.device, kvs_stream_id(fork[7]), 5, 0, 2, 3, NULL) == -EBUSY &&
 		       said(&rig, "prefix"),
@@ -208,7 +163,7 @@ static void found(void)
 	kvs_prefix_free(prefix);
 	kvs_prefix_free(longer);
 	rig_close(&rig);
-	tap_ok(record(&same, kvs_prefix_id(again)).users == 1, "it survives its publisher");
+	tap_ok(record_of(&same, kvs_prefix_id(again)).users == 1, "it survives its publisher");
 	kvs_prefix_free(again);
 	tap_ok(same_output(&same, kvs_stream_id(attached), kvs_stream_id(attached), 24),
 	       "and the last handle");
@@ -275,12 +230,12 @@ static void detached(void)
 	open_stream(&rig, "sim:hbm=16M", &stream, 40);
 	rig_must(&rig, "fork", kvs_stream_fork(stream.kvs, 37, &fork));
 	rig_must(&rig, "attend", attend(&rig, kvs_stream_id(fork), 36, before));
-	tap_ok(!kvs_stream_detach(fork) && !record(&rig, kvs_stream_id(fork)).prefix, "PREFIX_DETACH");
+	tap_ok(!kvs_stream_detach(fork) && !record_of(&rig, kvs_stream_id(fork)).prefix, "PREFIX_DETACH");
 	tap_ok(kvs_stream_detach(fork) == -ENXIO && said(&rig, "shares no prefix"), "twice: %s",
 	       kvs_device_error(rig.device));
 	rig_stream_close(&stream);
 	tap_ok(!attend(&rig, kvs_stream_id(fork), 36, after) && !memcmp(before, after, sizeof(before)) &&
-		       record(&rig, kvs_stream_id(fork)).length == 37,
+		       record_of(&rig, kvs_stream_id(fork)).length == 37,
 	       "its rows are its own");
 	kvs_stream_free(fork);
 	tap_ok(free_hbm(&rig) == ALL && hbm_is_clear(&rig), "and go with it");

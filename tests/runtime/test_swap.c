@@ -8,35 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "internal.h"
+#include "inside.h"
 #include "place.h"
-#include "rig.h"
-#include "sim.h"
 #include "tap.h"
-
-static struct sim_chip *chip_of(const struct rig *rig)
-{
-	return ((struct sim_file *)rig->device->backend.ctx)->chip;
-}
-
-static bool said(const struct rig *rig, const char *text)
-{
-	return strstr(kvs_device_error(rig->device), text);
-}
-
-static struct kvsink_stream_rec record(struct rig *rig, const struct rig_stream *stream)
-{
-	struct kvsink_stream_rec rec;
-	size_t bytes;
-	void *list;
-
-	rig_must(rig, "streams",
-		 kvs_query(rig->device, DRM_KVSINK_QUERY_STREAMS, kvs_stream_id(stream->kvs), 0, &list,
-			   &bytes));
-	memcpy(&rec, list, sizeof(rec));
-	free(list);
-	return rec;
-}
 
 /* A stream with 40 tokens, its image's buffer. */
 static struct kvs_buffer *open_stream(struct rig *rig, const char *device, struct rig_stream *stream)
@@ -137,26 +111,6 @@ static void open_step(void)
 }
 
 /* ---- memory ---- */
-
-static uint64_t free_hbm(const struct rig *rig)
-{
-	const struct sim_space *space = &chip_of(rig)->hbm;
-	uint64_t bytes = 0;
-
-	for (uint32_t i = 0; i < space->used; i++)
-		bytes += space->free[i].size;
-	return bytes;
-}
-
-static bool hbm_is_clear(const struct rig *rig)
-{
-	const struct kvsink_chip_config *config = &chip_of(rig)->options.config;
-
-	for (uint64_t at = 0; at < config->hbm_bytes; at++)
-		if (config->hbm[at])
-			return false;
-	return true;
-}
 
 static void memory(void)
 {
