@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * tags, contracts, streams, prefixes, windows, counters: what the device says about the caller's streams, or
- * all for administrators. And the queries that the other commands share.
+ * tags, contracts, counters: what the device says about the caller's streams, or all for administrators. And
+ * the queries that the other commands share.
  */
 #include "sinkctl.h"
 
@@ -36,16 +36,28 @@ int sc_query(struct sc_run *run, struct sc_device *device, uint32_t type, uint64
 	return count;
 }
 
+int sc_query_streams(struct sc_run *run, struct sc_device *device, uint64_t id, struct sc_streams *streams)
+{
+	streams->records = NULL;
+	streams->count = sc_query(run, device, DRM_KVSINK_QUERY_STREAMS, id, 0,
+				  sizeof(struct kvsink_stream_rec), &streams->records, &streams->bytes);
+	return streams->count < 0 ? streams->count : 0;
+}
+
+const struct kvsink_stream_rec *sc_stream_at(const struct sc_streams *streams, int i)
+{
+	return (const void *)(streams->records + i * streams->bytes);
+}
+
 int sc_find_stream(struct sc_run *run, struct sc_device *device, struct kvsink_stream_rec *stream)
 {
-	char *records = NULL;
-	size_t bytes;
-	int count = sc_query(run, device, DRM_KVSINK_QUERY_STREAMS, run->target.stream, 0, sizeof(*stream),
-			     &records, &bytes);
+	struct sc_streams found;
+	int count = sc_query_streams(run, device, run->target.stream, &found);
 
-	if (count > 0)
-		memcpy(stream, records, sizeof(*stream));
-	free(records);
+	if (!count && found.count)
+		*stream = *sc_stream_at(&found, 0);
+	count = count ? count : found.count;
+	free(found.records);
 	if (!count)
 		return sc_error(run, device, -ENOENT, kvs_code_name(KVSINK_CODE_BAD_STREAM),
 				run->command->name, "no such stream of yours");
@@ -71,6 +83,14 @@ int sc_check_group(struct sc_run *run, const struct kvsink_stream_rec *stream)
 		return 0;
 	return sc_usage(run, "--group '%u': stream %llu has score groups 0 to %u", run->group,
 			(unsigned long long)stream->stream, stream->score_groups - 1);
+}
+
+uint64_t sc_now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
 /* ---- tags ------------------------------------------------------------------------------------ */
@@ -163,18 +183,10 @@ static json_object *contract_record(const struct kvsink_tag_rec *tag, uint64_t n
 	return record;
 }
 
-static uint64_t monotonic_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000 + now.tv_nsec;
-}
-
 int sc_contracts(struct sc_run *run, struct sc_device *device)
 {
 	json_object *list = sc_list(run, device, "contracts");
-	uint64_t now = monotonic_ns();
+	uint64_t now = sc_now_ns();
 	size_t bytes;
 	char *tags = NULL;
 	int count = sc_query(run, device, DRM_KVSINK_QUERY_TAGS, run->target.stream, 0,
@@ -192,195 +204,19 @@ int sc_contracts(struct sc_run *run, struct sc_device *device)
 	return 0;
 }
 
-/* ---- streams --------------------------------------------------------------------------------- */
-
-static void put_groups(json_object *record, const struct kvsink_stream_rec *stream)
-{
-	json_object *ends = json_object_new_array();
-
-	for (unsigned i = 0; i < stream->score_groups && i < KVSINK_MAX_SCORE_GROUPS; i++)
-		json_object_array_add(ends, json_object_new_int(stream->group_end[i]));
-	sc_put(record, "group_end", ends);
-}
-
-static const char *format_name(uint32_t format)
-{
-	switch (format) {
-#define X(name, value, bits, group, minimum, doc)                                                            \
-	case value:                                                                                          \
-		return #name;
-		KVSINK_FORMATS(X)
-#undef X
-	default:
-		return NULL;
-	}
-}
-
-static void put_flags(json_object *record, uint32_t flags)
-{
-	static const struct {
-		uint32_t flag;
-		const char *name;
-	} names[] = {{KVSINK_STREAM_PER_HEAD, "PER_HEAD"}, {KVSINK_STREAM_V_IN_K, "V_IN_K"}};
-	json_object *list = json_object_new_array();
-
-	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-		if (flags & names[i].flag)
-			json_object_array_add(list, json_object_new_string(names[i].name));
-	sc_put(record, "flags", list);
-}
-
-static json_object *stream_record(const struct kvsink_stream_rec *stream)
-{
-	json_object *record = json_object_new_object();
-
-	sc_put_u64(record, "stream", stream->stream);
-	sc_put_u64(record, "tenant", stream->tenant);
-	sc_put_u64(record, "length", stream->length);
-	sc_put_u64(record, "layers", stream->layers);
-	sc_put_u64(record, "q_heads", stream->q_heads);
-	sc_put_u64(record, "kv_heads", stream->kv_heads);
-	sc_put_u64(record, "d_k", stream->d_k);
-	sc_put_u64(record, "d_v", stream->d_v);
-	sc_put_text(record, "format", format_name(stream->format));
-	sc_put_u64(record, "page_tokens", stream->page_tokens);
-	sc_put_u64(record, "max_tokens", stream->max_tokens);
-	sc_put_u64(record, "reserved_tokens", stream->reserved_tokens);
-	sc_put_u64(record, "entries", stream->entries);
-	sc_put_u64(record, "sram_bytes", stream->sram_bytes);
-	sc_put_u64(record, "scored", stream->scored);
-	sc_put_u64(record, "sealed", stream->sealed);
-	sc_put_text(record, "seal_k", stream->seal_k ? format_name(stream->seal_k) : NULL);
-	sc_put_text(record, "seal_v", stream->seal_v ? format_name(stream->seal_v) : NULL);
-	put_flags(record, stream->flags);
-	sc_put(record, "swapped", json_object_new_boolean(stream->swapped));
-	sc_put_u64(record, "image_bytes", stream->image_bytes);
-	put_groups(record, stream);
-	return record;
-}
-
-int sc_streams(struct sc_run *run, struct sc_device *device)
-{
-	json_object *list = sc_list(run, device, "streams");
-	size_t bytes;
-	char *streams = NULL;
-	int count = sc_query(run, device, DRM_KVSINK_QUERY_STREAMS, run->target.stream, 0,
-			     sizeof(struct kvsink_stream_rec), &streams, &bytes);
-
-	if (count < 0)
-		return count;
-	for (int i = 0; i < count; i++)
-		json_object_array_add(list, stream_record((struct kvsink_stream_rec *)(streams + i * bytes)));
-	free(streams);
-	return 0;
-}
-
-/* ---- prefixes -------------------------------------------------------------------------------- */
-
-/* Ids of the records that begin with the prefix. */
-static json_object *begin_with(uint64_t prefix, const char *streams, int count, size_t bytes)
-{
-	json_object *list = json_object_new_array();
-
-	for (int i = 0; i < count; i++) {
-		const struct kvsink_stream_rec *stream = (const void *)(streams + i * bytes);
-
-		if (stream->prefix == prefix)
-			json_object_array_add(list, json_object_new_uint64(stream->stream));
-	}
-	return list;
-}
-
-static json_object *prefix_record(const struct kvsink_stream_rec *prefix)
-{
-	json_object *record = json_object_new_object();
-
-	sc_put_u64(record, "prefix", prefix->stream);
-	sc_put_u64(record, "tenant", prefix->tenant);
-	sc_put_u64(record, "tokens", prefix->length);
-	sc_put_u64(record, "begins_with", prefix->prefix);
-	sc_put_u64(record, "users", prefix->users);
-	return record;
-}
-
-int sc_prefixes(struct sc_run *run, struct sc_device *device)
-{
-	json_object *list = sc_list(run, device, "prefixes"), *record;
-	size_t bytes;
-	char *streams = NULL, key[33];
-	int count = sc_query(run, device, DRM_KVSINK_QUERY_STREAMS, 0, 0, sizeof(struct kvsink_stream_rec),
-			     &streams, &bytes);
-
-	for (int i = 0; i < count; i++) {
-		const struct kvsink_stream_rec *prefix = (void *)(streams + i * bytes);
-
-		if (!prefix->closed)
-			continue;
-		record = prefix_record(prefix);
-		sc_put(record, "streams", begin_with(prefix->stream, streams, count, bytes));
-		sc_put_u64(record, "entries", prefix->entries);
-		sc_put_u64(record, "sram_bytes", prefix->sram_bytes);
-		snprintf(key, sizeof(key), "%016llx%016llx", (unsigned long long)prefix->key[0],
-			 (unsigned long long)prefix->key[1]);
-		sc_put_text(record, "key", key);
-		json_object_array_add(list, record);
-	}
-	free(streams);
-	return count < 0 ? count : 0;
-}
-
-/* ---- windows --------------------------------------------------------------------------------- */
-
-static json_object *window_record(const struct kvsink_stream_rec *stream, uint64_t now)
-{
-	uint64_t age = now > stream->window_ns ? now - stream->window_ns : 0;
-	json_object *record = json_object_new_object();
-
-	sc_put_u64(record, "stream", stream->stream);
-	sc_put_u64(record, "tenant", stream->tenant);
-	sc_put_u64(record, "length", stream->length);
-	sc_put_u64(record, "rows", stream->window_rows);
-	sc_put_u64(record, "max_rows", stream->window);
-	sc_put_u64(record, "age_ns", age);
-	sc_put_bool(record, "pins", age < KVSINK_MAX_LEASE_NS);
-	return record;
-}
-
-int sc_windows(struct sc_run *run, struct sc_device *device)
-{
-	json_object *list = sc_list(run, device, "windows");
-	uint64_t now = monotonic_ns();
-	size_t bytes;
-	char *streams = NULL;
-	int count = sc_query(run, device, DRM_KVSINK_QUERY_STREAMS, run->target.stream, 0,
-			     sizeof(struct kvsink_stream_rec), &streams, &bytes);
-
-	if (count < 0)
-		return count;
-	for (int i = 0; i < count; i++) {
-		const struct kvsink_stream_rec *stream = (void *)(streams + i * bytes);
-
-		if (stream->window)
-			json_object_array_add(list, window_record(stream, now));
-	}
-	free(streams);
-	return 0;
-}
-
 /* ---- counters -------------------------------------------------------------------------------- */
 
 /* The sum over the caller's streams: what an ordinary user may know of the device. */
 static int sum_streams(struct sc_run *run, struct sc_device *device, uint64_t *sum)
 {
 	uint64_t counters[KVSINK_COUNTER_COUNT];
-	size_t bytes;
-	char *streams = NULL;
-	int error = 0, count = sc_query(run, device, DRM_KVSINK_QUERY_STREAMS, 0, 0,
-					sizeof(struct kvsink_stream_rec), &streams, &bytes);
+	struct sc_streams all;
+	int error = sc_query_streams(run, device, 0, &all);
 
-	for (int i = 0; i < count && !error; i++) {
-		error = kvs_counters(device->kvs, ((struct kvsink_stream_rec *)(streams + i * bytes))->stream,
-				     counters);
+	if (error)
+		return error;
+	for (int i = 0; i < all.count && !error; i++) {
+		error = kvs_counters(device->kvs, sc_stream_at(&all, i)->stream, counters);
 		if (error == -ENOENT) { /* it ended meanwhile */
 			error = 0;
 			continue;
@@ -388,10 +224,8 @@ static int sum_streams(struct sc_run *run, struct sc_device *device, uint64_t *s
 		for (int c = 0; c < KVSINK_COUNTER_COUNT && !error; c++)
 			sum[c] += counters[c];
 	}
-	free(streams);
-	if (error)
-		sc_error(run, device, error, NULL, "counters", NULL);
-	return count < 0 ? count : error;
+	free(all.records);
+	return error ? sc_error(run, device, error, NULL, "counters", NULL) : 0;
 }
 
 static void add_counters(json_object *list, const uint64_t *counters)

@@ -292,6 +292,16 @@ int sc_info(struct sc_run *run, struct sc_device *device);
  */
 int sc_query(struct sc_run *run, struct sc_device *device, uint32_t type, uint64_t stream, uint32_t group,
 	     size_t expected, char **records, size_t *bytes);
+/* Records of the stream, or of all streams and prefixes (id 0); `records` is to be freed. < 0 after
+ * reporting. */
+struct sc_streams {
+	char *records;
+	size_t bytes; /* of one */
+	int count;
+};
+int sc_query_streams(struct sc_run *run, struct sc_device *device, uint64_t id, struct sc_streams *streams);
+const struct kvsink_stream_rec *sc_stream_at(const struct sc_streams *streams, int i);
+uint64_t sc_now_ns(void);
 /* The stream's record; < 0 after reporting that there is none. */
 int sc_find_stream(struct sc_run *run, struct sc_device *device, struct kvsink_stream_rec *stream);
 /* Records of the past name streams that ended, too. An error if neither they nor the device know --stream. */
@@ -302,11 +312,13 @@ void sc_group_layers(const struct kvsink_stream_rec *stream, uint32_t group, uin
 int sc_check_group(struct sc_run *run, const struct kvsink_stream_rec *stream);
 int sc_tags(struct sc_run *run, struct sc_device *device);
 int sc_contracts(struct sc_run *run, struct sc_device *device);
+int sc_counters(struct sc_run *run, struct sc_device *device);
+void sc_put_tag(json_object *record, const struct kvsink_tag_rec *tag, bool admin);
+
+/* streams.c */
 int sc_streams(struct sc_run *run, struct sc_device *device);
 int sc_windows(struct sc_run *run, struct sc_device *device);
 int sc_prefixes(struct sc_run *run, struct sc_device *device);
-int sc_counters(struct sc_run *run, struct sc_device *device);
-void sc_put_tag(json_object *record, const struct kvsink_tag_rec *tag, bool admin);
 
 /* place.c */
 int sc_places_prepare(struct sc_run *run);
