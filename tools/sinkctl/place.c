@@ -8,7 +8,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 /* ---- rows from the command line ---------------------------------------------------------------- */
 
@@ -130,12 +129,8 @@ static int complete_all(struct sc_run *run, struct sc_device *device, struct drm
 
 static void start_lease(struct sc_run *run)
 {
-	struct timespec now;
-
-	if (!run->lease_ns)
-		return;
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	run->contract.deadline_ns = (uint64_t)now.tv_sec * 1000000000 + now.tv_nsec + run->lease_ns;
+	if (run->lease_ns)
+		run->contract.deadline_ns = sc_now_ns() + run->lease_ns;
 }
 
 /* ---- promote ----------------------------------------------------------------------------------- */
