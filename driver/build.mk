@@ -1,17 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# `make driver`: kvsink.ko for kernel KREL (default: the newest one with headers here) in $(B)/driver/.
+# `make driver`: kvsink.ko for kernel KREL (default: the newest one with headers here) in $(DRIVER), which is $(B)/driver.
 # The sources are copied there first, so that Kbuild's droppings stay out of the tree.
 
 KREL ?= $(shell ls -d /lib/modules/*/build 2>/dev/null | sort -V | tail -n 1 | cut -d/ -f4)
 KDIR ?= /lib/modules/$(KREL)/build
-DRIVER_WORK := $(abspath $(B))/driver/kbuild
+DRIVER ?= $(B)/driver
+DRIVER_WORK := $(abspath $(DRIVER))/kbuild
 DRIVER_SOURCES := Kbuild $(wildcard driver/*.c driver/*.h driver/logic/*.c driver/logic/*.h uapi/*.h)
 
 .PHONY: driver
-driver: $(B)/driver/kvsink.ko
+driver: $(DRIVER)/kvsink.ko
 
-$(B)/driver/kvsink.ko: $(DRIVER_SOURCES) driver/probe.sh driver/build.mk
+$(DRIVER)/kvsink.ko: $(DRIVER_SOURCES) driver/probe.sh driver/build.mk
 	@test -n "$(KREL)" || { echo "driver: no kernel headers in /lib/modules/*/build; set KREL" >&2; exit 1; }
 	@rm -rf $(DRIVER_WORK)/driver/*.[ch] $(DRIVER_WORK)/driver/logic/*.[ch]
 	@mkdir -p $(DRIVER_WORK)

@@ -37,6 +37,27 @@ HERMETIC_TESTS = $(shell $(MAKE) -s --no-print-directory B=build LLAMA=- list-te
 list-tests:
 	@echo $($(LIST))
 
+# KERNELS=all: in guests with the newest kernel in Debian's backports, too. Programs are the same; the driver is built
+# for each kernel.
+KERNELS ?= stock
+ifeq ($(filter stock all,$(KERNELS)),)
+$(error KERNELS=$(KERNELS): allowed are stock and all)
+endif
+
+.PHONY: driver-backports test-backports
+driver-backports: export KVSINK_KERNEL = backports
+driver-backports: $(VM)
+	@$(VM) setup root kernel
+	@$(VM) root -- $(MAKE) -s --no-print-directory B=build DRIVER=build/driver-backports KREL="$$($(VM) path kernelrelease)" driver
+
+test-backports: export KVSINK_KERNEL = backports
+test-backports: driver-backports
+	@echo "== tests in a guest, kernel $$($(VM) path kernelrelease)"
+	@$(VM) run --timeout 1500 -- tests/run --json $(RESULTS)/guest-backports.json $(call HERMETIC_TESTS,TESTS_GUEST); \
+		[ $$? -lt 124 ] || rm -f $(RESULTS)/guest-backports.json
+	@echo "== tests that start guests, kernel $$($(VM) path kernelrelease)"
+	-@tests/run --json $(RESULTS)/vm-backports.json --seconds 1200 $(call HERMETIC_TESTS,TESTS_VM)
+
 test: hermetic
 	@rm -rf $(RESULTS) && mkdir -p $(RESULTS)
 	@echo "== tests without a guest"
@@ -47,7 +68,11 @@ test: hermetic
 		[ $$? -lt 124 ] || rm -f $(RESULTS)/guest.json
 	@echo "== tests that start guests"
 	-@tests/run --json $(RESULTS)/vm.json --seconds 1200 $(call HERMETIC_TESTS,TESTS_VM)
-	@tests/run --total $(RESULTS)/host.json $(RESULTS)/guest.json $(RESULTS)/vm.json
+ifeq ($(KERNELS),all)
+	-@$(MAKE) -s --no-print-directory test-backports
+endif
+	@tests/run --total $(RESULTS)/host.json $(RESULTS)/guest.json $(RESULTS)/vm.json \
+		$(if $(filter all,$(KERNELS)),$(RESULTS)/guest-backports.json $(RESULTS)/vm-backports.json)
 
 bench: hermetic
 	@build/bin/kvsink-bench micro

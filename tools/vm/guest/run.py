@@ -60,7 +60,7 @@ def arguments(argv):
     add("--device-prop", action="append", default=[], metavar="K=V", help="property of the device (repeatable)")
     add("--hbm", default="512M", metavar="SIZE", help="the device's HBM (512M)")
     add("--iommu", action="store_true", help="put an IOMMU (intel-iommu) in front of the device")
-    add("--no-driver", action="store_true", help="do not load build/driver/kvsink.ko")
+    add("--no-driver", action="store_true", help="do not load the driver")
     add("--driver-param", action="append", default=[], metavar="K=V", help="parameter of the module (repeatable)")
     add("--qmp", metavar="PATH", help="offer QMP on this Unix socket")
     add("--qemu-arg", action="append", default=[], metavar="ARG", help="another argument for QEMU (repeatable)")
@@ -101,7 +101,7 @@ def job_script(options, where, trailer):
     settings = {
         "project": where["project"], "cache": where["cache"], "root": where["root"],
         "cwd": cwd if inside else where["project"], "trailer": trailer, "driver": driver,
-        "driver_depends": driver_dependencies(where["project"] + "/build/driver/kvsink.ko"),
+        "module": where["module"], "driver_depends": driver_dependencies(where["module"]),
         "driver_params": " ".join(options.driver_param), "shell": "1" if options.verb == "shell" else "",
     }
     lines = ["%s=%s" % (k, shlex.quote(v)) for k, v in settings.items()]
@@ -444,7 +444,7 @@ def main():
     if not options.no_device and not has_device(where["qemu"]):
         say("this QEMU has no kvsink device (run 'build/vm setup qemu', or use --no-device): " + where["qemu"])
         return GUEST_DIED
-    check_driver_params(options, where["project"] + "/build/driver/kvsink.ko")
+    check_driver_params(options, where["module"])
     try:
         log = log_file(options, where)
     except OSError as error:

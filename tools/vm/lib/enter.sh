@@ -5,7 +5,7 @@
 # $@ command; the working directory is kept. Needs root, or unprivileged user namespaces.
 root_exec() {
 	local root flags=(--mount --propagation private)
-	root=$(root_dir)
+	root=$(guest_root_dir)
 	if [ "${KVSINK_IN_ROOT:-}" = "$root" ]; then
 		"$@"
 		return

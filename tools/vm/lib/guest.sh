@@ -13,6 +13,13 @@ guest_usage() {
 # The runner is Python from the root, through the root's own loader: no Python is needed on the host.
 guest_python() { PYTHONHOME=$(root_dir)/usr root_loader "$(root_dir)/usr/bin/python3" -B "$@"; }
 
+# The driver of the stock kernel is in build/driver, that of another one in build/driver-NAME.
+driver_module() {
+	local kernel=${KVSINK_KERNEL:-stock}
+	[ "$kernel" = stock ] && kernel= || kernel=-$kernel
+	echo "$PROJECT/build/driver$kernel/kvsink.ko"
+}
+
 # $1 run or shell, rest: the user's options and command
 guest() {
 	local verb=$1
@@ -29,7 +36,7 @@ guest() {
 }
 
 guest_run() {
-	KVSINK_VM_ROOT=$(root_dir) KVSINK_VM_CACHE=$CACHE KVSINK_VM_PROJECT=$PROJECT \
+	KVSINK_VM_ROOT=$(guest_root_dir) KVSINK_VM_MODULE=$(driver_module) KVSINK_VM_CACHE=$CACHE KVSINK_VM_PROJECT=$PROJECT \
 	KVSINK_VM_QEMU=$(qemu_binary) KVSINK_VM_KERNEL=$(kernel_image) KVSINK_VM_INITRAMFS=$(initramfs_image) \
 		guest_python "$VM_DIR/guest/run.py" "$@"
 }

@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: MIT
 #
-# The guest's kernel is the root's own, whatever version Debian has today; the small initramfs that mounts the root.
+# The guest's kernel is its root's own, whatever version Debian has today; the small initramfs that mounts the root.
 
 kernel_release() {
 	local root
-	root=$(root_dir)
+	root=$(guest_root_dir)
 	[ -d "$root" ] || die "the root is not there yet: run '$VM_DIR/vm setup root'"
 	ls "$root/lib/modules" | sort -V | tail -n 1
 }
 
-kernel_image() { printf '%s/boot/vmlinuz-%s\n' "$(root_dir)" "$(kernel_release)"; }
+kernel_image() { printf '%s/boot/vmlinuz-%s\n' "$(guest_root_dir)" "$(kernel_release)"; }
 
 # Modules that the initramfs needs before it can mount anything, and those that the driver may depend on. They lie in
 # it uncompressed, each with a list of what must be loaded for it, because unpacking one costs a second under TCG.
@@ -17,7 +17,7 @@ MOUNT_MODULES="9pnet_virtio 9p overlay"
 DRIVER_MODULES="drm gpu-sched drm_exec drm_buddy drm_gpuvm drm_shmem_helper drm_kms_helper"
 INITRAMFS_RECIPE=2
 
-initramfs_dir() { { root_dir; printf '%s\n' "$INITRAMFS_RECIPE" $MOUNT_MODULES $DRIVER_MODULES; } | artefact_dir initramfs; }
+initramfs_dir() { { guest_root_dir; printf '%s\n' "$INITRAMFS_RECIPE" $MOUNT_MODULES $DRIVER_MODULES; } | artefact_dir initramfs; }
 initramfs_image() { printf '%s/initramfs.cpio\n' "$(initramfs_dir)"; }
 
 setup_kernel() {
@@ -29,7 +29,7 @@ setup_kernel() {
 make_initramfs() {
 	local tree=$1/tree
 	mkdir -p "$tree/bin" "$tree/modules" "$tree/proc" "$tree/sys" "$tree/dev" "$tree/new"
-	cp "$(root_dir)/bin/busybox" "$tree/bin/"
+	cp "$(guest_root_dir)/bin/busybox" "$tree/bin/"
 	ln -s busybox "$tree/bin/sh"
 	# shellcheck disable=SC2016 # expanded in the root
 	root_exec sh -euc '

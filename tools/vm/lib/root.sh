@@ -20,6 +20,17 @@ ROOT_RECIPE=1
 
 root_dir() { printf '%s\n' "$ROOT_SUITE" "$ROOT_RECIPE" $ROOT_PACKAGES | artefact_dir root; }
 
+# The kernel of guests, and of the driver that they load: Debian's stock one, or with KVSINK_KERNEL=backports the newest
+# in its backports. That one has a root of its own, the same but for the kernel and its headers; programs are always
+# those of the first root.
+guest_root_dir() {
+	case ${KVSINK_KERNEL:-stock} in
+	stock) root_dir ;;
+	backports) printf '%s\n' "$ROOT_SUITE" "$ROOT_RECIPE" $ROOT_PACKAGES | artefact_dir root-backports ;;
+	*) die "KVSINK_KERNEL=$KVSINK_KERNEL: allowed are stock and backports" ;;
+	esac
+}
+
 # The site of the host's own Debian release, as apt sees it. A host that is no Debian names one itself.
 debian_mirror() {
 	local codename
@@ -46,37 +57,54 @@ install_mmdebstrap() {
 }
 
 setup_root() {
-	local dir
-	dir=$(root_dir)
-	[ -d "$dir" ] && return 0
+	make_a_root root "$(root_dir)" "making the Debian $ROOT_SUITE root (about 1 GB, 2-4 min)" make_root || return 1
+	[ "${KVSINK_KERNEL:-stock}" = stock ] && return
+	make_a_root root-backports "$(guest_root_dir)" \
+		"making a root with the kernel of $ROOT_SUITE-backports (about 1 GB, 2-4 min)" make_backports_root
+}
+
+# Arguments of make_artefact
+make_a_root() {
+	[ -d "$2" ] && return 0
 	command -v apt-get >/dev/null || die "this host has no apt: set-up needs a Debian-like host (its mirror is used)"
 	have_mmdebstrap || die "mmdebstrap is missing: install it (apt install mmdebstrap), then run this again"
 	[ "$(id -u)" = 0 ] || command -v newuidmap >/dev/null ||
 		die "not root and newuidmap is missing: install it (apt install uidmap), or run this as root"
 	[ -n "$(debian_mirror)" ] || die "this host's apt has no Debian mirror: give one with KVSINK_DEBIAN_MIRROR=URL"
-	make_artefact root "$dir" "making the Debian $ROOT_SUITE root (about 1 GB, 2-4 min)" make_root
+	make_artefact "$@"
 }
 
+# $1 folder, rest: more options for mmdebstrap
 make_root() {
 	local tmp=$1 mirror keyring=/usr/share/keyrings/debian-archive-keyring.gpg list
 	mirror=$(debian_mirror)
 	[ -f "$keyring" ] || { echo "error: $keyring is missing (apt install debian-archive-keyring)"; return 1; }
 	list=$(printf '%s,' $ROOT_PACKAGES)
+	shift
 	if [ "$(id -u)" = 0 ]; then
-		debstrap "$mirror" "$keyring" "${list%,}" root "$tmp"
+		debstrap "$mirror" "$keyring" "${list%,}" root "$tmp" "$@"
 	else
 		# All files become the user's own, so that the root can be used and deleted without further rights.
-		debstrap "$mirror" "$keyring" "${list%,}" unshare - |
+		debstrap "$mirror" "$keyring" "${list%,}" unshare - "$@" |
 			tar -x --no-same-owner --no-same-permissions --exclude='./dev/*' -C "$tmp"
 	fi
 	[ -e "$tmp/vmlinuz" ]
 }
 
-# $1 mirror, $2 keyring, $3 packages, $4 mode, $5 target
+# Backports are for the kernel's packages only.
+make_backports_root() {
+	BACKPORTS=1 make_root "$1" --setup-hook='mkdir -p "$1/etc/apt/preferences.d"' \
+		--setup-hook='printf "Package: linux-*\nPin: release n=*-backports\nPin-Priority: 990\n" >"$1/etc/apt/preferences.d/kernel"'
+}
+
+# $1 mirror, $2 keyring, $3 packages, $4 mode, $5 target, rest: more options; BACKPORTS: their packages may be had, too
 debstrap() {
+	local mirror=$1 keyring=$2 packages=$3 mode=$4 target=$5
+	shift 5
 	# INITRD=No: the guest has its own initramfs, making Debian's takes half a minute.
-	INITRD=No mmdebstrap --variant=minbase --mode="$4" --format="$([ "$5" = - ] && echo tar || echo directory)" \
-		--include="$3" --keyring="$2" \
+	INITRD=No mmdebstrap --variant=minbase --mode="$mode" \
+		--format="$([ "$target" = - ] && echo tar || echo directory)" \
+		--include="$packages" --keyring="$keyring" "$@" \
 		--dpkgopt='force-unsafe-io' \
 		--dpkgopt='path-exclude=/usr/share/doc/*' \
 		--dpkgopt='path-exclude=/usr/share/locale/*' \
@@ -85,8 +113,9 @@ debstrap() {
 		--customize-hook='chroot "$1" groupadd --force --system render' \
 		--customize-hook='echo kvsink > "$1/etc/hostname"' \
 		--customize-hook='ln -sfn /proc/self/mounts "$1/etc/mtab"' \
-		"$ROOT_SUITE" "$5" - <<-SOURCES
-		deb [signed-by=$2] $1 $ROOT_SUITE main
-		deb-src [signed-by=$2] $1 $ROOT_SUITE main
+		"$ROOT_SUITE" "$target" - <<-SOURCES
+		deb [signed-by=$keyring] $mirror $ROOT_SUITE main
+		deb-src [signed-by=$keyring] $mirror $ROOT_SUITE main
+		${BACKPORTS:+deb [signed-by=$keyring] $mirror $ROOT_SUITE-backports main}
 		SOURCES
 }
