@@ -97,7 +97,7 @@ static bool range_ok(const struct range *r, uint64_t value, char *error, size_t 
 	return false;
 }
 
-static bool config_ok(const struct kvsink_chip_config *config, char *error, size_t size)
+bool kvsink_config_ok(const struct kvsink_chip_config *config, char *error, size_t size)
 {
 	for (size_t i = 0; i < sizeof(ranges) / sizeof(ranges[0]); i++)
 		if (!range_ok(&ranges[i], range_value(config, &ranges[i]), error, size))
@@ -107,6 +107,11 @@ static bool config_ok(const struct kvsink_chip_config *config, char *error, size
 			 config->hbm_gbps);
 		return false;
 	}
+	return true;
+}
+
+static bool memory_ok(const struct kvsink_chip_config *config, char *error, size_t size)
+{
 	if (!config->sram || !config->hbm || (uintptr_t)config->sram % 64 || (uintptr_t)config->hbm % 64) {
 		snprintf(error, size, "sram, hbm: memory is missing or not aligned to 64 bytes");
 		return false;
@@ -146,7 +151,7 @@ struct kvsink_chip *kvsink_create(const struct kvsink_chip_config *config, const
 {
 	struct kvsink_chip *chip;
 
-	if (!config_ok(config, error, error_size))
+	if (!kvsink_config_ok(config, error, error_size) || !memory_ok(config, error, error_size))
 		return NULL;
 	chip = calloc(1, sizeof(*chip));
 	if (chip) {

@@ -39,7 +39,9 @@ static void add_ring(struct kvsink_checksum *sum, const struct kvsink_ring *r)
 	if (!r->active)
 		return;
 	ADD(sum, r->desc.seqno, r->desc.generation, r->desc.tenant, r->desc.flags, r->next_cmd, r->progress,
-	    r->waits, r->begin_ps);
+	    r->waits, r->begin_ps, r->fault_address);
+	for (unsigned i = 0; i < sizeof(r->result) / sizeof(r->result[0]); i++)
+		ADD(sum, r->result[i]);
 	kvsink_checksum_add(sum, r->cmd, r->desc.cmd_count * sizeof(*r->cmd));
 	kvsink_checksum_add(sum, r->item, r->desc.item_count * sizeof(*r->item));
 }
@@ -109,7 +111,7 @@ static void add_copies(struct kvsink_checksum *sum, const struct kvsink_chip *ch
 	}
 }
 
-/* What software can still ask for: events that are kept, and the timeline. */
+/* What software can still ask for: events that are kept, whose were lost, and the timeline. */
 static void add_logs(struct kvsink_checksum *sum, const struct kvsink_chip *chip)
 {
 	ADD(sum, chip->event_next, chip->span_total);
@@ -122,6 +124,10 @@ static void add_logs(struct kvsink_checksum *sum, const struct kvsink_chip *chip
 			kvsink_checksum_add(sum, &log->slot[i].rec, sizeof(log->slot[i].rec));
 		}
 	}
+	for (unsigned i = 0; i < KVSINK_EVENT_LOSSES; i++)
+		if (chip->event_loss[i].count)
+			ADD(sum, i, chip->event_loss[i].behind, chip->event_loss[i].modelled_ns,
+			    chip->event_loss[i].count);
 	kvsink_checksum_add(sum, chip->spans_log, sizeof(chip->spans_log));
 }
 

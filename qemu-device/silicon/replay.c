@@ -33,6 +33,15 @@ __attribute__((format(printf, 2, 3))) static int stop(struct replay *r, const ch
 	return -1;
 }
 
+/* No chip has recorded that. */
+static int wrong(struct replay *r, const char *what)
+{
+	if (r->stop)
+		return -1;
+	r->result->wrong = true;
+	return stop(r, "record %llu: %s", (unsigned long long)r->result->records, what);
+}
+
 static int get(struct replay *r, void *data, size_t bytes)
 {
 	if (r->stop)
@@ -66,7 +75,9 @@ static int expect_dma(struct replay *r, enum kvsink_record_kind kind, uint64_t b
 			    (unsigned long long)(word[0] & 0xff));
 	if (get_words(r, word + 1, 2))
 		return -1;
-	if (word[0] >> 8 != bytes || word[1] != bus || word[2] > 1)
+	if (word[2] > 1)
+		return wrong(r, "a transfer is neither done nor refused");
+	if (word[0] >> 8 != bytes || word[1] != bus)
 		return stop(r,
 			    "record %llu: the chip wants to %s %u bytes at 0x%llx, the recording has %llu "
 			    "at 0x%llx",
@@ -79,13 +90,15 @@ static int expect_dma(struct replay *r, enum kvsink_record_kind kind, uint64_t b
 static int dma_read(void *opaque, uint64_t bus, void *buf, uint32_t bytes)
 {
 	struct replay *r = opaque;
-	uint64_t padding;
+	uint64_t padding = 0;
 	bool refused;
 
 	if (expect_dma(r, KVSINK_RECORD_DMA_READ, bus, bytes, &refused) || refused)
 		return -1;
 	if (get(r, buf, bytes) || get(r, &padding, -bytes & 7))
 		return -1;
+	if (padding)
+		return wrong(r, "data is not padded with zeros");
 	r->result->bytes_in += bytes;
 	return 0;
 }
@@ -117,6 +130,17 @@ static int bad_record(struct replay *r, uint64_t word)
 		    (unsigned long long)(word >> 8));
 }
 
+/* The value of a record, which is of 32 bits. */
+static int get_value(struct replay *r, uint64_t word, uint32_t *value)
+{
+	uint64_t wide;
+
+	if (get_words(r, &wide, 1))
+		return -1;
+	*value = (uint32_t)wide;
+	return *value == wide ? 0 : bad_record(r, word);
+}
+
 static int run(struct replay *r, uint64_t word)
 {
 	uint64_t ring = word >> 8;
@@ -142,25 +166,25 @@ static int retire(struct replay *r, uint64_t word)
 
 static int write_register(struct replay *r, uint64_t word)
 {
-	uint64_t value;
+	uint32_t value;
 
 	if (word >> 8 >= KVSINK_REGS_BYTES)
 		return bad_record(r, word);
-	if (get_words(r, &value, 1))
+	if (get_value(r, word, &value))
 		return -1;
-	kvsink_mmio_write(r->chip, (uint32_t)(word >> 8), (uint32_t)value);
+	kvsink_mmio_write(r->chip, (uint32_t)(word >> 8), value);
 	return 0;
 }
 
 static int inject(struct replay *r, uint64_t word)
 {
-	uint64_t count;
+	uint32_t count;
 
 	if (word >> 8 >= KVSINK_INJECT_KINDS)
 		return bad_record(r, word);
-	if (get_words(r, &count, 1))
+	if (get_value(r, word, &count))
 		return -1;
-	kvsink_inject(r->chip, (enum kvsink_inject)(word >> 8), (uint32_t)count);
+	kvsink_inject(r->chip, (enum kvsink_inject)(word >> 8), count);
 	return 0;
 }
 
@@ -172,12 +196,17 @@ static int reset(struct replay *r, uint64_t word)
 	return 0;
 }
 
+/* What comes behind the digest would be believed unchecked. */
 static int end(struct replay *r, uint64_t word)
 {
+	uint8_t more;
+
 	if (word >> 8)
 		return bad_record(r, word);
 	if (get_words(r, &r->result->recorded, 1))
 		return -1;
+	if (r->source(r->opaque, &more, 1))
+		return wrong(r, "there is something behind the digest");
 	r->result->ended = true;
 	r->result->digest = kvsink_digest(r->chip);
 	if (r->result->digest != r->result->recorded)

@@ -82,6 +82,9 @@ enum kvsink_inject {
 
 void kvsink_config_default(struct kvsink_chip_config *config);
 
+/* Properties that a chip can have, whatever its memory; else `error` says which one is out of range. */
+bool kvsink_config_ok(const struct kvsink_chip_config *config, char *error, size_t size);
+
 /* NULL when a property is out of range or memory is short; then `error` says what, which value, what is
  * allowed. */
 struct kvsink_chip *kvsink_create(const struct kvsink_chip_config *config, const struct kvsink_host_ops *ops,

@@ -56,6 +56,8 @@ static int replay_chip(FILE *file, struct kvsink_chip_config *config, struct kvs
 	struct kvsink_replay_result found;
 	int rc;
 
+	if (!kvsink_config_ok(config, found.why, sizeof(found.why)))
+		return fail(result, -EINVAL, found.why);
 	config->sram = sim_map_tier(config->sram_bytes);
 	config->hbm = sim_map_tier(config->hbm_bytes);
 	if (config->sram && config->hbm)

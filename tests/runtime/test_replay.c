@@ -126,6 +126,20 @@ static void refused(int err, const char *text, const char *what)
 	tap_ok(rc == err && strstr(r.why, text) && !strchr(r.why, '\n'), "%s: %s (%d)", what, r.why, rc);
 }
 
+/* Another value in word `index` of the file, for once. */
+static void property(unsigned index, uint64_t value, const char *text, const char *what)
+{
+	FILE *file = fopen(path, "r+b");
+	uint64_t before;
+
+	if (!file || fseek(file, 8 * index, SEEK_SET) || fread(&before, 8, 1, file) != 1 ||
+	    fseek(file, 8 * index, SEEK_SET) || fwrite(&value, 8, 1, file) != 1 || fflush(file))
+		exit(1);
+	refused(-EINVAL, text, what);
+	if (fseek(file, 8 * index, SEEK_SET) || fwrite(&before, 8, 1, file) != 1 || fclose(file))
+		exit(1);
+}
+
 static void files(void)
 {
 	struct kvs_device *device = NULL;
@@ -137,6 +151,9 @@ static void files(void)
 	err = kvs_open(name, &device);
 	tap_ok(err == -EEXIST && !device && strstr(kvs_open_error(), path), "a file that is there stays: %s",
 	       kvs_open_error());
+	property(1, 0, "sram_bytes: 0 is out of range", "a device without SRAM");
+	property(2, 1ull << 47, "hbm_bytes: 140737488355328 is out of range",
+		 "one of a size that no chip has");
 	if (truncate(path, 5000))
 		exit(1);
 	refused(-EBADMSG, "the recording ends", "cut off");

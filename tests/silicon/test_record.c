@@ -55,8 +55,8 @@ static int replay(struct kvsink_replay_result *result)
 	/* a tape may ask for any size */
 	if (config.sram_bytes > 1 << 20 || config.hbm_bytes > 64 << 20)
 		return -1;
-	config.sram = aligned_alloc(4096, config.sram_bytes + 4096 - config.sram_bytes % 4096);
-	config.hbm = aligned_alloc(4096, config.hbm_bytes + 4096);
+	config.sram = aligned_alloc(4096, (config.sram_bytes + 4096) / 4096 * 4096);
+	config.hbm = aligned_alloc(4096, (config.hbm_bytes + 4096) / 4096 * 4096);
 	rc = kvsink_replay(read_tape, NULL, &config, result);
 	free(config.sram);
 	free(config.hbm);
@@ -186,9 +186,25 @@ static void patch(size_t at, uint64_t word, const char *why, bool wrong, const c
 	memcpy(tape + at, &before, sizeof(before));
 }
 
+/* A recording ends with its digest: what comes behind it would not be checked. */
+static void behind(void)
+{
+	size_t whole = tape_bytes;
+	const uint8_t more = 0;
+
+	write_tape(NULL, &more, 1);
+	expect("behind the digest", true, "a byte behind the end");
+	tape_bytes = whole;
+	tape = realloc(tape, 2 * whole);
+	memcpy(tape + whole, tape, whole);
+	tape_bytes = 2 * whole;
+	expect("behind the digest", true, "another recording behind the end");
+	tape_bytes = whole;
+}
+
 static void changes(void)
 {
-	size_t write, read, sent, end, run, retire, whole;
+	size_t write, read, sent, end, run, retire, inject, whole;
 
 	story(1);
 	kvsink_record_end(h.chip);
@@ -198,8 +214,9 @@ static void changes(void)
 	retire = find(3, 1);
 	read = find(6, 40);
 	sent = find(7, 4);
+	inject = find(5, 0);
 	end = find(8, 0);
-	tap_ok(write && run && retire && read && sent && end + 16 == tape_bytes,
+	tap_ok(write && run && retire && read && sent && inject && end + 16 == tape_bytes,
 	       "records of every kind, the digest is the last");
 	patch(0, word_at(0) + 1, "", true, "another beginning");
 	patch(8, 1 << 10, "sram_bytes", true, "a size that no chip has");
@@ -214,6 +231,13 @@ static void changes(void)
 	patch(sent + 24, word_at(sent + 24) ^ 1, "are not those", false, "another byte written");
 	patch(end + 8, word_at(end + 8) ^ 1, "the digest is not", false, "another digest");
 	patch(end, 8 | 1 << 8, "is not possible here", true, "an end with something to it");
+	patch(write + 8, word_at(write + 8) | 1ull << 40, "is not possible here", true,
+	      "a register's value of more than 32 bits");
+	patch(inject + 8, word_at(inject + 8) | 1ull << 32, "is not possible here", true,
+	      "faults without number");
+	patch(sent + 16, 2, "neither", true, "a write that was neither done nor refused");
+	patch(read + 16, 1ull << 63, "neither", true, "a read likewise");
+	behind();
 	whole = tape_bytes;
 	tape_bytes = end;
 	expect("the recording ends", false, "no end");
@@ -302,6 +326,29 @@ static void digest(void)
 	h_close(&h);
 }
 
+static void destroy(uint64_t id)
+{
+	h_cmd(&h, KVSINK_OP_STREAM_DESTROY)->stream_destroy.stream = id;
+	h_priv(&h);
+}
+
+/* A tenant comes, and goes; of what happened to it only that it was lost is left. */
+static void lose_events(uint32_t tenant)
+{
+	struct h_stream gone = h_geometry(50);
+
+	gone.tenant = tenant;
+	h_stream(&h, &gone);
+	h_fill(&h, &gone, 0, 1);
+	h_promote(&h, &gone, 0, 0, 1, 1);
+	h_barrier(&h, &gone);
+	destroy(gone.id);
+	for (uint32_t i = 0; i < KVSINK_SPAN_SLOTS; i++) { /* of the timeline likewise */
+		h_promote(&h, &s, 11, 0, 1, 1);
+		h_evict(&h, &s, 11);
+	}
+}
+
 /* The same commands at the same cost, with another value in one of them. */
 static uint64_t variant(unsigned which, unsigned value)
 {
@@ -324,6 +371,8 @@ static uint64_t variant(unsigned which, unsigned value)
 		h_promote(&h, &s, 10, value, 1 + value, 1);
 	if (which == 4)
 		h_config(&h, 0, KVSINK_PARAM_N_DWELL, 7 + value);
+	if (which == 5)
+		lose_events(60 + value);
 	digest = kvsink_digest(h.chip);
 	h_close(&h);
 	return digest;
@@ -331,10 +380,14 @@ static uint64_t variant(unsigned which, unsigned value)
 
 static void values(void)
 {
-	static const char *const what[] = {"a threshold", "a count", "a contract's priority",
-					   "an entry's layer", "a default of the device"};
+	static const char *const what[] = {"a threshold",
+					   "a count",
+					   "a contract's priority",
+					   "an entry's layer",
+					   "a default of the device",
+					   "whose events were lost"};
 
-	for (unsigned i = 0; i < 5; i++)
+	for (unsigned i = 0; i < 6; i++)
 		tap_ok(variant(i, 0) != variant(i, 1) && variant(i, 0) == variant(i, 0), "and of %s",
 		       what[i]);
 }

@@ -159,8 +159,8 @@ static int visit(struct sc_run *run, const char *name)
 	json_object_array_add(run->devices, device.record);
 	sc_identify(&device, name);
 	if (error) {
-		/* A node that is not there is no device, whatever open() called it. */
-		if (error == -ENOENT)
+		/* A node that is not there is no device, whatever open() called it; sim: has other files. */
+		if (error == -ENOENT && strncmp(name, "sim:", 4))
 			error = -ENODEV;
 		sc_put_text(device.record, "status", strerrorname_np(-error));
 		if (error == -EINVAL) { /* an option of sim: that does not exist, say */
