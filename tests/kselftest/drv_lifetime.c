@@ -326,6 +326,12 @@ static int queue_copies(int fd, uint32_t jobs, uint32_t ops, uint64_t bytes)
 	return err ? err : handle.fd;
 }
 
+/* As before, or what newer kernels say of every fence that has signalled: then nobody asks the driver. */
+static bool name_stays(const char *before, const char *after, const char *signalled)
+{
+	return !strcmp(before, after) || !strcmp(after, signalled);
+}
+
 /* Unbind, let go of the last file, and ask a fence for its names: what they need must still be there. */
 static void outlive(struct __test_metadata *_metadata, const char *pci, int fd, int fence)
 {
@@ -335,8 +341,8 @@ static void outlive(struct __test_metadata *_metadata, const char *pci, int fd, 
 	EXPECT_EQ(0, write_sysfs("/sys/bus/pci/drivers/kvsink/unbind", pci));
 	close(fd);
 	EXPECT_EQ(0, fence_info(fence, &after));
-	EXPECT_STREQ(before.obj_name, after.obj_name);
-	EXPECT_STREQ(before.driver_name, after.driver_name);
+	EXPECT_TRUE(name_stays(before.obj_name, after.obj_name, "signaled-timeline"));
+	EXPECT_TRUE(name_stays(before.driver_name, after.driver_name, "detached-driver"));
 	EXPECT_NE(0, after.status); /* signalled */
 	close(fence);
 	EXPECT_EQ(0, write_sysfs("/sys/bus/pci/drivers/kvsink/bind", pci));
@@ -458,19 +464,12 @@ TEST_F_TIMEOUT(lifetime, a_killed_reservation_leaves_the_stream_usable, 120)
 	close(fd);
 }
 
-/* kvsink.ko beside this program, as the build laid it. */
+/* The module that the guest was started with. */
 static int load_module(void)
 {
-	char path[PATH_MAX];
-	ssize_t n = readlink("/proc/self/exe", path, sizeof(path) - 1);
-	int fd, err;
+	const char *path = getenv("KVSINK_MODULE");
+	int fd = path ? open(path, O_RDONLY) : -1, err;
 
-	if (n < 0)
-		return -errno;
-	path[n] = 0;
-	snprintf(strrchr(path, '/'), sizeof(path) - (size_t)(strrchr(path, '/') - path),
-		 "/../../driver/kvsink.ko");
-	fd = open(path, O_RDONLY);
 	err = fd < 0 || syscall(SYS_finit_module, fd, "", 0) ? -errno : 0;
 	close(fd);
 	return err;
@@ -481,7 +480,7 @@ static int unload_module(void)
 	int err = -EAGAIN;
 
 	/* what was closed just now may take a moment */
-	for (int i = 0; i < 20 && err == -EAGAIN; i++) {
+	for (int i = 0; i < 100 && err == -EAGAIN; i++) {
 		err = syscall(SYS_delete_module, "kvsink", O_NONBLOCK) ? -errno : 0;
 		usleep(50000);
 	}

@@ -105,6 +105,7 @@ def job_script(options, where, trailer):
         "driver_params": " ".join(options.driver_param), "shell": "1" if options.verb == "shell" else "",
     }
     lines = ["%s=%s" % (k, shlex.quote(v)) for k, v in settings.items()]
+    lines.append("export KVSINK_MODULE=%s" % shlex.quote(where["module"]))
     lines.append("set -- %s" % " ".join(shlex.quote(word) for word in options.command))
     for setting in job_environment(options):
         name, value = setting.split("=", 1)
