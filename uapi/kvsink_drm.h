@@ -20,6 +20,7 @@
  * ENOSPC out of HBM, SRAM, tags or streams; EILSEQ not the next token; EEXIST rows already resident;
  * ESTALE the generation relied on is gone (used for nothing else); EOPNOTSUPP a feature that is not
  * there; ENODATA the stream is swapped out; EBADMSG not the image of the stream; EIO the device failed; ENODEV the device is gone; ECANCELED a reset overtook the job;
+ * ETIME the job itself never ended, so the device was reset;
  * EROFS a prefix does not change; ENXIO the stream shares no prefix; EXDEV another geometry, or another device; ELOOP prefixes on too many
  * others; ENOMEM out of system memory; EFAULT a bad user pointer, or an operand outside its buffer.
  *
