@@ -516,6 +516,48 @@ TEST_F_TIMEOUT(prefix, killed_sharers_leave_nothing, 120)
 	EXPECT_EQ(before, kvt_all_hbm());
 }
 
+/* In a child: whatever is refused, with a window open or not, for ever. The code of the first that was not.
+ */
+static void be_refused_for_ever(int ready, bool in_window)
+{
+	struct drm_kvsink_prefix_publish args;
+	int fd = kvt_open();
+	uint64_t stream = kvt_stream(fd), other = empty_stream(fd);
+	uint32_t none;
+
+	if (kvt_fill(fd, stream, TOKENS) || publish(fd, stream, CUT, &args) ||
+	    attach(fd, other, args.handle, CUT - 1) || reserve_all(fd, other) ||
+	    kvt_window(fd, DRM_IOCTL_KVSINK_WINDOW_BEGIN, in_window ? other : stream, 4) ||
+	    kvt_draft(fd, in_window ? other : stream, in_window ? CUT - 1 : TOKENS, 0, 2))
+		_exit(1);
+	for (int i = 0;; i++) {
+		uint64_t third = kvt_stream(fd);
+
+		if (publish(fd, in_window ? other : stream, CUT, &args) != -EBUSY)
+			_exit(2);
+		if (in_window ? detach(fd, other) != -EBUSY : detach(fd, third) != -ENXIO)
+			_exit(3);
+		if (attach(fd, third, 99, 4) != -ENOENT || open_fd(fd, fd, &none) != -EINVAL)
+			_exit(4);
+		if (kvt_window(fd, DRM_IOCTL_KVSINK_WINDOW_COMMIT, in_window ? other : stream, 3) != -EINVAL)
+			_exit(5);
+		if (kvt_destroy(fd, third) || (!i && write(ready, "x", 1) != 1))
+			_exit(6);
+	}
+}
+
+TEST_F_TIMEOUT(prefix, killed_while_refused_leaves_nothing, 120)
+{
+	uint64_t before = kvt_all_hbm();
+
+	for (unsigned int round = 0; round < KILLS; round++)
+		EXPECT_EQ(0, kvt_kill(be_refused_for_ever, round % 2, round * 1900));
+	for (int i = 0; i < 200 && kvt_total(self->fd, DRM_KVSINK_QUERY_STREAMS) > 1; i++)
+		usleep(10000);
+	EXPECT_EQ(1, kvt_total(self->fd, DRM_KVSINK_QUERY_STREAMS));
+	EXPECT_EQ(before, kvt_all_hbm());
+}
+
 TEST_F(prefix, swaps_only_what_is_its_own)
 {
 	float before[KVT_OUT], after[KVT_OUT];
