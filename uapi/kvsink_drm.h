@@ -342,7 +342,7 @@ struct drm_kvsink_swap {
  * and entries are the prefix's from then on, charged to this tenant until its last handle and descriptor are closed and the last
  * stream that begins with it is gone; this stream is one of these. QUERY, CONFIG, PROMOTE, EVICT and CONTRACT name the prefix by its id
  * within the tenant; what would change it is EROFS, its rows through a stream are EBUSY.
- * EBUSY while a step is open; ENOSPC (HBM, streams); ELOOP (prefixes on prefixes, too many); EINVAL where @tokens would part a sealed page.
+ * EBUSY while a step or a window is open; ENOSPC (HBM, streams); ELOOP (prefixes on prefixes, too many); EINVAL where @tokens would part a sealed page.
  */
 struct drm_kvsink_prefix_publish {
 	/** @stream: id; this file must own it. */
@@ -413,7 +413,7 @@ struct drm_kvsink_prefix_attach {
  * struct drm_kvsink_prefix_detach - argument of PREFIX_DETACH
  *
  * Takes HBM for all pages that the stream shares and copies them. ENXIO: it shares nothing (any more); ENOSPC: it goes on sharing what is not
- * copied yet, and may be asked again.
+ * copied yet, and may be asked again; EBUSY while a window is open.
  */
 struct drm_kvsink_prefix_detach {
 	/** @stream: id; this file must own it. */
