@@ -515,6 +515,27 @@ TEST_F_TIMEOUT(hang, commands_whose_end_is_lost_are_done, 200)
 	EXPECT_EQ(before, hbm_at_rest(before));
 }
 
+/* Every question is hit as well: the call fails, and the stream can be made whole, whatever was done. */
+TEST_F_TIMEOUT(hang, an_attach_of_which_nobody_can_tell_can_be_undone, 200)
+{
+	uint64_t before = kvt_all_hbm();
+	struct scene s;
+
+	for (int round = 0; round < 2; round++) {
+		ASSERT_EQ(-ETIME, hit(&s, &commands[1], round ? "lost" : "hang", 4));
+		EXPECT_EQ(KVSINK_CODE_ABORTED, s.code);
+		EXPECT_EQ(round, shares(&s, s.other));
+		EXPECT_EQ(-EBUSY, do_attach(&s));
+		EXPECT_EQ(0, do_detach(&s));
+		EXPECT_FALSE(shares(&s, s.other));
+		EXPECT_EQ(round ? -EBUSY : 0, do_attach(&s));
+		EXPECT_EQ(0, same_rows(&s, s.other, CUT));
+		close(s.fd);
+		EXPECT_EQ(0, left());
+	}
+	EXPECT_EQ(before, hbm_at_rest(before));
+}
+
 /* ---- two devices ---- */
 
 TEST_F(hang, a_prefix_of_another_device_is_refused)
