@@ -173,7 +173,7 @@ struct kvsink_device {
 
 /* Memory of one open file; jobs in flight keep it, but not the drm_file, beyond its end. */
 struct kvsink_file {
-	/** @ref: the drm_file, and one for each job. */
+	/** @ref: the drm_file, and one for each job and each prefix in @published. */
 	struct kref ref;
 	/** @kdev: the device. */
 	struct kvsink_device *kdev;
@@ -183,10 +183,12 @@ struct kvsink_file {
 	u64 client_id;
 	/** @queue: the file's jobs, in the order of its ioctls. */
 	struct kvsink_queue queue;
-	/** @lock: protects @streams. */
+	/** @lock: protects @streams and @published. */
 	struct mutex lock;
 	/** @streams: struct kvsink_stream.link. */
 	struct list_head streams;
+	/** @published: prefixes that are charged to the file, likewise. */
+	struct list_head published;
 	/** @prefixes: handles: struct kvsink_stream of prefixes. */
 	struct xarray prefixes;
 	/** @answer_lock: protects @answer, held from the QUERY job until its bytes are copied. */

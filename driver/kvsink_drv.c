@@ -55,6 +55,7 @@ static int kvsink_open(struct drm_device *dev, struct drm_file *drm_file)
 	mutex_init(&file->lock);
 	mutex_init(&file->answer_lock);
 	INIT_LIST_HEAD(&file->streams);
+	INIT_LIST_HEAD(&file->published);
 	xa_init_flags(&file->prefixes, XA_FLAGS_ALLOC1);
 	init_waitqueue_head(&file->jobs_room);
 	err = kvsink_queue_init(file->kdev, &file->queue);

@@ -39,6 +39,27 @@ void kvsink_prefix_put(struct kvsink_stream *prefix)
 	kref_put(&prefix->users, kvsink_prefix_end);
 }
 
+/*
+ * Until its memory is free it stands in the account of who published it, whose file may be closed by then:
+ * the reference keeps the list, not the file.
+ */
+static void kvsink_prefix_charge(struct kvsink_stream *prefix, struct kvsink_file *file)
+{
+	kref_get(&file->ref);
+	prefix->publisher = file;
+	mutex_lock(&file->lock);
+	list_add_tail(&prefix->link, &file->published);
+	mutex_unlock(&file->lock);
+}
+
+void kvsink_prefix_uncharge(struct kvsink_stream *prefix)
+{
+	mutex_lock(&prefix->publisher->lock);
+	list_del_init(&prefix->link);
+	mutex_unlock(&prefix->publisher->lock);
+	kvsink_file_put(prefix->publisher);
+}
+
 /* A user of the prefix behind a handle of the file, or NULL. */
 static struct kvsink_stream *kvsink_prefix_get(struct kvsink_file *file, u32 handle)
 {
@@ -165,7 +186,7 @@ static struct kvsink_stream *kvsink_prefix_make(struct kvsink_stream *stream,
 	return prefix;
 }
 
-/* The chip has said yes: who has what, and the prefix may be found. The stream's user of it is the first. */
+/* The chip has said yes: who has what, and who pays for it. The stream's user of the prefix is the first. */
 static void kvsink_prefix_take_over(struct kvsink_stream *stream, struct kvsink_stream *prefix,
 				    struct list_head *moved)
 {
@@ -180,6 +201,7 @@ static void kvsink_prefix_take_over(struct kvsink_stream *stream, struct kvsink_
 	atomic64_sub(bytes, &stream->hbm_bytes);
 	atomic64_set(&prefix->hbm_bytes, bytes + prefix->layout.table_bytes + prefix->layout.score_bytes +
 						 prefix->layout.reserve_pages * prefix->layout.page_bytes);
+	kvsink_prefix_charge(prefix, stream->owner); /* who asked: only the owner may */
 }
 
 /*
@@ -410,7 +432,22 @@ int kvsink_ioctl_prefix_close(struct drm_device *dev, void *data, struct drm_fil
 
 /* ---- PREFIX_ATTACH --------------------------------------------------------------------------- */
 
-/* Under stream->lock. 0: the stream has taken the caller's user of the prefix. */
+/* Nobody saw the end of the job: what has the stream? 0 if the chip told. */
+static int kvsink_prefix_ask_pages(struct kvsink_stream *stream, struct kvsink_file *file)
+{
+	int err = -ECANCELED;
+	u32 tries;
+
+	stream->unsure = true;
+	for (tries = 0; err && tries < KVSINK_ASK_TRIES; tries++)
+		err = kvsink_stream_settle_pages(stream, file);
+	return err;
+}
+
+/*
+ * Under stream->lock. When nobody can tell whether it was done, the stream holds the prefix as if it were,
+ * and the caller hears of the failure: DETACH, or the stream's end, lets go of it.
+ */
 static int kvsink_prefix_attach(struct kvsink_stream *stream, struct kvsink_file *file,
 				struct kvsink_stream *prefix, struct drm_kvsink_prefix_attach *args,
 				bool needs_page)
@@ -433,15 +470,14 @@ static int kvsink_prefix_attach(struct kvsink_stream *stream, struct kvsink_file
 	kvsink_logic_build_attach(args, prefix->geometry.id, page, &cmd);
 	err = kvsink_prefix_command(file, &cmd, &said);
 	args->code = said.code;
-	if (err && said.code == KVSINK_CODE_ABORTED) {
-		stream->unsure = true;
-		if (kvsink_stream_settle_pages(stream, file) || stream->pages)
-			err = args->code = 0; /* done, or nobody can tell: then it may have been */
-	}
-	if (err) {
+	if (err && said.code == KVSINK_CODE_ABORTED && !kvsink_prefix_ask_pages(stream, file) &&
+	    stream->pages)
+		err = args->code = 0;
+	if (err && !stream->unsure) {
 		kvsink_hbm_free(stream->kdev, &ranges);
 		return err;
 	}
+	kref_get(&prefix->users);
 	memcpy(stream->page_at, prefix->page_at, whole * sizeof(*stream->page_at));
 	if (needs_page)
 		stream->page_at[whole] = page;
@@ -450,7 +486,7 @@ static int kvsink_prefix_attach(struct kvsink_stream *stream, struct kvsink_file
 	stream->pages = whole + needs_page;
 	list_splice_tail(&ranges, &stream->ranges);
 	atomic64_add(needs_page * stream->layout.page_bytes, &stream->hbm_bytes);
-	return 0;
+	return err;
 }
 
 int kvsink_ioctl_prefix_attach(struct drm_device *dev, void *data, struct drm_file *drm_file)
@@ -475,8 +511,7 @@ int kvsink_ioctl_prefix_attach(struct drm_device *dev, void *data, struct drm_fi
 		err = kvsink_prefix_attach(stream, file, prefix, args, needs_page);
 		kvsink_prefix_unlock(stream);
 	}
-	if (err)
-		kvsink_prefix_put(prefix);
+	kvsink_prefix_put(prefix);
 	return err;
 }
 
@@ -496,10 +531,11 @@ static int kvsink_prefix_detach_some(struct kvsink_stream *stream, struct kvsink
 	kvsink_logic_build_detach(stream->geometry.id, first, pages + first, count, kvsink_job_cmd(job),
 				  job->mem->items);
 	job->desc.item_count = KVSINK_LOGIC_PAGE_ITEMS(count);
-	memcpy(stream->page_at + first, pages + first, count * sizeof(*pages));
 	err = kvsink_job_run(job);
 	cpl = kvsink_job_result(job);
 	*code = cpl ? cpl->code : KVSINK_CODE_ABORTED;
+	if (*code != KVSINK_CODE_WINDOW)
+		memcpy(stream->page_at + first, pages + first, count * sizeof(*pages));
 	if (!err)
 		stream->own_page = first;
 	stream->unsure |= !cpl;
@@ -507,7 +543,10 @@ static int kvsink_prefix_detach_some(struct kvsink_stream *stream, struct kvsink
 	return err;
 }
 
-/* Under stream->lock. The new pages stay the stream's until its end, whatever comes of it. */
+/*
+ * Under stream->lock. The new pages stay the stream's until its end, unless a window is open: then the chip
+ * has touched none of them, and asking again and again costs nothing.
+ */
 static int kvsink_prefix_detach(struct kvsink_stream *stream, struct kvsink_file *file, u32 *code)
 {
 	struct kvsink_stream *prefix = stream->prefix;
@@ -516,6 +555,7 @@ static int kvsink_prefix_detach(struct kvsink_stream *stream, struct kvsink_file
 	LIST_HEAD(runs);
 	int err;
 
+	*code = KVSINK_CODE_OK;
 	if (!prefix) {
 		*code = KVSINK_CODE_NOT_SHARED;
 		return kvsink_logic_errno(*code);
@@ -528,8 +568,6 @@ static int kvsink_prefix_detach(struct kvsink_stream *stream, struct kvsink_file
 		kvsink_hbm_free_clean(stream->kdev, &runs);
 		return -ENOMEM;
 	}
-	list_splice_tail(&runs, &stream->ranges);
-	atomic64_add(count * stream->layout.page_bytes, &stream->hbm_bytes);
 	do {
 		u32 before = stream->own_page;
 
@@ -539,6 +577,12 @@ static int kvsink_prefix_detach(struct kvsink_stream *stream, struct kvsink_file
 			err = 0; /* it was done, or some of it */
 	} while (!err && stream->own_page);
 	kvfree(pages);
+	if (*code == KVSINK_CODE_WINDOW) {
+		kvsink_hbm_free_clean(stream->kdev, &runs);
+		return err;
+	}
+	list_splice_tail(&runs, &stream->ranges);
+	atomic64_add(count * stream->layout.page_bytes, &stream->hbm_bytes);
 	/* what the chip says of a stream that has parted already */
 	if (err && *code != KVSINK_CODE_NOT_SHARED)
 		return err;

@@ -85,6 +85,8 @@ static void kvsink_stream_retire_work(struct work_struct *work)
 	}
 	kvsink_hbm_free(kdev, &stream->ranges);
 	mutex_unlock(&stream->lock);
+	if (stream->publisher)
+		kvsink_prefix_uncharge(stream);
 	if (stream->prefix)
 		kvsink_prefix_put(stream->prefix); /* the chip has counted it off as well */
 	complete_all(&stream->gone);

@@ -51,7 +51,9 @@ struct kvsink_stream {
 	struct kref users;
 	/** @retired: no longer to be used; its end is on its way. */
 	bool retired;
-	/** @link: in kvsink_file.streams. */
+	/** @publisher: of a prefix: the file that is charged for it; holds a reference. */
+	struct kvsink_file *publisher;
+	/** @link: in kvsink_file.streams, or a prefix's in kvsink_file.published. */
 	struct list_head link;
 	/** @hbm_bytes: HBM reserved, for fdinfo. */
 	atomic64_t hbm_bytes;
@@ -85,6 +87,7 @@ int kvsink_stream_settle_pages(struct kvsink_stream *stream, struct kvsink_file 
 
 /* kvsink_prefix.c */
 void kvsink_prefix_put(struct kvsink_stream *prefix);
+void kvsink_prefix_uncharge(struct kvsink_stream *prefix);
 void kvsink_prefixes_close(struct kvsink_file *file);
 
 /* kvsink_swap.c */

@@ -20,6 +20,7 @@
  * ENOSPC out of HBM, SRAM, tags or streams; EILSEQ not the next token; EEXIST rows already resident;
  * ESTALE the generation relied on is gone (used for nothing else); EOPNOTSUPP a feature that is not
  * there; ENODATA the stream is swapped out; EBADMSG not the image of the stream; EIO the device failed; ENODEV the device is gone; ECANCELED a reset overtook the job;
+ * ETIME the job itself never ended, so the device was reset;
  * EROFS a prefix does not change; ENXIO the stream shares no prefix; EXDEV another geometry, or another device; ELOOP prefixes on too many
  * others; ENOMEM out of system memory; EFAULT a bad user pointer, or an operand outside its buffer.
  *
@@ -341,7 +342,7 @@ struct drm_kvsink_swap {
  * and entries are the prefix's from then on, charged to this tenant until its last handle and descriptor are closed and the last
  * stream that begins with it is gone; this stream is one of these. QUERY, CONFIG, PROMOTE, EVICT and CONTRACT name the prefix by its id
  * within the tenant; what would change it is EROFS, its rows through a stream are EBUSY.
- * EBUSY while a step is open; ENOSPC (HBM, streams); ELOOP (prefixes on prefixes, too many); EINVAL where @tokens would part a sealed page.
+ * EBUSY while a step or a window is open; ENOSPC (HBM, streams); ELOOP (prefixes on prefixes, too many); EINVAL where @tokens would part a sealed page.
  */
 struct drm_kvsink_prefix_publish {
 	/** @stream: id; this file must own it. */
@@ -412,7 +413,7 @@ struct drm_kvsink_prefix_attach {
  * struct drm_kvsink_prefix_detach - argument of PREFIX_DETACH
  *
  * Takes HBM for all pages that the stream shares and copies them. ENXIO: it shares nothing (any more); ENOSPC: it goes on sharing what is not
- * copied yet, and may be asked again.
+ * copied yet, and may be asked again; EBUSY while a window is open.
  */
 struct drm_kvsink_prefix_detach {
 	/** @stream: id; this file must own it. */

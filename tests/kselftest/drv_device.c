@@ -245,8 +245,8 @@ TEST_F(device, unknown_ioctl_is_refused)
 TEST_F(device, fdinfo_has_the_documented_keys)
 {
 	static const char *const keys[] = {
-		"drm-driver:\tkvsink", "drm-client-id:",     "drm-pdev:",	 "drm-engine-attn:",
-		"drm-total-hbm:",      "drm-resident-sram:", "drm-total-memory:"};
+		"drm-driver:\tkvsink", "drm-client-id:",  "drm-pdev:",		"drm-engine-attn:",
+		"drm-total-hbm:",      "drm-shared-hbm:", "drm-resident-sram:", "drm-total-memory:"};
 	char path[64], text[4096];
 	unsigned long long ns = 0, kib = 0;
 	int fd;

@@ -29,11 +29,17 @@ static int start(int fd, struct kvt_bo *result, uint64_t generation, uint32_t ti
 	return kvt_submit_raw(fd, &submit);
 }
 
-/* The script beside us hears this and gives the next job a fault: "hang", or "lost" (work without an end). */
+/* The script beside us hears this and gives the next jobs a fault: "hang", or "lost" (work without an end).
+ */
+static void ask_for_some(const char *fault, int jobs)
+{
+	printf("# kvsink-test: %s %d\n", fault, jobs);
+	fflush(stdout);
+}
+
 static void ask_for(const char *fault)
 {
-	printf("# kvsink-test: %s\n", fault);
-	fflush(stdout);
+	ask_for_some(fault, 1);
 }
 
 FIXTURE(hang){};
@@ -265,6 +271,291 @@ TEST_F_TIMEOUT(hang, windows_that_a_reset_overtakes_are_over, 200)
 	EXPECT_EQ(0, kvt_destroy(fd, stream));
 	close(fd);
 	EXPECT_EQ(before, kvt_all_hbm());
+}
+
+/* ---- one command, hit on purpose ---- */
+
+#define LENGTH 22
+#define CUT 14
+#define TRIES 4 /* the fault may come too late, on a busy machine */
+#define LATE (-1000)
+#define SETTLE_US 700000
+
+/* What a command works on, and what came of it. */
+struct scene {
+	int fd;
+	uint64_t stream, other; /* one with rows; one that is empty or begins with a prefix of it */
+	uint32_t handle;	/* of the prefix; 0: none yet */
+	uint32_t code;
+};
+
+static int do_publish(struct scene *s)
+{
+	struct drm_kvsink_prefix_publish args = {.stream = s->stream, .tokens = CUT};
+	int err = kvt_ioctl(s->fd, DRM_IOCTL_KVSINK_PREFIX_PUBLISH, &args);
+
+	s->handle = err ? s->handle : args.handle;
+	s->code = args.code;
+	return err;
+}
+
+static int do_attach(struct scene *s)
+{
+	struct drm_kvsink_prefix_attach args = {.stream = s->other, .handle = s->handle, .tokens = CUT};
+	int err = kvt_ioctl(s->fd, DRM_IOCTL_KVSINK_PREFIX_ATTACH, &args);
+
+	s->code = args.code;
+	return err;
+}
+
+static int do_detach(struct scene *s)
+{
+	struct drm_kvsink_prefix_detach args = {.stream = s->other};
+	int err = kvt_ioctl(s->fd, DRM_IOCTL_KVSINK_PREFIX_DETACH, &args);
+
+	s->code = args.code;
+	return err;
+}
+
+static int do_commit(struct scene *s)
+{
+	struct drm_kvsink_window args = {.stream = s->stream, .tokens = 2};
+	int err = kvt_ioctl(s->fd, DRM_IOCTL_KVSINK_WINDOW_COMMIT, &args);
+
+	s->code = args.code;
+	return err;
+}
+
+static int speculate(struct scene *s)
+{
+	int err = kvt_window(s->fd, DRM_IOCTL_KVSINK_WINDOW_BEGIN, s->stream, 4);
+
+	return err ? err : kvt_draft(s->fd, s->stream, LENGTH, LENGTH, 3);
+}
+
+/* Does the stream hold the first rows that every stream here has? */
+static int same_rows(struct scene *s, uint64_t stream, uint32_t tokens)
+{
+	float is[KVT_OUT], should[KVT_OUT];
+	uint64_t scratch = kvt_stream(s->fd);
+	int err = kvt_fill(s->fd, scratch, tokens);
+
+	err = err ? err : kvt_attend(s->fd, scratch, tokens, should);
+	err = err ? err : kvt_attend(s->fd, stream, tokens, is);
+	err = err ? err : kvt_destroy(s->fd, scratch);
+	return err ? err : memcmp(is, should, sizeof(is));
+}
+
+static int length_of(struct scene *s, uint64_t stream)
+{
+	struct kvsink_stream_rec rec;
+	int err = kvt_record(s->fd, stream, &rec);
+
+	return err ? err : (int)rec.length;
+}
+
+static bool shares(struct scene *s, uint64_t stream)
+{
+	struct kvsink_stream_rec rec;
+
+	return !kvt_record(s->fd, stream, &rec) && rec.prefix;
+}
+
+/* Each: was it done, and if so, is what there should be there? */
+static int published(struct scene *s)
+{
+	return shares(s, s->stream) ? !same_rows(s, s->stream, LENGTH) && !do_attach(s) : 0;
+}
+
+static int attached(struct scene *s)
+{
+	return shares(s, s->other) ? !same_rows(s, s->other, CUT) : 0;
+}
+
+static int detached(struct scene *s)
+{
+	return shares(s, s->other) ? 0 : !same_rows(s, s->other, CUT);
+}
+
+static int committed(struct scene *s)
+{
+	return length_of(s, s->stream) == LENGTH + 2 ? !same_rows(s, s->stream, LENGTH + 2) : 0;
+}
+
+static const struct command {
+	const char *name;
+	int (*prepare[2])(struct scene *s);
+	int (*run)(struct scene *s);
+	int (*done)(struct scene *s);
+	bool answers; /* 0 if the work was done, whoever saw the end of it */
+} commands[] = {
+	{"PREFIX_PUBLISH", {NULL, NULL}, do_publish, published, true},
+	{"PREFIX_ATTACH", {do_publish, NULL}, do_attach, attached, true},
+	{"PREFIX_DETACH", {do_publish, do_attach}, do_detach, detached, true},
+	{"WINDOW_COMMIT", {speculate, NULL}, do_commit, committed, false},
+};
+
+static int set_up(struct scene *s, const struct command *c)
+{
+	struct drm_kvsink_stream_create create = kvt_stream_args();
+	int err;
+
+	*s = (struct scene){.fd = kvt_open()};
+	create.reserve_tokens = 0;
+	s->stream = kvt_stream(s->fd);
+	err = kvt_ioctl(s->fd, DRM_IOCTL_KVSINK_STREAM_CREATE, &create);
+	s->other = create.stream;
+	err = err ? err : kvt_fill(s->fd, s->stream, LENGTH);
+	for (int i = 0; i < 2 && !err; i++)
+		err = c->prepare[i] ? c->prepare[i](s) : 0;
+	return err;
+}
+
+/* The command with its first `jobs` jobs hit: what it said, or LATE if something else was hit. */
+static int hit(struct scene *s, const struct command *c, const char *fault, int jobs)
+{
+	int err = LATE;
+
+	for (int i = 0; i < TRIES && err == LATE; i++) {
+		if (!set_up(s, c)) {
+			uint64_t generation = kvt_generation(s->fd);
+
+			usleep(SETTLE_US); /* buffers that were freed go by jobs of the kernel */
+			ask_for_some(fault, jobs);
+			usleep(SETTLE_US);
+			err = c->run(s);
+			err = kvt_generation(s->fd) == generation ? LATE : err;
+		}
+		if (err == LATE)
+			close(s->fd);
+	}
+	return err;
+}
+
+static uint64_t sram_used(int fd)
+{
+	struct drm_kvsink_reg_read read = {.offset = KVSINK_REG_SRAM_USED};
+
+	return kvt_ioctl(fd, DRM_IOCTL_KVSINK_REG_READ, &read) ? UINT64_MAX : read.value;
+}
+
+/* Streams and prefixes of a file that was closed: the last stream ends a prefix, and nobody waits for that.
+ */
+static int left(void)
+{
+	int fd = kvt_open(), n = -1;
+
+	for (int i = 0; i < 300 && n; i++) {
+		usleep(10000);
+		n = kvt_total(fd, DRM_KVSINK_QUERY_STREAMS);
+	}
+	n += sram_used(fd) || kvt_total(fd, DRM_KVSINK_QUERY_TAGS) ? 10000 : 0;
+	close(fd);
+	return n;
+}
+
+static uint64_t hbm_at_rest(uint64_t wanted)
+{
+	uint64_t all = 0;
+
+	for (int i = 0; i < 20 && all != wanted; i++) {
+		usleep(i * 20000);
+		all = kvt_all_hbm();
+	}
+	return all;
+}
+
+/* Not done: ETIME, as it was, and it can be done again. */
+TEST_F_TIMEOUT(hang, commands_that_never_begin_have_done_nothing, 200)
+{
+	uint64_t before = kvt_all_hbm();
+	struct scene s;
+
+	for (size_t i = 0; i < KVT_COUNT(commands); i++) {
+		const struct command *c = &commands[i];
+
+		/* once the question after it, too */
+		for (int jobs = 1; jobs <= (c->answers ? 2 : 1); jobs++) {
+			EXPECT_EQ(-ETIME, hit(&s, c, "hang", jobs))
+			TH_LOG("%s, %d", c->name, jobs);
+			EXPECT_EQ(KVSINK_CODE_ABORTED, s.code);
+			EXPECT_EQ(0, c->done(&s))
+			TH_LOG("%s, %d", c->name, jobs);
+			EXPECT_EQ(0, c->run == do_commit ? speculate(&s) : 0);
+			EXPECT_EQ(0, c->run(&s))
+			TH_LOG("%s, %d", c->name, jobs);
+			EXPECT_EQ(1, c->done(&s))
+			TH_LOG("%s, %d", c->name, jobs);
+			close(s.fd);
+			EXPECT_EQ(0, left());
+		}
+	}
+	EXPECT_EQ(before, hbm_at_rest(before));
+}
+
+/* Done, but the driver did not see it: the driver asks. Of a commit the stream's length tells. */
+TEST_F_TIMEOUT(hang, commands_whose_end_is_lost_are_done, 200)
+{
+	uint64_t before = kvt_all_hbm();
+	struct scene s;
+
+	for (size_t i = 0; i < KVT_COUNT(commands); i++) {
+		const struct command *c = &commands[i];
+		int err = hit(&s, c, "lost", 1);
+
+		EXPECT_EQ(c->answers ? 0 : -ETIME, err)
+		TH_LOG("%s", c->name);
+		EXPECT_EQ(c->answers ? KVSINK_CODE_OK : KVSINK_CODE_ABORTED, s.code);
+		EXPECT_EQ(1, c->done(&s))
+		TH_LOG("%s", c->name);
+		EXPECT_EQ(0, kvt_window(s.fd, DRM_IOCTL_KVSINK_WINDOW_BEGIN, s.stream, 4));
+		close(s.fd);
+		EXPECT_EQ(0, left());
+	}
+	EXPECT_EQ(before, hbm_at_rest(before));
+}
+
+/* Every question is hit as well: the call fails, and the stream can be made whole, whatever was done. */
+TEST_F_TIMEOUT(hang, an_attach_of_which_nobody_can_tell_can_be_undone, 200)
+{
+	uint64_t before = kvt_all_hbm();
+	struct scene s;
+
+	for (int round = 0; round < 2; round++) {
+		ASSERT_EQ(-ETIME, hit(&s, &commands[1], round ? "lost" : "hang", 4));
+		EXPECT_EQ(KVSINK_CODE_ABORTED, s.code);
+		EXPECT_EQ(round, shares(&s, s.other));
+		EXPECT_EQ(-EBUSY, do_attach(&s));
+		EXPECT_EQ(0, do_detach(&s));
+		EXPECT_FALSE(shares(&s, s.other));
+		EXPECT_EQ(round ? -EBUSY : 0, do_attach(&s));
+		EXPECT_EQ(0, same_rows(&s, s.other, CUT));
+		close(s.fd);
+		EXPECT_EQ(0, left());
+	}
+	EXPECT_EQ(before, hbm_at_rest(before));
+}
+
+/* ---- two devices ---- */
+
+TEST_F(hang, a_prefix_of_another_device_is_refused)
+{
+	struct drm_kvsink_prefix_handle exported = {.fd = -1};
+	struct drm_kvsink_prefix_open open = {0};
+	int second = kvt_open_second();
+	struct scene s;
+
+	ASSERT_GE(second, 0);
+	ASSERT_EQ(0, set_up(&s, &commands[1]));
+	exported.handle = s.handle;
+	ASSERT_EQ(0, kvt_ioctl(s.fd, DRM_IOCTL_KVSINK_PREFIX_EXPORT, &exported));
+	open.fd = exported.fd;
+	EXPECT_EQ(-EXDEV, kvt_ioctl(second, DRM_IOCTL_KVSINK_PREFIX_OPEN, &open));
+	EXPECT_EQ(0, kvt_ioctl(s.fd, DRM_IOCTL_KVSINK_PREFIX_OPEN, &open));
+	close(exported.fd);
+	close(second);
+	close(s.fd);
+	EXPECT_EQ(0, left());
 }
 
 TEST_HARNESS_MAIN

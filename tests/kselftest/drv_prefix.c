@@ -243,6 +243,124 @@ TEST_F(prefix, refuses_bad_handles)
 	close(null);
 }
 
+TEST_F(prefix, begins_nothing_of_another_geometry)
+{
+	struct drm_kvsink_stream_create create = kvt_stream_args();
+	struct drm_kvsink_prefix_publish args;
+	struct drm_kvsink_prefix_attach other = {.tokens = 4};
+	uint64_t before;
+
+	ASSERT_EQ(0, publish(self->fd, self->stream, CUT, &args));
+	create.reserve_tokens = 0;
+	create.d_k = create.d_v = 2 * KVT_DK;
+	ASSERT_EQ(0, kvt_ioctl(self->fd, DRM_IOCTL_KVSINK_STREAM_CREATE, &create));
+	other.stream = create.stream;
+	other.handle = args.handle;
+	before = (uint64_t)kvt_fdinfo(self->fd, "drm-total-hbm:");
+	for (other.tokens = 3; other.tokens < 6; other.tokens++) {
+		EXPECT_EQ(-EXDEV, kvt_ioctl(self->fd, DRM_IOCTL_KVSINK_PREFIX_ATTACH, &other));
+		EXPECT_EQ(KVSINK_CODE_GEOMETRY, other.code);
+	}
+	EXPECT_EQ(before, (uint64_t)kvt_fdinfo(self->fd, "drm-total-hbm:"));
+	create.max_tokens = 8; /* less than the prefix has, more than what is taken of it */
+	create.d_k = create.d_v = KVT_DK;
+	ASSERT_EQ(0, kvt_ioctl(self->fd, DRM_IOCTL_KVSINK_STREAM_CREATE, &create));
+	EXPECT_EQ(-EINVAL, attach(self->fd, create.stream, args.handle, 9));
+	EXPECT_EQ(0, attach(self->fd, create.stream, args.handle, 8));
+}
+
+/* What a window tries is no part of a prefix, and what it stands on does not move. Asking costs no memory. */
+TEST_F(prefix, waits_for_the_end_of_a_window)
+{
+	struct drm_kvsink_prefix_publish args;
+	struct drm_kvsink_prefix_detach part = {0};
+	uint64_t other = empty_stream(self->fd);
+	long kib;
+
+	ASSERT_EQ(0, publish(self->fd, self->stream, CUT, &args));
+	ASSERT_EQ(0, attach(self->fd, other, args.handle, CUT));
+	ASSERT_EQ(0, reserve_all(self->fd, other));
+	ASSERT_EQ(0, kvt_window(self->fd, DRM_IOCTL_KVSINK_WINDOW_BEGIN, other, 4));
+	ASSERT_EQ(0, kvt_draft(self->fd, other, CUT, CUT, 2));
+	part.stream = other;
+	kib = kvt_fdinfo(self->fd, "drm-total-hbm:");
+	for (int i = 0; i < 3; i++) {
+		EXPECT_EQ(-EBUSY, publish(self->fd, other, CUT + 1, &args));
+		EXPECT_EQ(KVSINK_CODE_WINDOW, args.code);
+		EXPECT_EQ(-EBUSY, kvt_ioctl(self->fd, DRM_IOCTL_KVSINK_PREFIX_DETACH, &part));
+		EXPECT_EQ(KVSINK_CODE_WINDOW, part.code);
+	}
+	EXPECT_EQ(kib, kvt_fdinfo(self->fd, "drm-total-hbm:"));
+	ASSERT_EQ(0, kvt_window(self->fd, DRM_IOCTL_KVSINK_WINDOW_COMMIT, other, 1));
+	EXPECT_EQ(0, publish(self->fd, other, CUT + 1, &args));
+	EXPECT_EQ(0, detach(self->fd, other));
+}
+
+/* ---- whose account ---- */
+
+#define PAGE_KIB 4 /* a page of the small stream, a table, scores: each once aligned */
+
+static long hbm_kib(int fd)
+{
+	return kvt_fdinfo(fd, "drm-total-hbm:");
+}
+
+static long shared_kib(int fd)
+{
+	return kvt_fdinfo(fd, "drm-shared-hbm:");
+}
+
+TEST_F(prefix, is_charged_to_its_publisher_until_the_last_reference_is_gone)
+{
+	struct drm_kvsink_prefix_publish args;
+	struct drm_kvsink_promote promote;
+	int other = kvt_open();
+	uint64_t stream = empty_stream(other);
+	long own = hbm_kib(self->fd);
+	uint32_t handle;
+
+	EXPECT_EQ(0, shared_kib(self->fd));
+	ASSERT_EQ(0, publish(self->fd, self->stream, CUT, &args));
+	/* its pages were the stream's; a table, scores, and the copy of a part of a page are new */
+	EXPECT_EQ(own + 3 * PAGE_KIB, hbm_kib(self->fd));
+	EXPECT_EQ((CUT / KVT_PAGE + 3) * PAGE_KIB, shared_kib(self->fd));
+	ASSERT_EQ(0, open_id(other, args.prefix, &handle));
+	ASSERT_EQ(0, attach(other, stream, handle, CUT));
+	EXPECT_EQ(3 * PAGE_KIB, hbm_kib(other));
+	EXPECT_EQ(0, shared_kib(other));
+	ASSERT_EQ(0, kvt_promote(other, args.prefix, 5, &promote));
+	EXPECT_EQ((long)promote.sram_bytes, kvt_fdinfo(self->fd, "drm-resident-sram:"));
+	EXPECT_EQ(0, kvt_fdinfo(other, "drm-resident-sram:"));
+	ASSERT_EQ(0, kvt_destroy(self->fd, self->stream));
+	ASSERT_EQ(0, close_handle(self->fd, args.handle));
+	EXPECT_EQ((CUT / KVT_PAGE + 3) * PAGE_KIB, hbm_kib(self->fd));
+	ASSERT_EQ(0, kvt_destroy(other, stream));
+	EXPECT_EQ((CUT / KVT_PAGE + 3) * PAGE_KIB, shared_kib(self->fd));
+	ASSERT_EQ(0, close_handle(other, handle)); /* the last one: gone on return */
+	EXPECT_EQ(0, hbm_kib(self->fd));
+	EXPECT_EQ(0, kvt_fdinfo(self->fd, "drm-resident-sram:"));
+	close(other);
+}
+
+/* Its file is closed, its process is there: nobody is charged, and nothing is touched that is gone. */
+TEST_F(prefix, may_outlive_the_file_that_is_charged)
+{
+	struct drm_kvsink_prefix_publish args;
+	int publisher = kvt_open();
+	uint64_t stream = kvt_stream(publisher), other = empty_stream(self->fd);
+	uint32_t handle;
+
+	ASSERT_EQ(0, kvt_fill(publisher, stream, TOKENS));
+	ASSERT_EQ(0, publish(publisher, stream, CUT, &args));
+	ASSERT_EQ(0, open_id(self->fd, args.prefix, &handle));
+	ASSERT_EQ(0, attach(self->fd, other, handle, CUT));
+	close(publisher);
+	EXPECT_EQ(0, shared_kib(self->fd));
+	ASSERT_EQ(0, kvt_destroy(self->fd, other));
+	EXPECT_EQ(0, close_handle(self->fd, handle));
+	EXPECT_EQ(1, kvt_total(self->fd, DRM_KVSINK_QUERY_STREAMS));
+}
+
 /* ---- other users ---- */
 
 static int inherited; /* a descriptor, in the child of kvt_as_nobody() */
@@ -392,6 +510,48 @@ TEST_F_TIMEOUT(prefix, killed_sharers_leave_nothing, 120)
 
 	for (unsigned int round = 0; round < KILLS; round++)
 		EXPECT_EQ(0, kvt_kill(share_for_ever, round % 2, round * 2900));
+	for (int i = 0; i < 200 && kvt_total(self->fd, DRM_KVSINK_QUERY_STREAMS) > 1; i++)
+		usleep(10000);
+	EXPECT_EQ(1, kvt_total(self->fd, DRM_KVSINK_QUERY_STREAMS));
+	EXPECT_EQ(before, kvt_all_hbm());
+}
+
+/* In a child: whatever is refused, with a window open or not, for ever. The code of the first that was not.
+ */
+static void be_refused_for_ever(int ready, bool in_window)
+{
+	struct drm_kvsink_prefix_publish args;
+	int fd = kvt_open();
+	uint64_t stream = kvt_stream(fd), other = empty_stream(fd);
+	uint32_t none;
+
+	if (kvt_fill(fd, stream, TOKENS) || publish(fd, stream, CUT, &args) ||
+	    attach(fd, other, args.handle, CUT - 1) || reserve_all(fd, other) ||
+	    kvt_window(fd, DRM_IOCTL_KVSINK_WINDOW_BEGIN, in_window ? other : stream, 4) ||
+	    kvt_draft(fd, in_window ? other : stream, in_window ? CUT - 1 : TOKENS, 0, 2))
+		_exit(1);
+	for (int i = 0;; i++) {
+		uint64_t third = kvt_stream(fd);
+
+		if (publish(fd, in_window ? other : stream, CUT, &args) != -EBUSY)
+			_exit(2);
+		if (in_window ? detach(fd, other) != -EBUSY : detach(fd, third) != -ENXIO)
+			_exit(3);
+		if (attach(fd, third, 99, 4) != -ENOENT || open_fd(fd, fd, &none) != -EINVAL)
+			_exit(4);
+		if (kvt_window(fd, DRM_IOCTL_KVSINK_WINDOW_COMMIT, in_window ? other : stream, 3) != -EINVAL)
+			_exit(5);
+		if (kvt_destroy(fd, third) || (!i && write(ready, "x", 1) != 1))
+			_exit(6);
+	}
+}
+
+TEST_F_TIMEOUT(prefix, killed_while_refused_leaves_nothing, 120)
+{
+	uint64_t before = kvt_all_hbm();
+
+	for (unsigned int round = 0; round < KILLS; round++)
+		EXPECT_EQ(0, kvt_kill(be_refused_for_ever, round % 2, round * 1900));
 	for (int i = 0; i < 200 && kvt_total(self->fd, DRM_KVSINK_QUERY_STREAMS) > 1; i++)
 		usleep(10000);
 	EXPECT_EQ(1, kvt_total(self->fd, DRM_KVSINK_QUERY_STREAMS));

@@ -3,7 +3,6 @@
  * Residency: PROMOTE, EVICT, TAGS, ENTRY_READ.
  */
 #include <errno.h>
-#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -280,19 +279,9 @@ TEST_F(resident, evict_removes_what_it_names)
 	EXPECT_EQ(0, kvt_total(self->fd, DRM_KVSINK_QUERY_TAGS));
 }
 
-static unsigned long long fdinfo_sram(int fd)
+static long fdinfo_sram(int fd)
 {
-	unsigned long long bytes = ~0ull;
-	char path[64], line[256];
-	FILE *file;
-
-	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
-	file = fopen(path, "r");
-	while (file && fgets(line, sizeof(line), file))
-		sscanf(line, "drm-resident-sram: %llu", &bytes);
-	if (file)
-		fclose(file);
-	return bytes;
+	return kvt_fdinfo(fd, "drm-resident-sram:");
 }
 
 TEST_F(resident, fdinfo_counts_the_sram_of_the_file)
@@ -303,7 +292,7 @@ TEST_F(resident, fdinfo_counts_the_sram_of_the_file)
 	EXPECT_EQ(0, fdinfo_sram(self->fd));
 	ASSERT_EQ(0, kvt_promote(self->fd, self->stream, 0, &promote));
 	ASSERT_EQ(0, kvt_promote(self->fd, self->stream, 1, &promote));
-	EXPECT_EQ(2 * promote.sram_bytes, fdinfo_sram(self->fd));
+	EXPECT_EQ((long)(2 * promote.sram_bytes), fdinfo_sram(self->fd));
 	ASSERT_EQ(0, kvt_evict(self->fd, self->stream, 0, &args));
 	ASSERT_EQ(1, kvt_total(self->fd, DRM_KVSINK_QUERY_TAGS));
 	ASSERT_EQ(0, kvt_evict(self->fd, self->stream, KVSINK_TOKEN_ALL, &args));

@@ -4,7 +4,6 @@
  * A reset while a stream is out: drv_hang.
  */
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -57,17 +56,7 @@ static int swap_in(int fd, uint64_t stream, uint32_t handle)
 
 static long hbm_kib(int fd)
 {
-	char path[64], line[128];
-	long kib = -1;
-	FILE *info;
-
-	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
-	info = fopen(path, "r");
-	while (info && fgets(line, sizeof(line), info))
-		sscanf(line, "drm-total-hbm: %ld", &kib);
-	if (info)
-		fclose(info);
-	return kib;
+	return kvt_fdinfo(fd, "drm-total-hbm:");
 }
 
 TEST_F(swap, brings_back_what_it_took)

@@ -144,6 +144,23 @@ TEST_F(window, does_not_nest_and_is_not_crossed)
 	kvt_bo_free(self->fd, &image);
 }
 
+TEST_F(window, ends_where_the_stream_ends)
+{
+	float out[KVT_OUT];
+
+	ASSERT_EQ(0, kvt_grow(self->fd, self->stream, TOKENS, KVT_MAX - 2 - TOKENS));
+	ASSERT_EQ(0, begin(self->fd, self->stream, 4));
+	EXPECT_EQ(-EINVAL, kvt_draft(self->fd, self->stream, KVT_MAX - 2, KVT_MAX - 2, 4));
+	EXPECT_EQ(0, kvt_draft(self->fd, self->stream, KVT_MAX - 2, KVT_MAX - 2, 2));
+	EXPECT_EQ(-EINVAL, commit(self->fd, self->stream, 3)); /* more than there are */
+	EXPECT_EQ(0, commit(self->fd, self->stream, 2));
+	EXPECT_EQ(0, kvt_attend(self->fd, self->stream, KVT_MAX, out));
+	EXPECT_EQ(0, begin(self->fd, self->stream, 1));
+	EXPECT_EQ(-EINVAL, kvt_draft(self->fd, self->stream, KVT_MAX, KVT_MAX, 1));
+	EXPECT_EQ(-EINVAL, commit(self->fd, self->stream, 1));
+	EXPECT_EQ(0, commit(self->fd, self->stream, 0));
+}
+
 /* ---- who may ---- */
 
 static int check_foreign(int fd, uint64_t stream)

@@ -19,8 +19,8 @@
 #include <time.h>
 #include <unistd.h>
 
-/* The node whose device is bound to kvsink. */
-const char *kvt_path(void)
+/* The node of the which-th device that is bound to kvsink. */
+static const char *find_node(unsigned int which)
 {
 	static char path[64];
 	char link[PATH_MAX];
@@ -29,25 +29,40 @@ const char *kvt_path(void)
 	path[0] = 0;
 	if (glob("/sys/class/accel/accel*", 0, NULL, &found))
 		return path;
-	for (size_t i = 0; i < found.gl_pathc; i++) {
+	for (size_t i = 0; i < found.gl_pathc && !path[0]; i++) {
 		char name[PATH_MAX];
 		ssize_t n;
 
 		snprintf(name, sizeof(name), "%s/device/driver", found.gl_pathv[i]);
 		n = readlink(name, link, sizeof(link) - 1);
 		link[n > 0 ? n : 0] = 0;
-		if (n > 0 && !strcmp(strrchr(link, '/') + 1, "kvsink"))
+		if (n > 0 && !strcmp(strrchr(link, '/') + 1, "kvsink") && !which--)
 			snprintf(path, sizeof(path), "/dev/accel/%s", strrchr(found.gl_pathv[i], '/') + 1);
 	}
 	globfree(&found);
 	return path;
 }
 
-int kvt_open(void)
+const char *kvt_path(void)
 {
-	int fd = open(kvt_path(), O_RDWR | O_CLOEXEC);
+	return find_node(0);
+}
+
+static int open_node(const char *path)
+{
+	int fd = open(path, O_RDWR | O_CLOEXEC);
 
 	return fd < 0 ? -errno : fd;
+}
+
+int kvt_open(void)
+{
+	return open_node(find_node(0));
+}
+
+int kvt_open_second(void)
+{
+	return open_node(find_node(1));
 }
 
 int kvt_ioctl(int fd, unsigned long request, void *arg)
@@ -452,6 +467,22 @@ uint64_t kvt_generation(int fd)
 	struct drm_kvsink_dev_query query = {.size = sizeof(info), .pointer = (uintptr_t)&info};
 
 	return kvt_ioctl(fd, DRM_IOCTL_KVSINK_DEV_QUERY, &query) ? 0 : info.generation;
+}
+
+long kvt_fdinfo(int fd, const char *key)
+{
+	char path[64], line[256];
+	long value = -1;
+	FILE *info;
+
+	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
+	info = fopen(path, "r");
+	while (info && fgets(line, sizeof(line), info))
+		if (!strncmp(line, key, strlen(key)))
+			value = strtol(line + strlen(key), NULL, 10);
+	if (info)
+		fclose(info);
+	return value;
 }
 
 int kvt_as_nobody(int (*check)(int fd, uint64_t stream), uint64_t stream)

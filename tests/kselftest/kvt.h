@@ -43,6 +43,7 @@ struct kvt_bad {
 
 const char *kvt_path(void); /* of the device node */
 int kvt_open(void);
+int kvt_open_second(void);				 /* another device, in guests that have one */
 int kvt_ioctl(int fd, unsigned long request, void *arg); /* 0 or -errno */
 void kvt_set(void *args, const struct kvt_bad *bad);
 
@@ -81,6 +82,8 @@ int kvt_events(int fd, uint64_t stream, uint32_t code, uint32_t reason);
 /* Streams or tags that this file may see. */
 int kvt_total(int fd, uint32_t type);
 uint64_t kvt_generation(int fd);
+/* What fdinfo says of a file: the number behind a key such as "drm-total-hbm:", -1 without that key. */
+long kvt_fdinfo(int fd, const char *key);
 
 /*
  * Another user, without privileges, opens the device and checks something about a stream of ours: what it
