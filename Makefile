@@ -6,7 +6,7 @@
 #   make demo       set-up, then a real model decodes through the device in a guest
 #   make test       set-up, then every test; last line "N passed, N failed, N skipped"
 #   make bench      set-up, then every placement policy on recordings of the real model
-#   make test-mutants, make check-style, make docs, make install, make modules_install, make clean
+#   make test-mutants, make check-style, make docs, make abi, make install, make modules_install, make clean
 #
 # Each room adds its own targets in a build.mk beside its sources. Variables that they use and extend:
 #   B            build folder             PROGRAMS     programs for $(B)/bin

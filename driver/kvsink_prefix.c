@@ -246,12 +246,14 @@ static struct kvsink_stream *kvsink_prefix_publish(struct kvsink_stream *stream,
 		if (err && said.code == KVSINK_CODE_ABORTED) {
 			int exists = kvsink_prefix_exists(file, prefix->geometry.id);
 
-			if (exists > 0)
-				err = args->code = 0;
-			else if (exists < 0 && fatal_signal_pending(current))
+			if (exists > 0) {
+				err = 0;
+				args->code = 0;
+			} else if (exists < 0 && fatal_signal_pending(current)) {
 				return kvsink_prefix_maybe(stream, prefix, &moved, err);
-			else if (exists < 0)
+			} else if (exists < 0) {
 				kvsink_hbm_lose(stream->kdev, &prefix->ranges); /* the chip may use it */
+			}
 		}
 	}
 	if (err) {
@@ -412,15 +414,20 @@ int kvsink_ioctl_prefix_open(struct drm_device *dev, void *data, struct drm_file
 	return kvsink_prefix_add(file, prefix, &args->handle);
 }
 
-/* When the last user goes by this, its memory is free afterwards, as with a stream. A fatal signal ends the
- * wait. */
+/*
+ * When the last user goes by this, its memory is free afterwards, as with a stream. A fatal signal ends the
+ * wait.
+ */
 int kvsink_ioctl_prefix_close(struct drm_device *dev, void *data, struct drm_file *drm_file)
 {
 	struct drm_kvsink_prefix_handle *args = data;
 	struct kvsink_file *file = drm_file->driver_priv;
-	struct kvsink_stream *prefix = xa_erase(&file->prefixes, args->handle);
+	struct kvsink_stream *prefix;
 	int err = 0;
 
+	if (args->fd)
+		return -EINVAL;
+	prefix = xa_erase(&file->prefixes, args->handle);
 	if (!prefix)
 		return -ENOENT;
 	kref_get(&prefix->ref);
@@ -471,8 +478,10 @@ static int kvsink_prefix_attach(struct kvsink_stream *stream, struct kvsink_file
 	err = kvsink_prefix_command(file, &cmd, &said);
 	args->code = said.code;
 	if (err && said.code == KVSINK_CODE_ABORTED && !kvsink_prefix_ask_pages(stream, file) &&
-	    stream->pages)
-		err = args->code = 0;
+	    stream->pages) {
+		err = 0;
+		args->code = 0;
+	}
 	if (err && !stream->unsure) {
 		kvsink_hbm_free(stream->kdev, &ranges);
 		return err;

@@ -371,6 +371,7 @@ static void kvsink_job_never_ran(struct kvsink_job *job)
 	dma_fence_init(&fence->base, &kvsink_fence_ops, &fence->lock, ring->fence_context, 0);
 	dma_fence_set_error(&fence->base, -ECANCELED);
 	dma_fence_signal(&fence->base);
+	/* pairs with the acquire of the scheduler's fence, when somebody sets a deadline */
 	smp_store_release(&job->base.s_fence->parent, &fence->base);
 }
 

@@ -51,8 +51,8 @@ DECLARE_EVENT_CLASS(kvsink_job,
 		__entry->ring = ring;
 		__entry->error = error;
 	),
-	TP_printk("%s client=%llu ring=%u seqno=%llu error=%d", __get_str(dev), __entry->client, __entry->ring,
-		  __entry->seqno, __entry->error)
+	TP_printk("%s client=%llu ring=%u seqno=%llu error=%d", __get_str(dev), __entry->client,
+		  __entry->ring, __entry->seqno, __entry->error)
 );
 
 DEFINE_EVENT(kvsink_job, kvsink_done,

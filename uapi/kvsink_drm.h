@@ -386,7 +386,7 @@ struct drm_kvsink_prefix_open {
 struct drm_kvsink_prefix_handle {
 	/** @handle: of this file; ENOENT if it has none such. */
 	__u32 handle;
-	/** @fd: EXPORT: out: a descriptor, O_CLOEXEC; it holds the prefix, too. */
+	/** @fd: EXPORT: out: a descriptor, O_CLOEXEC; it holds the prefix, too. CLOSE: 0. */
 	__s32 fd;
 };
 
@@ -449,8 +449,10 @@ struct drm_kvsink_window {
 	__u32 pad;
 	/** @rows: out: WINDOW_COMMIT: rows that the window had. */
 	__u32 rows;
-	/** @code: out: enum kvsink_code; ABORTED: a reset came, so there is no window, and what QUERY shows
-	 * is part of the stream is. */
+	/**
+	 * @code: out: enum kvsink_code; ABORTED: a reset came, so there is no window, and what QUERY shows
+	 * is part of the stream is.
+	 */
 	__u32 code;
 };
 

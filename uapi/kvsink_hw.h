@@ -547,8 +547,10 @@ struct kvsink_cmd_stream_create {
 	uint32_t score_groups; /* 1 .. KVSINK_MAX_SCORE_GROUPS */
 	uint16_t group_end[KVSINK_MAX_SCORE_GROUPS]; /* group g: layers [group_end[g-1], group_end[g]) */
 	uint32_t flags; /* KVSINK_STREAM_* */
-	/* formats that SEAL turns K and V into, see kvsink_seal_fits(); 0 = the plane stays as it is. A plane
-	 * that is sealed takes at most KVSINK_STAGE_BYTES in a page and layer. */
+	/*
+	 * formats that SEAL turns K and V into, see kvsink_seal_fits(); 0 = the plane stays as it is. A plane
+	 * that is sealed takes at most KVSINK_STAGE_BYTES in a page and layer.
+	 */
 	uint16_t seal_k, seal_v;
 };
 
@@ -1058,8 +1060,10 @@ struct kvsink_attend_stat {
 	float lse_hbm; /* of the rows read from HBM (V rows, too); -inf if none */
 	float mass_sram; /* share of the attention on rows read from SRAM */
 	float skipped; /* GATED: at least the share on rows whose V was not read (tau); 0 in other modes */
-	/* GATED, the certificate: |o - out| is at most this, beside the rounding of every mode; 0 in others. Infinity in
-	 * every mode if the output is not finite. */
+	/*
+	 * GATED, the certificate: |o - out| is at most this, beside the rounding of every mode; 0 in others. Infinity in
+	 * every mode if the output is not finite.
+	 */
 	float bound;
 };
 

@@ -34,8 +34,10 @@ static inline bool kvsink_layers_valid(const struct kvsink_logic_stream *stream,
 	return begin < end && end <= stream->layers;
 }
 
-/* place.c; with `own` the file must own the stream. Items [0, args->places.count) of the command are filled
- * in. */
+/*
+ * place.c; with `own` the file must own the stream. Items [0, args->places.count) of the command are filled
+ * in.
+ */
 int kvsink_build_promote(struct kvsink_logic_env *env, const struct drm_kvsink_promote *args,
 			 const struct drm_kvsink_place *places, bool own, struct kvsink_cmd *cmd,
 			 union kvsink_item *items);

@@ -117,7 +117,7 @@ KVS_PUBLIC uint32_t kvs_prefix_tokens(const struct kvs_prefix *prefix)
 
 KVS_PUBLIC void kvs_prefix_free(struct kvs_prefix *prefix)
 {
-	struct drm_kvsink_prefix_handle args;
+	struct drm_kvsink_prefix_handle args = {0};
 
 	if (!prefix)
 		return;

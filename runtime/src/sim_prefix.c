@@ -66,8 +66,11 @@ void sim_prefixes_close(struct sim_file *file)
 int sim_ioctl_prefix_close(struct sim_file *file, void *data)
 {
 	struct drm_kvsink_prefix_handle *args = data;
-	struct sim_stream *prefix = find(file, args->handle);
+	struct sim_stream *prefix;
 
+	if (args->fd)
+		return -EINVAL;
+	prefix = find(file, args->handle);
 	if (!prefix)
 		return -ENOENT;
 	file->prefixes[args->handle - 1] = NULL;

@@ -7,7 +7,7 @@
 RUNTIME_TEST_NAMES := $(patsubst tests/runtime/test_%.c,%,$(sort $(wildcard tests/runtime/test_*.c)))
 RUNTIME_TESTS := $(RUNTIME_TEST_NAMES:%=$(B)/tests/runtime-%)
 TESTS_HOST += $(RUNTIME_TESTS) tests/runtime/symbols.t tests/runtime/parity.t
-TESTS_GUEST += tests/runtime/parity-drm.t
+TESTS_GUEST += tests/runtime/parity-drm.t tests/runtime/reserved-drm.t
 TESTS_VM += tests/runtime/replay-drm.t
 TESTS_BUILD += $(B)/tests/parity $(B)/tests/parity.sim $(LIBKVSINK_SO)
 

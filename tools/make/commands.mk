@@ -7,7 +7,7 @@
 VM := build/vm
 RESULTS := build/test-results
 
-.PHONY: setup hermetic demo test bench test-mutants check-style docs clean tests list-tests
+.PHONY: setup hermetic demo test bench test-mutants check-style docs abi clean tests list-tests
 
 $(VM):
 	@mkdir -p build
@@ -91,6 +91,11 @@ check-style:
 docs: setup
 	@$(VM) root -- $(MAKE) -s B=build build/bin/kvsink-regdoc
 	@build/bin/kvsink-regdoc > docs/registers.md
+
+# The interface changes on purpose: record it. tests/uapi/abi.t compares.
+abi: setup
+	@$(VM) root -- tools/make/abi > build/abi.txt
+	@mv build/abi.txt uapi/abi.txt
 
 clean:
 	rm -rf build
