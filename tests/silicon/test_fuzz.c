@@ -203,6 +203,32 @@ static void some_prefix(struct kvsink_cmd *cmd, uint64_t stream, union kvsink_it
 	}
 }
 
+/* Rows of a stream, and what is asked of them. */
+static void some_rows(struct kvsink_cmd *cmd, const struct h_stream *s, uint32_t layer, uint32_t first,
+		      uint32_t count)
+{
+	switch (cmd->opcode) {
+	case KVSINK_OP_APPEND:
+		cmd->append =
+			(struct kvsink_cmd_append){s->id, layer, first, count, 0, some_ref(), some_ref()};
+		break;
+	case KVSINK_OP_SCORE:
+		cmd->score = (struct kvsink_cmd_score){s->id, layer, first, count, 0, some_ref(), some_ref()};
+		break;
+	case KVSINK_OP_CLASSIFY:
+		cmd->classify = (struct kvsink_cmd_classify){s->id, 1 + below(3), below(50), some_ref()};
+		break;
+	case KVSINK_OP_SCORE_IMPORT:
+		cmd->score_import = (struct kvsink_cmd_score_import){
+			.stream = s->id, .group = below(2), .count = 40, .src = some_ref()};
+		break;
+	case KVSINK_OP_ATTEND:
+		cmd->attend = (struct kvsink_cmd_attend){0,	     1 + below(4), 0,	       0,
+							 some_ref(), some_ref(),   some_ref(), some_ref()};
+		break;
+	}
+}
+
 /* A command that would often be valid. */
 static void some_cmd(void)
 {
@@ -236,28 +262,17 @@ static void some_cmd(void)
 						       below(300),	     some_ref()};
 		break;
 	case KVSINK_OP_APPEND:
-		cmd->append =
-			(struct kvsink_cmd_append){s->id, layer, first, count, 0, some_ref(), some_ref()};
-		break;
 	case KVSINK_OP_SCORE:
-		cmd->score = (struct kvsink_cmd_score){s->id, layer, first, count, 0, some_ref(), some_ref()};
-		break;
 	case KVSINK_OP_CLASSIFY:
-		cmd->classify = (struct kvsink_cmd_classify){s->id, 1 + below(3), below(50), some_ref()};
+	case KVSINK_OP_SCORE_IMPORT:
+	case KVSINK_OP_ATTEND:
+		some_rows(cmd, s, layer, first, count);
 		break;
 	case KVSINK_OP_PROMOTE:
 	case KVSINK_OP_EVICT:
 	case KVSINK_OP_CONTRACT:
 	case KVSINK_OP_SEAL:
 		some_list(cmd, &item);
-		break;
-	case KVSINK_OP_SCORE_IMPORT:
-		cmd->score_import = (struct kvsink_cmd_score_import){
-			.stream = s->id, .group = below(2), .count = 40, .src = some_ref()};
-		break;
-	case KVSINK_OP_ATTEND:
-		cmd->attend = (struct kvsink_cmd_attend){0,	     1 + below(4), 0,	       0,
-							 some_ref(), some_ref(),   some_ref(), some_ref()};
 		break;
 	case KVSINK_OP_STEP_END:
 		cmd->step_end.count = count;
